@@ -1,0 +1,72 @@
+# On a fresh machine with Python and make, these two are enough: make demo, make test.
+# Each makes the virtual environment .venv first, where it isn't there yet or is out of date.
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+COMPILED := kmax_tf/protos/.compiled
+
+# The first interpreter that really runs (version managers leave shims that don't) and can make
+# environments; 3.11 first, as it has the primary stack. Choose another with make PYTHON=...
+CANDIDATES := python3.11 python3.10 python3.9 python3.12 python3.13 python3
+PROBE := import ensurepip, sys, venv; sys.exit(not (3, 9) <= sys.version_info[:2] <= (3, 13))
+PYTHON ?= $(shell for python in $(CANDIDATES); do \
+  $$python -c '$(PROBE)' >/dev/null 2>&1 && { echo $$python; break; }; done)
+
+# Prints the name of a list of known good versions; there isn't one for each system and Python.
+LOCK := import platform as p; v = p.python_version_tuple(); \
+  print("requirements/%s-python%s.%s.txt" % (p.system().lower(), v[0], v[1]))
+
+# Two processes, each file in one of them: TensorFlow's import is paid twice, not once a test.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+
+.PHONY: demo test test-short check format protos clean install
+.DELETE_ON_ERROR:
+
+demo: install  ## Generate, train, evaluate, export and predict, on a laptop
+	$(BIN)/kmax demo
+
+test: install  ## All tests
+	$(PYTEST)
+
+test-short: install  ## All tests but those of a minute or more
+	$(PYTEST) -m "not slow"
+
+check: install  ## What can be said without running: style, types, layers, spelling
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/codespell
+
+format: install  ## Format and mend what can be mended
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+install: $(INSTALLED) $(COMPILED)
+
+protos: $(INSTALLED)  ## Compile protos/ into kmax_tf/protos
+	$(BIN)/python -c 'import pathlib, setup; setup.compile_protos(pathlib.Path("."))'
+	touch $(COMPILED)
+
+# The stamp comes last, so an interrupted installation is taken up again. An environment that was
+# left without a working pip is made anew.
+$(INSTALLED): pyproject.toml setup.py $(wildcard requirements/*.txt)
+	@test -n "$(PYTHON)" || { echo "No Python 3.9 to 3.13 with venv and ensurepip found." \
+	  "Install one (Debian: apt install python3-venv) or give make PYTHON=..." >&2; exit 1; }
+	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	@echo "Installing kmax_tf and what it needs into $(VENV): minutes, the first time"
+	@lock=$$($(BIN)/python -c '$(LOCK)'); \
+	  $(BIN)/python -m pip install --quiet $$(test ! -f $$lock || echo --constraint $$lock) \
+	  --editable '.[dev]'
+	touch $@
+
+$(COMPILED): $(wildcard protos/*.proto) | $(INSTALLED)
+	@$(MAKE) --no-print-directory protos
+
+clean:  ## Remove what is made from the sources; environments and runs stay
+	rm -rf build dist *.egg-info kmax_tf/protos/*_pb2.py* $(COMPILED)
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find kmax_tf tests -name __pycache__ -prune -exec rm -rf {} +
