@@ -1,0 +1,54 @@
+"""kMaX-DeepLab: panoptic segmentation by k-means cross-attention, in TensorFlow.
+
+The public interface is imported on first use, so that `import kmax_tf` stays cheap.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kmax_tf.checkpoints.restore import restore_weights
+    from kmax_tf.config import load_experiment
+    from kmax_tf.data.builder import build_dataset
+    from kmax_tf.errors import UserError
+    from kmax_tf.export.saved_model import export_saved_model
+    from kmax_tf.model.builder import build_model
+    from kmax_tf.postprocessing.builder import postprocess
+    from kmax_tf.training.keras_fit import compile_for_training
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "UserError",
+    "__version__",
+    "build_dataset",
+    "build_model",
+    "compile_for_training",
+    "export_saved_model",
+    "load_experiment",
+    "postprocess",
+    "restore_weights",
+]
+
+_HOME = {
+    "UserError": "errors",
+    "build_dataset": "data.builder",
+    "build_model": "model.builder",
+    "compile_for_training": "training.keras_fit",
+    "export_saved_model": "export.saved_model",
+    "load_experiment": "config",
+    "postprocess": "postprocessing.builder",
+    "restore_weights": "checkpoints.restore",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'kmax_tf' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"kmax_tf.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,1 @@
+"""Restoring weights, with a report of what was and was not restored."""

@@ -1,0 +1,126 @@
+"""Names of the public TensorFlow kMaX-DeepLab checkpoints (deeplab2), for our variables.
+
+The one place where the reference's names appear. Values differ in nothing but a leading axis of
+length 1, which its kernels of one-dimensional convolutions have and our dense kernels don't.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Callable
+
+SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
+
+_BLOCK = r"transformer_decoder/_kmax_decoder/{0}/_block1_transformer"
+
+
+def _block(match: re.Match[str]) -> str:
+    return _BLOCK.format(int(match[1]) - 1)
+
+
+def _backbone_block(match: re.Match[str]) -> str:
+    return f"encoder/_stage{int(match[1]).bit_length() - 1}/_block{match[2]}"
+
+
+def _decoder_index(match: re.Match[str]) -> str:
+    """Stages and norms of the pixel decoder count from stride 32, fusions from stride 16."""
+    part, stride = match[1], int(match[2])
+    index = 5 - (stride.bit_length() - 1)
+    name = {"stage": "_stages", "backbone_norm": "_backbone_norms", "fuse": "_skip_connections"}
+    return f"pixel_decoder/{name[part]}/{index - (part == 'fuse')}"
+
+
+_HEADS = [
+    (r"heads/pixel_head/separable_conv", "pixel_space_head/conv_block/_conv1_bn_act"),
+    (r"heads/pixel_head/last_conv", "pixel_space_head/final_conv"),
+    (r"heads/pixel_head/batch_norm", "pixel_space_feature_batch_norm"),
+    (r"heads/mask_head/projection", "transformer_mask_head"),
+    (r"heads/mask_head/batch_norm", "pixel_space_mask_batch_norm"),
+    (r"heads/class_head/dense", "transformer_class_head/_conv"),
+]
+
+# (pattern, replacement), all applied in this order.
+_RULES: list[tuple[str, str | Callable[[re.Match[str]], str]]] = [
+    (r"^backbone/stem", "encoder/_stem"),
+    (r"^backbone/stage_stride(\d+)/block(\d+)", _backbone_block),
+    (r"^pixel_decoder/(stage|backbone_norm|fuse)_stride(\d+)", _decoder_index),
+    (r"(_stages/\d)/block(\d+)", r"\1/_block\2"),
+    (r"/coarse_projection", "/_resized_conv_bn1"),
+    (r"/fine_projection", "/_resized_conv_bn2"),
+    (r"/conv([12])/", r"/_conv\1_bn_act/"),
+    (r"/conv3/", "/_conv3_bn/"),
+    (r"/shortcut/", "/_shortcut/"),
+    (r"/attention/(height|width)_axis/", r"/_attention/_\1_axis/"),
+    (r"/batch_norm_output/", "/_batch_norm_retrieved_output/"),
+    (r"/(query|key|value)_positions$", r"/_\1_rpe/embeddings"),
+    (r"^transformer_decoder/block(\d+)", _block),
+    (
+        r"^transformer_decoder/(class|mask)_projection",
+        r"transformer_decoder/_\1_embedding_projection",
+    ),
+    (r"/center_projection/", "/_memory_conv1_bn_act/"),
+    (r"/pixel_projection/", "/_pixel_conv1_bn_act/"),
+    (r"/kmeans_attention/value_projection/", "/_pixel_v_conv_bn/"),
+    (r"/kmeans_attention/batch_norm/", "/_kmeans_memory_batch_norm_retrieved_value/"),
+    (r"/kmeans_attention/output_projection/", "/_kmeans_memory_conv3_bn/"),
+    (r"/self_attention/qkv_projection/", "/_memory_qkv_conv_bn/"),
+    (r"/self_attention/batch_norm_value/", "/_memory_attention/_batch_norm_retrieved_value/"),
+    (r"/self_attention/", "/_memory_attention/"),
+    (r"/_memory_attention/output_projection/", "/_memory_conv3_bn/"),
+    (r"/ffn_hidden/", "/_memory_ffn_conv1_bn_act/"),
+    (r"/ffn_output/", "/_memory_ffn_conv2_bn/"),
+    *(
+        (rf"_transformer/{old}", f"_transformer/_auxiliary_clustering_predictor/_{new}")
+        for old, new in _HEADS
+    ),
+    *((rf"^{old}", new) for old, new in _HEADS),
+    (r"^semantic_branch/aspp/pointwise", "semantic_decoder/_aspp/_conv_bn_act"),
+    (r"^semantic_branch/aspp/pooling", "semantic_decoder/_aspp/_aspp_pool/_conv_bn_act"),
+    (r"^semantic_branch/aspp/projection", "semantic_decoder/_aspp/_proj_conv_bn_act"),
+    (r"^semantic_branch/separable_conv", "semantic_head_without_last_layer/_conv1_bn_act"),
+    (r"^semantic_branch/last_conv", "semantic_last_layer"),
+    (r"/depthwise/conv/", "/_depthwise/_depthwise_conv/"),
+    (r"/(depthwise|pointwise)/", r"/_\1/"),
+    (r"/(conv|dense)/", "/_conv/"),
+    (r"/(batch_norm(_qkv|_similarity)?)/", r"/_\1/"),
+]
+
+
+def checkpoint_keys(names: list[str]) -> dict[str, str]:
+    """Returns the checkpoint key of each variable name (without ":0") of a model."""
+    rates = sorted({int(m[1]) for name in names if (m := re.search(r"/aspp/rate(\d+)/", name))})
+    skips = sorted(
+        {int(m[1]) for name in names if (m := re.search(r"/low_level_stride(\d+)/", name))},
+        reverse=True,
+    )
+    rules: list[tuple[str, str | Callable[[re.Match[str]], str]]] = [
+        *(
+            (
+                rf"^semantic_branch/aspp/rate{rate}/",
+                f"semantic_decoder/_aspp/_aspp_conv{i}/_conv_bn_act/",
+            )
+            for i, rate in enumerate(rates, start=1)
+        ),
+        *(
+            (
+                rf"^semantic_branch/low_level_stride{stride}/",
+                f"semantic_decoder/_low_level_conv{i}/",
+            )
+            for i, stride in enumerate(skips, start=1)
+        ),
+        *(
+            (
+                rf"^semantic_branch/fusion_stride{stride}/",
+                f"semantic_decoder/_fusion_conv{i}/_conv1_bn_act/",
+            )
+            for i, stride in enumerate(skips, start=1)
+        ),
+        *_RULES,
+    ]
+    keys = {}
+    for name in names:
+        key = name
+        for pattern, replacement in rules:
+            key = re.sub(pattern, replacement, key)
+        keys[name] = key + SUFFIX
+    return keys

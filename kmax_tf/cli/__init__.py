@@ -1,0 +1,1 @@
+"""The command `kmax`: one file a sub-command."""

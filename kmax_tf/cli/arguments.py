@@ -1,0 +1,25 @@
+"""Arguments that several sub-commands share."""
+
+from __future__ import annotations
+
+import argparse
+
+CONFIG_HELP = "experiment file; one that isn't there is looked for among the shipped configs"
+
+
+def add_config(parser: argparse.ArgumentParser) -> None:
+    """Adds --config and --set, which give `args.config` and the list `args.overrides`."""
+    parser.add_argument("--config", required=True, metavar="FILE", help=CONFIG_HELP)
+    add_overrides(parser)
+
+
+def add_overrides(parser: argparse.ArgumentParser) -> None:
+    """Adds --set, repeatable, which gives the list `args.overrides`."""
+    parser.add_argument(
+        "--set",
+        dest="overrides",
+        action="append",
+        default=[],
+        metavar="PATH.TO.FIELD=VALUE",
+        help="change a field of the experiment (repeatable)",
+    )

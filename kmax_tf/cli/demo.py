@@ -1,0 +1,163 @@
+"""`kmax demo`: the whole system on a laptop, from drawing a dataset to predicting with the export.
+
+Every stage is what a user would run by hand. Run it again after an interruption and it continues;
+run it after it finished and it only shows the results.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from kmax_tf.cli import arguments
+
+HELP = "generate, train, evaluate, export and predict on a laptop (about 10 minutes)"
+
+CONFIG = "shapes/laptop.textproto"
+HELD_OUT_PICTURES = 12
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the sub-command's arguments."""
+    parser.add_argument("--output", default="runs/demo", help="folder of everything (%(default)s)")
+    parser.add_argument("--train-images", type=int, default=2000, help="(%(default)s)")
+    parser.add_argument("--val-images", type=int, default=200, help="(%(default)s)")
+    arguments.add_overrides(parser)
+
+
+class StageError(Exception):
+    """A stage that exited with an error, which it has printed."""
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs the stages that are not finished, then sums up."""
+    from kmax_tf.cli.scripts import script_path
+    from kmax_tf.files import check_writable
+
+    check_writable(args.output)
+    root = Path(args.output)
+    overrides = [f"--set={change}" for change in (f"data_dir={root / 'records'}", *args.overrides)]
+    kmax = [sys.executable, "-m", "kmax_tf.cli.main"]
+    stages = Stages(root / "stages.json", [args.train_images, args.val_images, args.overrides])
+
+    counts = ["--train", str(args.train_images), "--val", str(args.val_images)]
+    records: list[str | Path] = [
+        "convert-dataset",
+        "coco",
+        "--description",
+        "shapes",
+        "--source",
+        root / "coco",
+    ]
+    train: list[str | Path] = [
+        "--config",
+        CONFIG,
+        "--model_dir",
+        root,
+        "--mode",
+        "train_and_eval",
+        *overrides,
+    ]
+    try:
+        stages.run("generate", [*kmax, "make-shapes", "--output", root / "coco", *counts])
+        stages.run("convert", [*kmax, *records, "--output", root / "records"])
+        stages.run("train", [sys.executable, script_path("trainer.py"), *train])
+        stages.run("evaluate", [sys.executable, script_path("evaluator.py"), "--model_dir", root])
+        stages.run("export", [*kmax, "export", "--checkpoint", root, "--output", root / "export"])
+        stages.call("predict", lambda: _predict(root))
+    except StageError as failure:
+        print(f"kmax demo: {failure}; mend it and run the same again: it continues there")
+        return 1
+    _sum_up(root, stages.seconds)
+    return 0
+
+
+class Stages:
+    """Runs each stage once: what is finished is written down, with its time.
+
+    Attributes:
+      seconds: of each finished stage.
+    """
+
+    def __init__(self, path: Path, settings: Sequence[object]):
+        self.path = path
+        self.settings = json.loads(json.dumps(settings))
+        self.seconds: dict[str, float] = {}
+        if path.exists():
+            record = json.loads(path.read_text())
+            if record["settings"] == self.settings:
+                self.seconds = record["seconds"]
+
+    def run(self, name: str, command: Sequence[str | os.PathLike[str]]) -> None:
+        """Runs a command as a stage.
+
+        Raises:
+          StageError: it exited with an error.
+        """
+
+        def call() -> None:
+            words = [str(word) for word in command]
+            print("$ " + " ".join(words).replace(sys.executable, "python"), flush=True)
+            status = subprocess.run(words, check=False).returncode
+            if status:
+                raise StageError(f"the stage '{name}' exited with {status}")
+
+        self.call(name, call)
+
+    def call(self, name: str, stage: Callable[[], None]) -> None:
+        """Runs a function as a stage, unless it has finished before."""
+        from kmax_tf.files import write_atomically
+
+        if name in self.seconds:
+            print(f"== {name}: done before, in {self.seconds[name]:.0f} s", flush=True)
+            return
+        print(f"== {name}", flush=True)
+        start = time.monotonic()
+        stage()
+        self.seconds[name] = time.monotonic() - start
+        record = {"settings": self.settings, "seconds": self.seconds}
+        write_atomically(self.path, json.dumps(record, indent=1))
+
+
+def _predict(root: Path) -> None:
+    """Predicts held-out images in a process that cannot import kmax_tf, and draws them."""
+    import numpy as np
+
+    from kmax_tf.data.images import read_image
+    from kmax_tf.export.results import write_result
+    from kmax_tf.export.saved_model import read_labels
+
+    images = sorted((root / "coco" / "val2017").glob("*.jpg"))[:HELD_OUT_PICTURES]
+    export = max((root / "export").glob("[0-9]*"), key=lambda version: int(version.name))
+    output = root / "predictions"
+    output.mkdir(exist_ok=True)
+    client = Path(__file__).with_name("saved_model_client.py").read_text()
+    command = [sys.executable, "-c", client, export, output, *images]
+    if subprocess.run([str(word) for word in command], check=False).returncode:
+        raise StageError("the process that loads the export failed")
+    labels = read_labels(export)
+    for path in images:
+        maps = dict(np.load(output / f"{path.stem}.npz"))
+        write_result(str(output), path.stem, read_image(path), maps, labels)
+
+
+def _sum_up(root: Path, seconds: dict[str, float]) -> None:
+    metrics = json.loads((root / "metrics.json").read_text())
+    times = ", ".join(f"{name} {value:.0f} s" for name, value in seconds.items())
+    print(
+        f"""
+PQ on {metrics["images"]} held-out images: {metrics["pq"]["all"]:.1f}\
+ (things {metrics["pq"]["things"]:.1f}, stuff {metrics["pq"]["stuff"]:.1f})\
+   mIoU {metrics["miou"]:.1f}
+time:          {sum(seconds.values()):.0f} s ({times})
+all numbers:   {root / "metrics.json"}
+pictures:      {root / "pictures"} (input, truth, prediction), {root / "predictions"} (overlays)
+export:        {root / "export"} (a TensorFlow Serving folder)
+TensorBoard:   tensorboard --logdir {root}"""
+    )

@@ -1,0 +1,217 @@
+"""`kmax doctor`: versions, devices, what is missing or mismatched, and what to do about it.
+
+It exits with 1 when something is broken.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.metadata
+import os
+import pathlib
+import platform
+import shutil
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import kmax_tf
+from kmax_tf.provenance import version_of
+
+HELP = "print versions and devices, what is broken, and how to mend it"
+
+# Modules that break when versions don't fit although pip is content: (module, distribution).
+_IMPORTS = (
+    ("tensorflow", "tensorflow"),
+    ("kmax_tf.keras_api", "tf-keras"),
+    ("official.core.base_trainer", "tf-models-official"),
+    ("orbit", "tf-models-official"),
+    ("tensorflow_datasets", "tensorflow-metadata"),
+    ("pycocotools.mask", "pycocotools"),
+    ("PIL.Image", "pillow"),
+    ("scipy.optimize", "scipy"),
+)
+_ADDONS_END = (3, 12)
+# What is looked at where kmax-tf isn't installed, so that its own requirements are unknown.
+_UNPINNED = (
+    "tensorflow",
+    "tf-models-official",
+    "tensorflow-addons; python_version < '3.12'",
+    "tf-keras; python_version >= '3.12'",
+    "tensorflow-metadata",
+    "protobuf",
+    "numpy",
+    "pycocotools",
+    "setuptools",
+)
+_NVIDIA = pathlib.Path("/proc/driver/nvidia/version")
+
+
+class Finding(NamedTuple):
+    """One line of the report; `problem` is empty where all is well, `fix` is a command."""
+
+    name: str
+    value: str
+    problem: str = ""
+    fix: str = ""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds no argument: there is nothing to choose."""
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prints the report; returns 1 when something is broken."""
+    del args
+    # TensorFlow's start-up messages would hide the report.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    warnings.simplefilter("ignore")
+    findings = [
+        *_python(),
+        *_versions(requirements() or _UNPINNED),
+        *_imports(),
+        *_protos(),
+        *_devices(),
+    ]
+    print(report(findings))
+    return int(any(finding.problem for finding in findings))
+
+
+def report(findings: Sequence[Finding]) -> str:
+    """Returns the findings as aligned lines, then the problems with their fixes."""
+    width = max(len(finding.name) for finding in findings)
+    lines = [
+        f"{'!' if finding.problem else ' '} {finding.name:<{width}}  {finding.value}"
+        for finding in findings
+    ]
+    broken = [finding for finding in findings if finding.problem]
+    for finding in broken:
+        lines += ["", f"{finding.name}: {finding.problem}", f"  fix: {finding.fix}"]
+    lines += ["", f"{len(broken)} to mend" if broken else "All is well."]
+    return "\n".join(lines)
+
+
+def requirements() -> list[str]:
+    """Returns the requirements that kmax-tf was installed with; none where it wasn't."""
+    try:
+        return importlib.metadata.requires("kmax-tf") or []
+    except importlib.metadata.PackageNotFoundError:
+        return []
+
+
+def _python() -> Iterator[Finding]:
+    yield Finding("python", f"{platform.python_version()} ({sys.executable})")
+    installed = version_of("kmax-tf")
+    if installed is None:
+        yield Finding(
+            "kmax_tf",
+            kmax_tf.__version__,
+            "runs from its source folder but isn't installed, so its requirements are unknown",
+            f"{sys.executable} -m pip install -e .",
+        )
+    else:
+        yield Finding("kmax_tf", installed)
+
+
+def _versions(wanted: Sequence[str]) -> Iterator[Finding]:
+    """Yields each requirement of this Python with the version that is installed."""
+    from packaging.requirements import Requirement
+
+    for text in wanted:
+        requirement = Requirement(text)
+        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
+            continue
+        found = version_of(requirement.name)
+        fix = f"{sys.executable} -m pip install '{requirement.name}{requirement.specifier}'"
+        if found is None:
+            yield Finding(requirement.name, "-", "isn't installed", fix)
+        elif not requirement.specifier.contains(found, prereleases=True):
+            problem = f"{found} doesn't fit: kmax_tf needs {requirement.specifier}"
+            yield Finding(requirement.name, found, problem, fix)
+        else:
+            pin = f"  ({requirement.specifier})" if str(requirement.specifier) else ""
+            yield Finding(requirement.name, f"{found}{pin}")
+
+
+def _imports() -> Iterator[Finding]:
+    """Yields the modules that cannot be imported, and which Keras and add-ons are in use."""
+    names = [*_IMPORTS]
+    if sys.version_info < _ADDONS_END:
+        names.append(("tensorflow_addons", "tensorflow-addons"))
+    else:
+        yield Finding(
+            "tensorflow-addons",
+            f"not available on this Python: ended before "
+            f"{'.'.join(map(str, _ADDONS_END))}; nothing that kmax_tf does here needs it",
+        )
+    for module, distribution in names:
+        problem = _import_problem(module)
+        if problem:
+            fix = f"{sys.executable} -m pip install --force-reinstall '{_pinned(distribution)}'"
+            yield Finding(module, "-", f"cannot be imported: {problem}", fix)
+        elif module == "kmax_tf.keras_api":
+            layer = importlib.import_module(module).keras.layers.Layer
+            package = layer.__module__.split(".")[0]
+            version = version_of(package.replace("_", "-"))
+            yield Finding("keras in use", f"{package} {version}")
+
+
+def _import_problem(module: str) -> str:
+    """Returns why a module cannot be imported, in a line; empty where it can."""
+    try:
+        importlib.import_module(module)
+    except Exception as error:  # a broken stack raises TypeError, AttributeError, ...
+        return f"{type(error).__name__}: {error}".split("\n", 1)[0]
+    return ""
+
+
+def _pinned(distribution: str) -> str:
+    from packaging.requirements import Requirement
+
+    for requirement in map(Requirement, requirements()):
+        applies = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+        if requirement.name == distribution and applies:
+            return f"{distribution}{requirement.specifier}"
+    return distribution
+
+
+def _protos() -> Iterator[Finding]:
+    problem = _import_problem("kmax_tf.config")
+    if problem:
+        yield Finding(
+            "protos",
+            "-",
+            f"the generated code is missing or stale: {problem}",
+            f"{sys.executable} -m pip install -e .   (or: make protos)",
+        )
+        return
+    configs = importlib.import_module("kmax_tf.config").shipped_configs()
+    missing = "" if configs.is_dir() else f"{configs} isn't there"
+    fix = f"{sys.executable} -m pip install --force-reinstall --no-deps kmax-tf"
+    yield Finding("configs", str(configs), missing, fix)
+
+
+def _devices() -> Iterator[Finding]:
+    yield Finding("CPU cores", str(os.cpu_count()))
+    if _import_problem("tensorflow"):
+        return
+    import tensorflow as tf
+
+    for kind in ("CPU", "GPU", "TPU"):
+        devices = tf.config.list_physical_devices(kind)
+        details = [tf.config.experimental.get_device_details(device) for device in devices]
+        names = [str(detail.get("device_name", "")) for detail in details]
+        shown = ", ".join(name for name in names if name)
+        value = f"{len(devices)}{f' ({shown})' if shown else ''}"
+        if kind == "GPU" and not devices and (_NVIDIA.exists() or shutil.which("nvidia-smi")):
+            pinned = _pinned("tensorflow").replace("tensorflow", "tensorflow[and-cuda]", 1)
+            yield Finding(
+                "GPU devices",
+                value,
+                "this machine has an NVIDIA driver but TensorFlow finds no GPU",
+                f"{sys.executable} -m pip install '{pinned}'",
+            )
+        else:
+            yield Finding(f"{kind} devices", value)

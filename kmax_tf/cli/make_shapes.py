@@ -1,0 +1,54 @@
+"""`kmax make-shapes`: draws the laptop-sized dataset "shapes" as COCO panoptic files."""
+
+from __future__ import annotations
+
+import argparse
+
+HELP = "draw the laptop-sized dataset 'shapes' as COCO panoptic files"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the sub-command's arguments."""
+    parser.add_argument("--output", required=True, help="folder of the new dataset")
+    parser.add_argument("--train", type=int, default=2000, help="training images (%(default)s)")
+    parser.add_argument("--val", type=int, default=200, help="held-out images (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of all images (%(default)s)")
+    parser.add_argument(
+        "--size", type=int, default=96, help="nominal height and width in pixels (%(default)s)"
+    )
+    parser.add_argument(
+        "--things",
+        type=int,
+        nargs=2,
+        default=(2, 6),
+        metavar=("LEAST", "MOST"),
+        help="things in an image (2 6)",
+    )
+    parser.add_argument(
+        "--radius",
+        type=float,
+        nargs=2,
+        default=(0.06, 0.28),
+        metavar=("LEAST", "MOST"),
+        help="of things, as fractions of the image's side (0.06 0.28)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Draws the splits train and val."""
+    from kmax_tf.data.progress import Progress
+    from kmax_tf.data.shapes import write_shapes
+    from kmax_tf.data.shapes_scene import ShapesOptions
+
+    options = ShapesOptions(
+        size=(args.size, args.size),
+        seed=args.seed,
+        num_things=tuple(args.things),
+        radius=tuple(args.radius),
+    )
+    for split, count in (("train", args.train), ("val", args.val)):
+        if count:
+            progress = Progress(count, f"draw {split}")
+            path = write_shapes(args.output, split, count, options, progress.advance)
+            print(f"{path}: {count} images")
+    return 0

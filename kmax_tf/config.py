@@ -1,0 +1,288 @@
+"""Textproto -> Experiment: base chain, dataset file, overrides, validation.
+
+`load_experiment` gives an experiment that is resolved and self-contained: neither `base` nor
+`dataset_file` is left in it.
+"""
+
+from __future__ import annotations
+
+import colorsys
+import os
+import pathlib
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from google.protobuf import text_format
+
+from kmax_tf.config_ranges import Problem
+from kmax_tf.config_validation import dataset_problems, problems
+from kmax_tf.errors import ConfigError
+from kmax_tf.files import PathLike, is_remote, write_atomically
+from kmax_tf.overrides import merge_override
+from kmax_tf.protos import dataset_pb2, experiment_pb2
+from kmax_tf.provenance import provenance_json
+from kmax_tf.textproto import Origins, located, merge_text, nearest
+
+if TYPE_CHECKING:
+    from kmax_tf.structures import LabelSpace
+
+__all__ = [
+    "ConfigError",
+    "experiment_text",
+    "label_space",
+    "load_experiment",
+    "shipped_configs",
+    "validate",
+    "write_run_record",
+]
+
+
+class _Source(NamedTuple):
+    """An experiment file of the base chain."""
+
+    path: pathlib.Path
+    text: str
+
+    def where(self, line: int) -> str:
+        return f"{_shown(self.path)}:{line}"
+
+
+def load_experiment(path: PathLike, overrides: Sequence[str] = ()) -> experiment_pb2.Experiment:
+    """Reads an experiment with its bases and its dataset, and validates it.
+
+    Args:
+      path: experiment file; one that doesn't exist is looked for among the shipped configs, so
+        "coco/resnet50.textproto" works anywhere.
+      overrides: "path.to.field=value" each, applied last, in order.
+
+    Returns:
+      The experiment, self-contained. Relative paths, such as data_dir, are left as given.
+
+    Raises:
+      ConfigError: a file is missing or malformed, or the experiment is not consistent; the message
+        names file and line, or the override, of each problem.
+    """
+    origins: Origins = {}
+    chain = _base_chain(_find(path, [pathlib.Path()], "the experiment"))
+    experiment = _merge(chain, overrides, None, origins)
+    if experiment.dataset_file:
+        naming = _last_naming_dataset(chain, overrides)
+        dataset = _read_dataset_file(experiment, naming, origins["dataset_file"])
+        origins = {}
+        experiment = _merge(chain, overrides, (naming, dataset), origins)
+    experiment.ClearField("base")
+    experiment.ClearField("dataset_file")
+    found = problems(experiment)
+    if found:
+        raise ConfigError(_report(found, origins, _shown(chain[-1].path)))
+    return experiment
+
+
+def validate(experiment: experiment_pb2.Experiment, num_replicas: int = 1) -> None:
+    """Checks that an experiment is consistent.
+
+    Args:
+      experiment: a resolved experiment.
+      num_replicas: devices that share a batch.
+
+    Raises:
+      ConfigError: lists all problems, each with the path of its field.
+    """
+    found = problems(experiment, num_replicas)
+    if found:
+        raise ConfigError(_report(found, {}, "experiment"))
+
+
+def validate_dataset(dataset: dataset_pb2.Dataset, name: str) -> None:
+    """Checks a dataset description by itself; `name` is what messages call it.
+
+    Raises:
+      ConfigError: lists all problems, each with the path of its field.
+    """
+    found = dataset_problems(dataset)
+    if found:
+        raise ConfigError(f"{name}: {_report(found, {}, name)}")
+
+
+def label_space(dataset: dataset_pb2.Dataset) -> LabelSpace:
+    """Returns what the ids of a dataset mean: things as listed, then stuff by increasing id.
+
+    A class without original_id keeps its id; one without a color gets a distinct one.
+    """
+    from kmax_tf.structures import Category, LabelSpace
+
+    things = [category for category in dataset.classes if category.thing]
+    stuff = sorted((c for c in dataset.classes if not c.thing), key=lambda category: category.id)
+    spare = _colors(taken={tuple(category.color) for category in dataset.classes})
+    categories = []
+    for category in (*things, *stuff):
+        red, green, blue = tuple(category.color) or next(spare)
+        categories.append(
+            Category(
+                id=category.id,
+                name=category.name,
+                thing=category.thing,
+                color=(red, green, blue),
+                original_id=(
+                    category.original_id if category.HasField("original_id") else category.id
+                ),
+            )
+        )
+    return LabelSpace(
+        classes=tuple(categories),
+        num_ids=dataset.num_ids,
+        ignore_label=dataset.ignore_label,
+        label_divisor=dataset.label_divisor,
+        name=dataset.name,
+    )
+
+
+def experiment_text(experiment: experiment_pb2.Experiment) -> str:
+    """Returns an experiment as a textproto, which load_experiment reads back to the same."""
+    return str(
+        text_format.MessageToString(experiment, as_utf8=True, use_short_repeated_primitives=True)
+    )
+
+
+def write_run_record(experiment: experiment_pb2.Experiment, folder: PathLike) -> None:
+    """Writes what a run depends on into its folder.
+
+    Args:
+      experiment: goes to experiment.textproto, resolved.
+      folder: of the run. provenance.json in it gets versions, git revision, command line and time.
+
+    Raises:
+      OutputError: the folder cannot be written.
+    """
+    write_atomically(os.path.join(folder, "experiment.textproto"), experiment_text(experiment))
+    write_atomically(os.path.join(folder, "provenance.json"), provenance_json())
+
+
+def shipped_configs() -> pathlib.Path:
+    """Returns the folder of the configs that come with the package."""
+    package = pathlib.Path(__file__).resolve().parent
+    installed = package / "configs"
+    return installed if installed.is_dir() else package.parent / "configs"
+
+
+def _base_chain(path: pathlib.Path) -> list[_Source]:
+    """Returns the files that make an experiment, the outermost base first."""
+    chain: list[_Source] = []
+    where = ""
+    while True:
+        if path.resolve() in [source.path.resolve() for source in chain]:
+            names = " -> ".join(_shown(p) for p in (*(s.path for s in chain), path))
+            raise ConfigError(f"{where}: base leads back to itself: {names}")
+        chain.append(_Source(path, _read(path)))
+        origins: Origins = {}
+        declared = _merge(chain[-1:], (), None, origins)
+        if not declared.base:
+            return chain[::-1]
+        where = origins["base"]
+        path = _find(declared.base, [path.parent], "base names it", where)
+
+
+def _merge(
+    chain: Sequence[_Source],
+    overrides: Sequence[str],
+    dataset: tuple[_Source | None, _Source] | None,
+    origins: Origins,
+) -> experiment_pb2.Experiment:
+    """Merges the files of a chain and the overrides, in order.
+
+    Args:
+      chain: the outermost base first.
+      overrides: applied last.
+      dataset: the source that names the dataset file (None: an override does) and that file, which
+        replaces whatever dataset the sources before gave.
+      origins: updated.
+    """
+    experiment = experiment_pb2.Experiment()
+    for source in (*chain, None):
+        if dataset is not None and dataset[0] is source:
+            experiment.ClearField("dataset")
+            file = dataset[1]
+            merge_text(file.text, file.where, experiment.dataset, origins, "dataset")
+        if source is not None:
+            merge_text(source.text, source.where, experiment, origins)
+    for override in overrides:
+        if override.partition("=")[0].strip() == "base":
+            raise ConfigError("--set base: cannot be overridden; give another experiment file")
+        merge_override(override, experiment, origins)
+    return experiment
+
+
+def _last_naming_dataset(chain: Sequence[_Source], overrides: Iterable[str]) -> _Source | None:
+    """Returns the last source that gives dataset_file; None stands for an override."""
+    if any(override.partition("=")[0].strip() == "dataset_file" for override in overrides):
+        return None
+    return next(source for source in reversed(chain) if _merge([source], (), None, {}).dataset_file)
+
+
+def _read_dataset_file(
+    experiment: experiment_pb2.Experiment, naming: _Source | None, where: str
+) -> _Source:
+    folders = [pathlib.Path() if naming is None else naming.path.parent]
+    folders.append(shipped_configs() / "datasets")
+    if experiment.data_dir and not is_remote(experiment.data_dir):
+        folders.append(pathlib.Path(experiment.data_dir))
+    path = _find(experiment.dataset_file, folders, "dataset_file names it", where)
+    return _Source(path, _read(path))
+
+
+def _find(
+    path: PathLike, folders: Sequence[pathlib.Path], purpose: str, where: str = ""
+) -> pathlib.Path:
+    """Returns the first of folder / path, then of the shipped configs, that is a file."""
+    tried = [folder / path for folder in (*folders, shipped_configs())]
+    for candidate in tried:
+        if candidate.is_file():
+            return candidate
+    prefix = f"{where}: " if where else ""
+    places = ", ".join(dict.fromkeys(_shown(candidate.parent) for candidate in tried))
+    raise ConfigError(
+        f"{prefix}no file {os.fspath(path)} ({purpose}); looked in {places}; "
+        f"{nearest(os.fspath(path), _shipped_names())}"
+    )
+
+
+def _shipped_names() -> list[str]:
+    folder = shipped_configs()
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.textproto"))
+
+
+def _read(path: pathlib.Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{_shown(path)}: not a text file ({error.reason})") from error
+    except OSError as error:
+        raise ConfigError(f"{_shown(path)}: cannot be read: {error.strerror}") from error
+
+
+def _report(found: Sequence[Problem], origins: Origins, name: str) -> str:
+    lines = []
+    for problem in found:
+        lines.append(located(origins.get(problem.path, ""), problem.path, problem.text))
+    if len(lines) == 1:
+        return lines[0]
+    return "\n  ".join([f"{len(lines)} problems in {name}:", *lines])
+
+
+def _colors(taken: set[tuple[int, ...]]) -> Iterator[tuple[int, int, int]]:
+    """Yields distinct colors, each far in hue from the last ones."""
+    step = 0
+    while True:
+        # Steps of the golden ratio never come back to the same hue; value tells laps apart.
+        hue, value = (step * 0.618034) % 1, (0.95, 0.7, 0.5)[step % 3]
+        red, green, blue = (round(255 * part) for part in colorsys.hsv_to_rgb(hue, 0.8, value))
+        step += 1
+        if (red, green, blue) not in taken:
+            taken.add((red, green, blue))
+            yield red, green, blue
+
+
+def _shown(path: PathLike) -> str:
+    """Returns a path as a person would type it: relative where it is below the working folder."""
+    relative = os.path.relpath(path)
+    return os.path.normpath(path) if relative.startswith(os.pardir) else relative

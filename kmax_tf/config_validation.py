@@ -1,0 +1,341 @@
+"""What must hold between the fields of an experiment: a list of small checks.
+
+A check is a generator of problems. The ranges of single numbers are in config_ranges.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from kmax_tf.config_ranges import Problem, out_of_range
+from kmax_tf.protos import dataset_pb2, experiment_pb2, model_pb2, training_pb2
+
+_BACKBONE_STRIDES = (4, 8, 16, 32)
+_DECODER_STRIDES = (32, 16, 8, 4, 2)
+
+
+def problems(experiment: experiment_pb2.Experiment, num_replicas: int = 1) -> list[Problem]:
+    """Returns all that is wrong with an experiment.
+
+    Args:
+      experiment: resolved, as load_experiment gives it.
+      num_replicas: devices that share a batch.
+    """
+    # The checks divide by numbers, so these must be in range first.
+    found = list(out_of_range(experiment))
+    if not found:
+        found = [problem for check in _CHECKS for problem in check(experiment)]
+        found.extend(_batch_divides(experiment, num_replicas))
+    return found
+
+
+def dataset_problems(dataset: dataset_pb2.Dataset) -> list[Problem]:
+    """Returns all that is wrong with a dataset description by itself."""
+    alone = experiment_pb2.Experiment(dataset=dataset)
+    found = list(out_of_range(alone))
+    return found or [*_dataset(alone), *_classes(alone)]
+
+
+def crop_sizes_near(side: int) -> tuple[int, int]:
+    """Returns the nearest sides of the form 32k + 1 below (33 at least) and above a side."""
+    below = max((side - 1) // 32, 1) * 32 + 1
+    return below, below + 32 if side > below else below
+
+
+def decoder_strides(model: model_pb2.Model) -> tuple[int, ...]:
+    """Returns the strides of the pixel decoder's features, the mask logits' stride last."""
+    return _DECODER_STRIDES[: len(model.pixel_decoder.stages)]
+
+
+def _parts_present(experiment: experiment_pb2.Experiment) -> Iterator[Problem]:
+    for parent, group, choices in (
+        ("model", "backbone", "resnet { ... }"),
+        ("training.optimizer", "algorithm", "adamw {}"),
+        ("postprocessing", "merging", "mask_wise {} or pixel_wise {}"),
+    ):
+        message: Any = experiment
+        for name in parent.split("."):
+            message = getattr(message, name)
+        if message.WhichOneof(group) is None:
+            yield Problem(parent, f"has no {group}; give it {choices}")
+
+
+def _crops(experiment: experiment_pb2.Experiment) -> Iterator[Problem]:
+    for name in ("train_data", "eval_data"):
+        crop = list(getattr(experiment, name).crop_size)
+        path = f"{name}.crop_size"
+        if len(crop) != 2:
+            yield Problem(path, f"must have two values, height and width, not {len(crop)}")
+            continue
+        for index, side in enumerate(crop):
+            near = sorted({*crop_sizes_near(side)})
+            if side % 32 != 1 or side < 33:
+                text = " or ".join(str(value) for value in near)
+                yield Problem(
+                    f"{path}[{index}]",
+                    f"must be 32k + 1, for corners to stay aligned at all strides; {side} is not, "
+                    f"{text} is near",
+                )
+
+
+def _resizing(experiment: experiment_pb2.Experiment) -> Iterator[Problem]:
+    for name in ("train_data", "eval_data"):
+        data = getattr(experiment, name)
+        if 0 < data.max_size < data.min_size:
+            yield Problem(
+                f"{name}.min_size",
+                f"{data.min_size} is more than max_size {data.max_size}; swap or equal them",
+            )
+    data = experiment.eval_data
+    if len(data.crop_size) == 2 and data.max_size > max(data.crop_size):
+        yield Problem(
+            "eval_data.max_size",
+            f"{data.max_size} is more than the longer side of crop_size {max(data.crop_size)}: "
+            f"parts of images would never be seen; lower it or enlarge the crop",
+        )
+
+
+def _augmentation(experiment: experiment_pb2.Experiment) -> Iterator[Problem]:
+    for name in ("train_data", "eval_data"):
+        scales = getattr(experiment, name).augmentation
+        if scales.min_scale > scales.max_scale:
+            yield Problem(
+                f"{name}.augmentation.min_scale",
+                f"{scales.min_scale:g} is more than max_scale {scales.max_scale:g}",
+            )
+
+
+def _backbone(experiment: experiment_pb2.Experiment) -> Iterator[Problem]:
+    if not experiment.model.HasField("resnet"):
+        return
+    stages = experiment.model.resnet.stages
+    if len(stages) != len(_BACKBONE_STRIDES):
+        yield Problem(
+            "model.resnet.stages",
+            f"must be four, for strides 4, 8, 16 and 32, not {len(stages)}",
+        )
+    for index, stage in enumerate(stages):
+        if stage.block_type == model_pb2.AXIAL:
+            yield Problem(
+                f"model.resnet.stages[{index}].block_type",
+                "AXIAL blocks are for the pixel decoder; this backbone has BOTTLENECK only",
+            )
+
+
+def _pixel_decoder(experiment: experiment_pb2.Experiment) -> Iterator[Problem]:
+    decoder = experiment.model.pixel_decoder
+    if not 3 <= len(decoder.stages) <= len(_DECODER_STRIDES):
+        yield Problem(
+            "model.pixel_decoder.stages",
+            f"must be 3 to 5, for strides 32, 16, 8 (, 4, 2), not {len(decoder.stages)}",
+        )
+    heads = decoder.axial_attention.num_heads
+    for index, stage in enumerate(decoder.stages):
+        path = f"model.pixel_decoder.stages[{index}]"
+        if stage.block_type == model_pb2.AXIAL and stage.filters % heads:
+            yield Problem(
+                f"{path}.filters",
+                f"{stage.filters} cannot be shared by axial_attention.num_heads = {heads}; "
+                f"give a multiple of {heads}",
+            )
+
+
+def _stages(experiment: experiment_pb2.Experiment) -> Iterator[Problem]:
+    model = experiment.model
+    for parent in ("resnet", "pixel_decoder"):
+        for index, stage in enumerate(getattr(model, parent).stages):
+            path = f"model.{parent}.stages[{index}]"
+            for name in ("filters", "blocks"):
+                if not stage.HasField(name):
+                    yield Problem(path, f"has no {name}; give it")
+            if stage.block_type == model_pb2.AXIAL and stage.dilation != 1:
+                yield Problem(
+                    f"{path}.dilation",
+                    "AXIAL blocks have no 3x3 convolution to dilate; leave it out",
+                )
+
+
+def _transformer_decoder(experiment: experiment_pb2.Experiment) -> Iterator[Problem]:
+    decoder = experiment.model.transformer_decoder
+    path = "model.transformer_decoder"
+    produced = decoder_strides(experiment.model)
+    if not decoder.block_strides:
+        yield Problem(f"{path}.block_strides", "must list a stride for each kMaX block")
+    for index, stride in enumerate(decoder.block_strides):
+        if stride not in produced:
+            yield Problem(
+                f"{path}.block_strides[{index}]",
+                f"the pixel decoder gives no features of stride {stride}; "
+                f"it has {', '.join(map(str, produced)) or 'none'}",
+            )
+    for name in ("key_channels", "value_channels"):
+        channels = getattr(decoder, name)
+        if channels % decoder.num_heads:
+            yield Problem(
+                f"{path}.{name}",
+                f"{channels} cannot be shared by num_heads = {decoder.num_heads}; "
+                f"give a multiple of {decoder.num_heads}",
+            )
+
+
+def _heads(experiment: experiment_pb2.Experiment) -> Iterator[Problem]:
+    if experiment.model.heads.kernel_size % 2 == 0:
+        yield Problem("model.heads.kernel_size", "must be odd")
+
+
+def _semantic_decoder(experiment: experiment_pb2.Experiment) -> Iterator[Problem]:
+    if not experiment.model.HasField("semantic_decoder"):
+        return
+    path = "model.semantic_decoder.low_levels"
+    previous = _BACKBONE_STRIDES[-1]
+    for index, level in enumerate(experiment.model.semantic_decoder.low_levels):
+        if level.stride not in _BACKBONE_STRIDES or level.stride >= previous:
+            known = ", ".join(str(s) for s in reversed(_BACKBONE_STRIDES) if s < previous)
+            yield Problem(
+                f"{path}[{index}].stride",
+                f"must be one of {known or 'none: leave it out'} (coarse to fine), "
+                f"not {level.stride}",
+            )
+        previous = min(previous, level.stride)
+        if not level.HasField("channels"):
+            yield Problem(f"{path}[{index}]", "has no channels; give it")
+
+
+def _samples(experiment: experiment_pb2.Experiment) -> Iterator[Problem]:
+    term = experiment.losses.instance_discrimination
+    crop, strides = experiment.train_data.crop_size, decoder_strides(experiment.model)
+    if not term.weight or len(crop) != 2 or not strides:
+        return
+    height, width = ((side - 1) // strides[-1] + 1 for side in crop)
+    if term.sample_count > height * width:
+        yield Problem(
+            "losses.instance_discrimination.sample_count",
+            f"{term.sample_count} pixels cannot be sampled from the {height} x {width} = "
+            f"{height * width} of the mask logits (stride {strides[-1]}); lower it",
+        )
+
+
+def _loss_weights(experiment: experiment_pb2.Experiment) -> Iterator[Problem]:
+    losses = experiment.losses
+    terms = (losses.pq_style, losses.mask_id, losses.instance_discrimination, losses.semantic)
+    if not any(term.weight for term in terms):
+        yield Problem("losses", "every term has weight 0: nothing would be learnt")
+
+
+def _schedule(experiment: experiment_pb2.Experiment) -> Iterator[Problem]:
+    training, optimizer = experiment.training, experiment.training.optimizer
+    if optimizer.warmup_steps > training.steps:
+        yield Problem(
+            "training.optimizer.warmup_steps",
+            f"{optimizer.warmup_steps} is more than training.steps {training.steps}; lower it too",
+        )
+    if optimizer.end_learning_rate > optimizer.learning_rate:
+        yield Problem(
+            "training.optimizer.end_learning_rate",
+            f"{optimizer.end_learning_rate:g} is more than learning_rate "
+            f"{optimizer.learning_rate:g}",
+        )
+    if training.summary_interval % training.steps_per_loop:
+        yield Problem(
+            "training.summary_interval",
+            f"{training.summary_interval} must be a multiple of steps_per_loop "
+            f"{training.steps_per_loop}: summaries are written between loops",
+        )
+
+
+def _runtime(experiment: experiment_pb2.Experiment) -> Iterator[Problem]:
+    runtime = experiment.runtime
+    if runtime.tpu and runtime.strategy != training_pb2.TPU:
+        yield Problem("runtime.tpu", "has no effect unless strategy is TPU; set that too")
+
+
+def _dataset(experiment: experiment_pb2.Experiment) -> Iterator[Problem]:
+    dataset = experiment.dataset
+    if not dataset.classes:
+        yield Problem("dataset", "has no classes; give dataset_file, or classes in place")
+        return
+    for name in ("num_ids", "ignore_label"):
+        if not dataset.HasField(name):
+            yield Problem("dataset", f"has no {name}; give it")
+    things = sum(category.thing for category in dataset.classes)
+    if dataset.HasField("num_ids") and things > dataset.num_ids:
+        yield Problem(
+            "dataset.classes",
+            f"more thing classes ({things}) than classes at all (num_ids = {dataset.num_ids})",
+        )
+
+
+def _label_divisor(experiment: experiment_pb2.Experiment) -> Iterator[Problem]:
+    dataset = experiment.dataset
+    centers = experiment.model.transformer_decoder.num_centers
+    if dataset.label_divisor <= centers:
+        yield Problem(
+            "dataset.label_divisor",
+            f"{dataset.label_divisor} must exceed num_centers = {centers}, the largest instance "
+            f"id that a prediction can have",
+        )
+
+
+def _classes(experiment: experiment_pb2.Experiment) -> Iterator[Problem]:
+    dataset = experiment.dataset
+    for index, category in enumerate(dataset.classes):
+        path = f"dataset.classes[{index}]"
+        for name in ("id", "name"):
+            if not category.HasField(name):
+                yield Problem(path, f"has no {name}; give it")
+        if dataset.HasField("num_ids") and category.id >= dataset.num_ids:
+            yield Problem(f"{path}.id", f"{category.id} must be below num_ids = {dataset.num_ids}")
+        if dataset.HasField("ignore_label") and category.id == dataset.ignore_label:
+            yield Problem(f"{path}.id", f"{category.id} is the ignore_label, so no class can be it")
+        if len(category.color) not in (0, 3):
+            yield Problem(
+                f"{path}.color", f"must be red, green, blue; it has {len(category.color)} values"
+            )
+    yield from _duplicates(dataset)
+
+
+def _duplicates(dataset: dataset_pb2.Dataset) -> Iterator[Problem]:
+    for name in ("id", "name", "original_id"):
+        first: dict[Any, int] = {}
+        for index, category in enumerate(dataset.classes):
+            value = getattr(category, name)
+            if not category.HasField(name):
+                continue
+            if value in first:
+                yield Problem(
+                    f"dataset.classes[{index}].{name}",
+                    f"{value!r} is already that of classes[{first[value]}]",
+                )
+            first.setdefault(value, index)
+
+
+def _batch_divides(experiment: experiment_pb2.Experiment, num_replicas: int) -> Iterator[Problem]:
+    batch = experiment.train_data.batch_size
+    if batch % num_replicas:
+        near = max(batch // num_replicas, 1) * num_replicas
+        yield Problem(
+            "train_data.batch_size",
+            f"{batch} cannot be shared by {num_replicas} replicas; {near} can",
+        )
+
+
+_CHECKS: tuple[Callable[[experiment_pb2.Experiment], Iterator[Problem]], ...] = (
+    _parts_present,
+    _dataset,
+    _classes,
+    _label_divisor,
+    _crops,
+    _resizing,
+    _augmentation,
+    _backbone,
+    _pixel_decoder,
+    _stages,
+    _transformer_decoder,
+    _heads,
+    _semantic_decoder,
+    _samples,
+    _loss_weights,
+    _schedule,
+    _runtime,
+)

@@ -1,0 +1,1 @@
+"""Datasets: records, augmentation, targets and the input pipeline."""

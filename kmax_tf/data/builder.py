@@ -1,0 +1,184 @@
+"""From an experiment's data options to the dataset that training or evaluation consumes."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from kmax_tf.config import label_space, shipped_configs, validate_dataset
+from kmax_tf.data import augmentation, preprocessing
+from kmax_tf.data.reader import ReaderOptions, find_files, read_examples
+from kmax_tf.data.targets import TargetOptions, make_targets
+from kmax_tf.errors import UserError
+from kmax_tf.protos import data_pb2, dataset_pb2, experiment_pb2
+from kmax_tf.structures import LabelSpace, Targets
+from kmax_tf.textproto import merge_text
+
+Example = dict[str, tf.Tensor]
+
+
+def build_dataset(
+    experiment: experiment_pb2.Experiment,
+    training: bool,
+    input_context: tf.distribute.InputContext | None = None,
+) -> tf.data.Dataset:
+    """Builds the input pipeline.
+
+    Args:
+      experiment: the resolved experiment.
+      training: whether train_data is read, shuffled and augmented without end, or eval_data once
+        and in order.
+      input_context: which of several pipelines this is; batches are then those of one replica.
+
+    Returns:
+      In training, a dataset of (images [B, h, w, 3] float32 0..255, Targets). In evaluation, of
+      (images, Targets, raw) with a last batch that may be smaller; raw is a dict of image_id [B]
+      string, raw_size [B, 2] and resized_size [B, 2] int32 (height, width of the image, and in the
+      network's input before padding), and panoptic [B, H, W] int32, the label at the images' own
+      sizes, padded with the panoptic id of unlabeled pixels to the largest of the batch.
+
+    Raises:
+      UserError: no file matches, or a batch that cannot be divided.
+    """
+    data = experiment.train_data if training else experiment.eval_data
+    labels = label_space(experiment.dataset)
+    context = input_context or tf.distribute.InputContext()
+    batch_size = _replica_batch_size(data, context)
+    pipeline, num_pipelines = context.input_pipeline_id, context.num_input_pipelines
+    reader = ReaderOptions(
+        skip_bad=data.on_bad_record == data_pb2.SKIP,
+        shuffle_buffer=data.shuffle_buffer,
+        seed=experiment.training.seed if training else None,
+        cache=data.cache,
+        shard=(pipeline, num_pipelines),
+    )
+    examples = read_examples(find_files(data.records, experiment.data_dir), reader)
+    if training:
+        counter = tf.data.Dataset.counter(pipeline, num_pipelines)
+        dataset = tf.data.Dataset.zip((examples, counter)).map(
+            _training_function(data, labels, experiment.training.seed),
+            num_parallel_calls=tf.data.AUTOTUNE,
+            deterministic=True,
+        )
+        dataset = dataset.batch(batch_size, drop_remainder=True)
+    else:
+        dataset = examples.map(
+            _evaluation_function(data, labels),
+            num_parallel_calls=tf.data.AUTOTUNE,
+            deterministic=True,
+        )
+        dataset = _padded_batches(dataset, batch_size, labels)
+    return dataset.prefetch(tf.data.AUTOTUNE)
+
+
+def read_description(path: str) -> tuple[LabelSpace, str]:
+    """Reads a dataset description.
+
+    Args:
+      path: a textproto file, or the name of one that ships with the package ("shapes").
+
+    Returns:
+      What its ids mean, and its text.
+
+    Raises:
+      UserError: there is no such file, or it is malformed or inconsistent.
+    """
+    file = pathlib.Path(path)
+    shipped = shipped_configs() / "datasets"
+    if not file.is_file():
+        file = shipped / f"{path}.textproto"
+    try:
+        text = file.read_text("utf-8")
+    except (OSError, ValueError) as error:
+        names = ", ".join(sorted(found.stem for found in shipped.glob("*.textproto")))
+        raise UserError(
+            f"no dataset description {path}; give a textproto file or one of: {names}"
+        ) from error
+    dataset = dataset_pb2.Dataset()
+    merge_text(text, lambda line: f"{file}:{line}", dataset, {})
+    validate_dataset(dataset, str(file))
+    return label_space(dataset), text
+
+
+def _replica_batch_size(data: data_pb2.Data, context: tf.distribute.InputContext) -> int:
+    replicas = context.num_replicas_in_sync
+    if data.batch_size % replicas:
+        raise UserError(f"batch_size {data.batch_size} cannot be divided among {replicas} replicas")
+    return data.batch_size // replicas
+
+
+def _training_function(
+    data: data_pb2.Data, labels: LabelSpace, seed: int
+) -> Callable[[Example, tf.Tensor], tuple[tf.Tensor, Targets]]:
+    """Returns the map of a decoded example and its number to a training element."""
+    crop = _crop_size(data)
+    options = _target_options(data)
+    change = data.augmentation
+    scales = (change.min_scale, change.max_scale, change.scale_step)
+
+    def prepare(example: Example, number: tf.Tensor) -> tuple[tf.Tensor, Targets]:
+        # The number makes seeds differ between examples and epochs; the experiment's seed, between
+        # runs.
+        base = tf.random.experimental.stateless_fold_in(tf.constant([seed, 0]), number)
+        seeds = tf.unstack(tf.random.experimental.stateless_split(base, 3))
+        image, label = example["image"], example["panoptic"]
+        size = preprocessing.resized_size(tf.shape(label), data.min_size, data.max_size)
+        image = preprocessing.resize_image(image, size)
+        label = preprocessing.resize_map(label, size)
+        image, label = augmentation.random_scale(image, label, seeds[0], scales)
+        image, label = augmentation.random_crop(
+            image, label, seeds[1], crop, labels.void_panoptic_id
+        )
+        image, label = augmentation.random_flip(image, label, seeds[2], change.flip_probability)
+        return image, make_targets(label, labels, options)
+
+    return prepare
+
+
+def _evaluation_function(
+    data: data_pb2.Data, labels: LabelSpace
+) -> Callable[[Example], tuple[tf.Tensor, Targets, Example]]:
+    """Returns the map of a decoded example to an evaluation element."""
+    crop = _crop_size(data)
+    options = _target_options(data)
+
+    def prepare(example: Example) -> tuple[tf.Tensor, Targets, Example]:
+        panoptic = example["panoptic"]
+        image, size = preprocessing.fit_image(example["image"], crop, data.min_size, data.max_size)
+        label = preprocessing.pad_map(
+            preprocessing.resize_map(panoptic, size), crop, labels.void_panoptic_id
+        )
+        raw = {
+            "image_id": example["image_id"],
+            "raw_size": tf.shape(panoptic),
+            "resized_size": size,
+            "panoptic": panoptic,
+        }
+        return image, make_targets(label, labels, options), raw
+
+    return prepare
+
+
+def _padded_batches(
+    dataset: tf.data.Dataset, batch_size: int, labels: LabelSpace
+) -> tf.data.Dataset:
+    """Batches evaluation elements; only the raw labels differ in shape."""
+    padding: Any = tf.nest.map_structure(lambda spec: None, dataset.element_spec)
+    padding[2]["panoptic"] = tf.constant(labels.void_panoptic_id, tf.int32)
+    return dataset.padded_batch(batch_size, padding_values=padding)
+
+
+def _crop_size(data: data_pb2.Data) -> tuple[int, int]:
+    height, width = data.crop_size
+    return height, width
+
+
+def _target_options(data: data_pb2.Data) -> TargetOptions:
+    return TargetOptions(
+        max_segments=data.max_segments,
+        small_instance_area=data.small_instance_area,
+        small_instance_weight=data.small_instance_weight,
+    )

@@ -1,0 +1,19 @@
+"""Errors that a user can mend: shown as one line, without a traceback."""
+
+from __future__ import annotations
+
+
+class UserError(Exception):
+    """Says in a sentence what is wrong with what the user gave, and what to do about it."""
+
+
+class ConfigError(UserError, ValueError):
+    """Says what is wrong with an experiment, and where (file and line, or override)."""
+
+
+class OutputError(UserError, OSError):
+    """Says that a file or folder cannot be written, and why."""
+
+    def __str__(self) -> str:
+        # OSError would format (errno, strerror) pairs; this is a sentence.
+        return str(self.args[0]) if self.args else ""

@@ -1,0 +1,1 @@
+"""Panoptic quality, mask AP, mean IoU, and results as files and pictures."""

@@ -1,0 +1,78 @@
+"""Mean intersection over union of semantic maps."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from kmax_tf.evaluation.segments import class_indices, require_map
+
+if TYPE_CHECKING:
+    from kmax_tf.structures import LabelSpace
+
+
+class MeanIoU:
+    """Counts pixels of images in a confusion matrix; merging is exact.
+
+    Pixels that are unlabeled in the truth count nowhere. A pixel predicted as unlabeled is one that
+    its true class misses.
+    """
+
+    def __init__(self, label_space: LabelSpace) -> None:
+        self._label_space = label_space
+        num_classes = label_space.num_classes
+        self._confusion = np.zeros((num_classes, num_classes + 1), np.int64)
+
+    def update(self, truth: np.ndarray, prediction: np.ndarray) -> None:
+        """Counts one image.
+
+        Args:
+          truth: [H, W] integer class ids, the ignore label where unlabeled.
+          prediction: [H, W] integer class ids or ignore label.
+
+        Raises:
+          ValueError: the maps differ in size or hold an id of no class.
+        """
+        for values, what in ((truth, "semantic ground truth"), (prediction, "semantic prediction")):
+            require_map(values, what)
+        if truth.shape != prediction.shape:
+            raise ValueError(
+                f"the semantic ground truth is {truth.shape} and the prediction {prediction.shape}"
+            )
+        true = class_indices(truth, self._label_space, "semantic ground truth")
+        predicted = class_indices(prediction, self._label_space, "semantic prediction")
+        num_classes, columns = self._confusion.shape
+        labeled = true >= 0
+        column = np.where(predicted < 0, num_classes, predicted)[labeled]
+        cell = true[labeled].astype(np.int64) * columns + column
+        counts = np.bincount(cell, minlength=self._confusion.size)
+        self._confusion += counts.reshape(self._confusion.shape)  # [K, K+1]
+
+    def merge(self, other: MeanIoU) -> None:
+        """Adds what another one has counted.
+
+        Raises:
+          ValueError: the other one is of another label space.
+        """
+        if self._label_space != other._label_space:
+            raise ValueError("mean IoUs of different label spaces can't be merged")
+        self._confusion += other._confusion
+
+    @property
+    def confusion(self) -> np.ndarray:
+        """Returns [K, K+1] int64 pixels: true class, predicted class (the last: unlabeled)."""
+        return self._confusion.copy()
+
+    def per_class(self) -> np.ndarray:
+        """Returns [K] float64 IoU (0..1) of each class; NaN where its union is empty."""
+        correct = np.diagonal(self._confusion)
+        predicted = self._confusion[:, :-1].sum(axis=0)
+        union = self._confusion.sum(axis=1) + predicted - correct
+        return np.where(union > 0, correct / np.maximum(union, 1), np.nan)
+
+    def result(self) -> float:
+        """Returns the mean IoU (0..1) of classes with a union; NaN if there is none."""
+        iou = self.per_class()
+        defined = iou[~np.isnan(iou)]
+        return float(defined.mean()) if defined.size else float("nan")

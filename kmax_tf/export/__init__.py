@@ -1,0 +1,1 @@
+"""SavedModels with their serving signatures."""

@@ -1,0 +1,88 @@
+"""Predicting with an exported SavedModel or with the folder of a training run, alike."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import re
+from typing import Protocol
+
+import numpy as np
+import tensorflow as tf
+
+from kmax_tf.errors import UserError
+from kmax_tf.export.saved_model import read_labels
+from kmax_tf.structures import LabelSpace
+
+
+class Predictor(Protocol):
+    """Segments one image after another.
+
+    Attributes:
+      label_space: what the ids of the maps mean.
+    """
+
+    label_space: LabelSpace
+
+    def __call__(self, image: np.ndarray) -> dict[str, np.ndarray]:
+        """Segments an image [H, W, 3] uint8; maps are [H, W], segments [N]."""
+
+
+class _SavedModelPredictor:
+    def __init__(self, folder: pathlib.Path):
+        self.label_space = read_labels(folder)
+        try:
+            self._model = tf.saved_model.load(str(folder))
+        except (OSError, ValueError, tf.errors.OpError) as error:
+            raise UserError(f"cannot load the SavedModel {folder}: {error}") from error
+        self._serve = self._model.signatures["serving_default"]
+
+    def __call__(self, image: np.ndarray) -> dict[str, np.ndarray]:
+        outputs = self._serve(images=tf.constant(image[np.newaxis]))
+        return {name: value[0].numpy() for name, value in outputs.items()}
+
+
+class _RunPredictor:
+    def __init__(self, folder: pathlib.Path):
+        from kmax_tf.checkpoints.restore import restore_weights
+        from kmax_tf.config import label_space, load_experiment
+        from kmax_tf.export.saved_model import ServingModel
+        from kmax_tf.model.builder import build_model
+
+        experiment = load_experiment(folder / "experiment.textproto")
+        model = build_model(experiment)
+        restore_weights(model, folder)
+        self.label_space = label_space(experiment.dataset)
+        self._model = ServingModel(model, experiment)
+
+    def __call__(self, image: np.ndarray) -> dict[str, np.ndarray]:
+        outputs = self._model.serving_default(tf.constant(image[np.newaxis]))
+        return {name: value[0].numpy() for name, value in outputs.items()}
+
+
+def load_predictor(path: str | os.PathLike[str]) -> Predictor:
+    """Loads what predicts from a folder.
+
+    Args:
+      path: a folder that `kmax export` wrote (the newest version is taken), one of its versions, or
+        the folder of a training run.
+
+    Raises:
+      UserError: it is none of them, or is damaged.
+    """
+    folder = pathlib.Path(path)
+    if (folder / "saved_model.pb").exists():
+        return _SavedModelPredictor(folder)
+    versions = [
+        child
+        for child in (folder.iterdir() if folder.is_dir() else [])
+        if re.fullmatch(r"\d+", child.name) and (child / "saved_model.pb").exists()
+    ]
+    if versions:
+        return _SavedModelPredictor(max(versions, key=lambda child: int(child.name)))
+    if (folder / "experiment.textproto").exists():
+        return _RunPredictor(folder)
+    raise UserError(
+        f"{folder} holds no model: expected saved_model.pb (written by `kmax export`), numbered "
+        "versions of it, or experiment.textproto with checkpoints (written by trainer.py)"
+    )

@@ -1,0 +1,251 @@
+"""Several pictures on one sheet, with captions and a legend, and the map of errors."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import PIL.Image
+import PIL.ImageDraw
+
+from kmax_tf.figures import overlay
+from kmax_tf.figures.colors import Color, class_index
+from kmax_tf.figures.text import draw_centered, font, text_size
+
+if TYPE_CHECKING:
+    from kmax_tf.structures import LabelSpace
+
+_PAPER: Color = (255, 255, 255)
+_INK: Color = (34, 36, 40)
+_OUTLINE: Color = (120, 124, 130)
+# Of the error map: the class is wrong; the class is right, but the segment isn't the matching one.
+_WRONG_CLASS: Color = (226, 32, 44)
+_WRONG_SEGMENT: Color = (246, 160, 24)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Entry:
+    """An entry of a legend: a swatch of a color (None: hatched) and a name."""
+
+    name: str
+    color: Color | None
+
+
+def side_by_side(
+    image: np.ndarray,
+    truth: np.ndarray | None,
+    prediction: np.ndarray,
+    label_space: LabelSpace,
+    titles: Sequence[str] | None = None,
+    errors: bool = False,
+    legend: bool = False,
+) -> np.ndarray:
+    """Draws image, ground truth, prediction and errors on one sheet.
+
+    Args:
+      image: [H, W, 3] uint8.
+      truth: [H, W] integer panoptic map; None leaves it out, and the errors with it.
+      prediction: [H, W] integer panoptic map.
+      label_space: the classes, their names and colors.
+      titles: captions, one a picture; by default what they are.
+      errors: whether to add the map of errors (`draw_errors`).
+      legend: whether to add a legend of the classes present.
+
+    Returns:
+      [height, width, 3] uint8: two rows of two, or a row; wide images stand in a column.
+
+    Raises:
+      ValueError: the maps aren't of the image's size, or the number of titles is another.
+    """
+    overlay.require_same_size(image, prediction)
+    scale = overlay.scale_for(image.shape)
+    pictures = [("image", overlay.enlarge_image(image, scale))]
+    if truth is not None:
+        pictures.append(("ground truth", overlay.draw_panoptic(image, truth, label_space)))
+    pictures.append(("prediction", overlay.draw_panoptic(image, prediction, label_space)))
+    if truth is not None and errors:
+        pictures.append(("errors", draw_errors(image, truth, prediction, label_space)))
+    captions = [name for name, _ in pictures] if titles is None else list(titles)
+    if len(captions) != len(pictures):
+        raise ValueError(f"{len(pictures)} pictures need as many titles, not {len(captions)}")
+    sheet = _arrange([picture for _, picture in pictures], captions)
+    if not legend:
+        return sheet
+    maps = [prediction] if truth is None else [truth, prediction]
+    present = np.unique(np.concatenate([values.ravel() for values in maps]))
+    entries = _class_entries(present // label_space.label_divisor, label_space)
+    if truth is not None and errors:
+        entries += [_Entry("wrong class", _WRONG_CLASS), _Entry("wrong instance", _WRONG_SEGMENT)]
+    return np.concatenate([sheet, _draw_entries(entries, sheet.shape[1])])
+
+
+def draw_errors(
+    image: np.ndarray, truth: np.ndarray, prediction: np.ndarray, label_space: LabelSpace
+) -> np.ndarray:
+    """Draws where prediction and truth disagree over a grey image.
+
+    Red: another class, or none. Orange: the right class, but the segment of another instance (true
+    and predicted segments belong together if each overlaps most with the other). Hatched: unlabeled
+    in the truth.
+
+    Args:
+      image: [H, W, 3] uint8.
+      truth: [H, W] integer panoptic map.
+      prediction: [H, W] integer panoptic map.
+      label_space: what the ids mean.
+
+    Returns:
+      [s H, s W, 3] uint8, as `draw_panoptic`.
+
+    Raises:
+      ValueError: the image and the maps don't fit together.
+    """
+    overlay.require_same_size(image, truth)
+    overlay.require_same_size(image, prediction)
+    scale = overlay.scale_for(image.shape)
+    wrong_class, wrong_segment = (
+        overlay.enlarge_map(wrong, scale)[..., np.newaxis]
+        for wrong in _errors(truth, prediction, label_space)
+    )
+    unlabeled = overlay.enlarge_map(~_labeled(truth, label_space), scale)[..., np.newaxis]
+    canvas = overlay.enlarge_image(image, scale).astype(np.float32)
+    grey = canvas.mean(axis=-1, keepdims=True).repeat(3, axis=-1)
+    picture = 60 + 0.75 * grey
+    for wrong, color in ((wrong_class, _WRONG_CLASS), (wrong_segment, _WRONG_SEGMENT)):
+        marked = 0.35 * grey + 0.65 * np.array(color, np.float32)
+        picture = np.where(wrong, marked, picture)
+    picture = np.where(unlabeled, overlay.hatched(canvas), picture)
+    return np.clip(np.round(picture), 0, 255).astype(np.uint8)
+
+
+def draw_legend(
+    label_space: LabelSpace, present_ids: Sequence[int] | np.ndarray, width: int = 960
+) -> np.ndarray:
+    """Draws a strip of color swatches and class names, things first.
+
+    Args:
+      label_space: the classes, their names and colors.
+      present_ids: class ids to list; the ignore label and ids of no class stand for "unlabeled".
+      width: of the strip, in pixels.
+
+    Returns:
+      [height, width, 3] uint8; as many lines as it takes.
+    """
+    return _draw_entries(_class_entries(present_ids, label_space), width)
+
+
+def _errors(
+    truth: np.ndarray, prediction: np.ndarray, label_space: LabelSpace
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns [H, W] bool twice: where the class is wrong, and where only the segment is."""
+    divisor = label_space.label_divisor
+    true_ids, true_index = np.unique(truth, return_inverse=True)
+    predicted_ids, predicted_index = np.unique(prediction, return_inverse=True)
+    pair = true_index.reshape(-1) * len(predicted_ids) + predicted_index.reshape(-1)
+    pairs, pair_index, shared = np.unique(pair, return_inverse=True, return_counts=True)
+    of_true, of_predicted = np.divmod(pairs, len(predicted_ids))
+
+    true_class = true_ids[of_true] // divisor
+    same_class = true_class == predicted_ids[of_predicted] // divisor
+    best_of_true = np.zeros(len(true_ids), np.int64)
+    np.maximum.at(best_of_true, of_true, np.where(same_class, shared, 0))
+    best_of_predicted = np.zeros(len(predicted_ids), np.int64)
+    np.maximum.at(best_of_predicted, of_predicted, np.where(same_class, shared, 0))
+    belong = (shared == best_of_true[of_true]) & (shared == best_of_predicted[of_predicted])
+    index = np.array([class_index(int(class_id), label_space) for class_id in true_class])
+    thing = np.append(label_space.is_thing, False)[index]
+    crowd = thing & (true_ids[of_true] % divisor == 0)
+
+    labeled = index >= 0
+    wrong_class = (labeled & ~same_class)[pair_index].reshape(truth.shape)
+    other_segment = labeled & same_class & thing & ~crowd & ~belong
+    return wrong_class, other_segment[pair_index].reshape(truth.shape)
+
+
+def _labeled(panoptic: np.ndarray, label_space: LabelSpace) -> np.ndarray:
+    """Returns [H, W] bool: which pixels belong to a class."""
+    ids, index = np.unique(panoptic // label_space.label_divisor, return_inverse=True)
+    labeled = np.array([class_index(int(class_id), label_space) >= 0 for class_id in ids])
+    return labeled[index].reshape(panoptic.shape)
+
+
+def _arrange(pictures: Sequence[np.ndarray], captions: Sequence[str]) -> np.ndarray:
+    """Puts pictures [h, w, 3] of one size on a sheet, each below its caption."""
+    height, width = pictures[0].shape[:2]
+    columns = 2 if len(pictures) == 4 else 1 if width > 1.5 * height else len(pictures)
+    rows = -(-len(pictures) // columns)
+    gap = max(8, width // 60)
+    size = max(14, min(height // 22, 36))
+    caption_height = round(1.9 * size)
+    sheet = PIL.Image.new(
+        "RGB",
+        (columns * (width + gap) + gap, rows * (height + caption_height + gap)),
+        _PAPER,
+    )
+    drawing = PIL.ImageDraw.Draw(sheet)
+    for number, (picture, caption) in enumerate(zip(pictures, captions)):
+        left = gap + (number % columns) * (width + gap)
+        top = (number // columns) * (height + caption_height + gap)
+        middle = (left + width / 2, top + caption_height / 2)
+        draw_centered(drawing, middle, caption, size, _INK)
+        sheet.paste(PIL.Image.fromarray(picture), (left, top + caption_height))
+    return np.asarray(sheet)
+
+
+def _class_entries(class_ids: Sequence[int] | np.ndarray, label_space: LabelSpace) -> list[_Entry]:
+    """Returns the legend's entries of classes, things first, and of unlabeled pixels."""
+    indices = {class_index(int(class_id), label_space) for class_id in class_ids}
+    classes = [label_space.classes[index] for index in sorted(indices - {-1})]
+    entries = [_Entry(category.name, category.color) for category in classes]
+    return entries + ([_Entry("unlabeled", None)] if -1 in indices else [])
+
+
+def _draw_entries(entries: Sequence[_Entry], width: int) -> np.ndarray:
+    """Draws a legend [height, width, 3] uint8 in as many lines as it takes."""
+    size = max(13, min(width // 70, 22))
+    lines = _wrap(entries, size, width - 2 * size)
+    canvas = PIL.Image.new("RGB", (width, 2 * size * len(lines) + size), _PAPER)
+    for row, line in enumerate(lines):
+        left = size
+        for entry in line:
+            _draw_entry(canvas, entry, (left, size // 2 + row * 2 * size), size)
+            left += _entry_width(entry, size)
+    return np.asarray(canvas)
+
+
+def _entry_width(entry: _Entry, size: int) -> int:
+    return 3 * size + text_size(entry.name, size)[0]
+
+
+def _wrap(entries: Sequence[_Entry], size: int, width: int) -> list[list[_Entry]]:
+    """Breaks entries into lines of at most a width."""
+    lines: list[list[_Entry]] = [[]]
+    used = 0
+    for entry in entries:
+        needed = _entry_width(entry, size)
+        if lines[-1] and used + needed > width:
+            lines.append([])
+            used = 0
+        lines[-1].append(entry)
+        used += needed
+    return lines
+
+
+def _draw_entry(canvas: PIL.Image.Image, entry: _Entry, corner: tuple[int, int], size: int) -> None:
+    """Draws a swatch and its name with their left top corner at (x, y)."""
+    left, top = corner
+    drawing = PIL.ImageDraw.Draw(canvas)
+    swatch = (round(1.6 * size), size)
+    box = (left, top + size // 2, left + swatch[0], top + size // 2 + swatch[1])
+    if entry.color is None:
+        grey = np.full((swatch[1], swatch[0], 3), 110, np.float32)
+        canvas.paste(PIL.Image.fromarray(overlay.hatched(grey).astype(np.uint8)), box[:2])
+    else:
+        drawing.rectangle(box, fill=entry.color)
+    drawing.rectangle(box, outline=_OUTLINE)
+    top_of_text, bottom_of_text = (font(size).getbbox("Ag")[side] for side in (1, 3))
+    middle = (box[1] + box[3]) / 2
+    position = (box[2] + size // 2, middle - (top_of_text + bottom_of_text) / 2)
+    drawing.text(position, entry.name, fill=_INK, font=font(size))

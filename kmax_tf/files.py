@@ -1,0 +1,110 @@
+"""Writing of files that are either whole or not there.
+
+Paths may be local or of any file system that TensorFlow knows (`gs://...`).
+"""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import uuid
+from typing import Union
+
+from kmax_tf.errors import OutputError
+
+PathLike = Union[str, "os.PathLike[str]"]
+
+
+def write_atomically(path: PathLike, data: bytes | str) -> None:
+    """Writes a file under a temporary name beside it, then renames it.
+
+    A reader, or a crash at any moment, sees the old file or the new one, never half of one. Missing
+    parent folders are made.
+
+    Args:
+      path: where the file goes.
+      data: its content; text is written as UTF-8.
+
+    Raises:
+      OutputError: the folder cannot be written, the disk is full, ...; nothing is left behind.
+    """
+    content = data.encode("utf-8") if isinstance(data, str) else data
+    try:
+        if is_remote(path):
+            _write_remote(os.fspath(path), content)
+        else:
+            _write_local(pathlib.Path(path), content)
+    except OSError as error:
+        raise OutputError(f"cannot write {os.fspath(path)}: {_reason(error)}") from error
+
+
+def check_writable(folder: PathLike) -> None:
+    """Makes a folder where it isn't there yet and proves that files can be written in it.
+
+    Meant for the start of a long job, so that it doesn't fail at its end.
+
+    Args:
+      folder: the folder that the job will write to.
+
+    Raises:
+      OutputError: it is a file, cannot be made, or cannot be written.
+    """
+    probe = os.path.join(os.fspath(folder), f".writable-{os.getpid()}")
+    try:
+        if is_remote(folder):
+            _write_remote(probe, b"probe")
+            _remove_remote(probe)
+        else:
+            _write_local(pathlib.Path(probe), b"probe")
+            os.unlink(probe)
+    except OSError as error:
+        raise OutputError(
+            f"cannot write into the folder {os.fspath(folder)}: {_reason(error)}"
+        ) from error
+
+
+def is_remote(path: PathLike) -> bool:
+    """Returns whether a path belongs to a remote file system (`scheme://...`)."""
+    return "://" in os.fspath(path)
+
+
+def _write_local(path: pathlib.Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name[:100]}.{uuid.uuid4().hex[:8]}")
+    try:
+        with open(temporary, "xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _write_remote(path: str, content: bytes) -> None:
+    # Object stores show a file only once it is closed, so no second name is needed.
+    import tensorflow as tf
+
+    try:
+        with tf.io.gfile.GFile(path, "wb") as file:
+            file.write(content)
+    except tf.errors.OpError as error:
+        raise OSError(error.message) from error
+
+
+def _remove_remote(path: str) -> None:
+    import tensorflow as tf
+
+    try:
+        tf.io.gfile.remove(path)
+    except tf.errors.OpError as error:
+        raise OSError(error.message) from error
+
+
+def _reason(error: OSError) -> str:
+    if isinstance(error, (FileExistsError, NotADirectoryError)):
+        path = pathlib.Path(error.filename)
+        file = next((part for part in (path, *path.parents) if part.is_file()), path)
+        return f"{file} is a file, not a folder"
+    return error.strerror or str(error)

@@ -1,0 +1,1 @@
+"""Matching of segments to cluster centers, and the loss terms."""

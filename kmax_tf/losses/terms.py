@@ -1,0 +1,211 @@
+"""The loss terms as pure functions, each [B], all in float32.
+
+Shapes: P pixels of the mask logits, N cluster centers, M segments (padded), K classes without void.
+A pixel's segment is an index into M or -1 (unlabeled or crowd).
+"""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+WEIGHT_FLOOR = 1e-5
+
+
+def segment_sums(values: tf.Tensor, segments: tf.Tensor, num_segments: int) -> tf.Tensor:
+    """Sums the values of each segment's pixels.
+
+    Args:
+      values: [B, P, ...].
+      segments: [B, P] int32; -1 is left out.
+      num_segments: M.
+
+    Returns:
+      [B, M, ...].
+    """
+    batch = tf.shape(segments)[0]
+    offsets = tf.range(batch)[:, tf.newaxis] * num_segments
+    rows = tf.where(segments >= 0, segments + offsets, -1)
+    flat_shape = tf.concat([[-1], tf.shape(values)[2:]], axis=0)
+    sums = tf.math.unsorted_segment_sum(
+        tf.reshape(values, flat_shape), tf.reshape(rows, [-1]), batch * num_segments
+    )
+    return tf.reshape(sums, tf.concat([[batch, num_segments], tf.shape(values)[2:]], axis=0))
+
+
+def mean_of_nonzero(values: tf.Tensor) -> tf.Tensor:
+    """Returns [B]: the mean over the entries of [B, P] that are not zero; 0 where all are."""
+    count = tf.reduce_sum(tf.cast(values != 0.0, tf.float32), axis=1)
+    return tf.math.divide_no_nan(tf.reduce_sum(values, axis=1), count)
+
+
+def mask_dice(
+    mask_logits: tf.Tensor,
+    pixel_cross_entropy: tf.Tensor,
+    segments: tf.Tensor,
+    center_of_segment: tf.Tensor,
+    segment_weights: tf.Tensor,
+) -> tf.Tensor:
+    """Dice loss between each segment and its center's mask, weighted by class similarity.
+
+    Args:
+      mask_logits: [B, P, N].
+      pixel_cross_entropy: [B, P]; -log of the probability of the pixel's center.
+      segments: [B, P] int32.
+      center_of_segment: [B, M] int32; -1 where there is none.
+      segment_weights: [B, M] class probability of the match, without gradient.
+
+    Returns:
+      [B]: sum over segments, divided by N.
+    """
+    num_segments = center_of_segment.shape[1]
+    labeled = tf.cast(segments >= 0, tf.float32)
+    probability = tf.nn.softmax(mask_logits)
+    mask_sizes = tf.einsum("bpn,bp->bn", probability, labeled)
+    predicted = tf.gather(mask_sizes, tf.maximum(center_of_segment, 0), batch_dims=1)  # [B, M]
+    intersection = segment_sums(tf.exp(-pixel_cross_entropy) * labeled, segments, num_segments)
+    areas = segment_sums(labeled, segments, num_segments)
+    dice = 1.0 - (2.0 * intersection + 1.0) / (predicted + areas + 1.0)  # [B, M]
+    matched = tf.cast(center_of_segment >= 0, tf.float32)
+    weights = matched * tf.maximum(segment_weights, WEIGHT_FLOOR)
+    return tf.reduce_sum(weights * dice, axis=1) / mask_logits.shape[2]
+
+
+def class_cross_entropy(
+    class_logits: tf.Tensor,
+    target_classes: tf.Tensor,
+    center_weights: tf.Tensor,
+    matched_share: float,
+) -> tf.Tensor:
+    """Cross-entropy of each center's class: that of its segment, or void.
+
+    Args:
+      class_logits: [B, N, K+1].
+      target_classes: [B, N] int32; K is void.
+      center_weights: [B, N] without gradient: mask similarity of matched centers; for the others
+        the share of their mask that lies on unlabeled pixels.
+      matched_share: weight of the matched centers; the others get 1 - matched_share.
+
+    Returns:
+      [B]: mean over the centers whose term is not zero.
+    """
+    void = class_logits.shape[2] - 1
+    entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(target_classes, class_logits)
+    share = tf.where(target_classes == void, 1.0 - matched_share, matched_share)
+    return mean_of_nonzero(entropy * share * tf.maximum(center_weights, WEIGHT_FLOOR))
+
+
+def gradient_only(values: tf.Tensor) -> tf.Tensor:
+    """Returns zeros that carry the gradient of `values`."""
+    return values - tf.stop_gradient(values)
+
+
+def pixel_center_cross_entropy(
+    mask_logits: tf.Tensor,
+    segments: tf.Tensor,
+    center_of_segment: tf.Tensor,
+    spread: tf.Tensor,
+) -> tf.Tensor:
+    """Cross-entropy of each pixel over the centers; the target is its segment's center.
+
+    Args:
+      mask_logits: [B, P, N].
+      segments: [B, P] int32.
+      center_of_segment: [B, M] int32.
+      spread: [B, P] bool: pixels without a segment whose loss is 0 but whose gradient is that of
+        a target that is zero everywhere, which lowers the winning logits (`LossOptions`).
+
+    Returns:
+      [B, P]; 0 for pixels without a segment or whose segment has no center.
+    """
+    centers = tf.gather(center_of_segment, tf.maximum(segments, 0), batch_dims=1)  # [B, P]
+    counted = (segments >= 0) & (centers >= 0)
+    entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(
+        tf.where(counted, centers, 0), mask_logits
+    )
+    normalizer = gradient_only(entropy + mask_logits[..., 0])
+    return tf.where(counted, entropy, tf.where(spread, normalizer, 0.0))
+
+
+def sample_pixels(
+    segments: tf.Tensor,
+    labeled: tf.Tensor,
+    areas: tf.Tensor,
+    count: int,
+    temperature: float,
+    uniform: tf.Tensor,
+) -> tf.Tensor:
+    """Samples pixels without replacement, those of small segments more often (Gumbel top-k).
+
+    Args:
+      segments: [B, P] int32.
+      labeled: [B, P] bool; unlabeled pixels come last.
+      areas: [B, M] pixels of each segment.
+      count: of pixels to sample.
+      temperature: exponent of the inverse area.
+      uniform: [B, P] random numbers in 0..1.
+
+    Returns:
+      [B, count] int32 pixel indices.
+    """
+    area = tf.where(segments >= 0, tf.gather(areas, tf.maximum(segments, 0), batch_dims=1), 1.0)
+    pixels = tf.cast(tf.shape(segments)[1], tf.float32)
+    logits = temperature * tf.math.log(pixels / tf.maximum(area, 1.0))
+    logits += tf.where(labeled, 0.0, -99999.0)
+    tiny = 1e-20
+    gumbel = -tf.math.log(tf.maximum(-tf.math.log(tf.maximum(uniform, tiny)), tiny))
+    return tf.math.top_k(logits + gumbel, k=count, sorted=False).indices
+
+
+def instance_discrimination(
+    embeddings: tf.Tensor,
+    segments: tf.Tensor,
+    num_segments: int,
+    temperature: float,
+    spread: bool,
+) -> tf.Tensor:
+    """Contrastive loss: a pixel's embedding should resemble those of its own segment.
+
+    Args:
+      embeddings: [B, S, D] of the sampled pixels.
+      segments: [B, S] int32.
+      num_segments: M.
+      temperature: divides the similarities.
+      spread: whether pixels without a segment, whose loss is 0, get the gradient of a target that
+        is zero everywhere.
+
+    Returns:
+      [B]: mean over the pixels whose term is not zero. Each pixel's target is uniform over the
+      sampled pixels of its segment, itself included, so the target's part of the cross-entropy is
+      the similarity to the segment's mean embedding.
+    """
+    similarity = tf.matmul(embeddings, embeddings, transpose_b=True) / temperature  # [B, S, S]
+    counts = segment_sums(tf.ones_like(embeddings[..., :1]), segments, num_segments)
+    means = segment_sums(embeddings, segments, num_segments) / tf.maximum(counts, 1.0)
+    own = tf.gather(means, tf.maximum(segments, 0), batch_dims=1)  # [B, S, D]
+    attraction = tf.reduce_sum(embeddings * own, axis=-1) / temperature
+    normalizer = tf.reduce_logsumexp(similarity, axis=-1)  # [B, S]
+    unmatched = gradient_only(normalizer) if spread else tf.zeros_like(normalizer)
+    return mean_of_nonzero(tf.where(segments >= 0, normalizer - attraction, unmatched))
+
+
+def semantic_cross_entropy(
+    semantic_logits: tf.Tensor, semantic_ids: tf.Tensor, weights: tf.Tensor, top_fraction: float
+) -> tf.Tensor:
+    """Cross-entropy of the auxiliary semantic branch.
+
+    Args:
+      semantic_logits: [B, P', num_ids].
+      semantic_ids: [B, P'] int32.
+      weights: [B, P']; 0 for unlabeled pixels.
+      top_fraction: share of the pixels, those with the largest losses, that is kept.
+
+    Returns:
+      [B]: mean over the kept pixels whose term is not zero.
+    """
+    ids = tf.where(weights > 0.0, semantic_ids, 0)
+    entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(ids, semantic_logits) * weights
+    if top_fraction < 1.0:
+        pixels = tf.cast(tf.shape(entropy)[1], tf.float32)
+        kept = tf.cast(tf.round(top_fraction * pixels), tf.int32)
+        entropy = tf.math.top_k(entropy, k=tf.maximum(kept, 1), sorted=False).values
+    return mean_of_nonzero(entropy)

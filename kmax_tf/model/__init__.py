@@ -1,0 +1,1 @@
+"""The network: layers, sub-models and the functional model made of them."""

@@ -1,0 +1,130 @@
+"""Position-sensitive axial attention (Axial-DeepLab, arXiv 2003.07853, section 3.2)."""
+
+from __future__ import annotations
+
+from typing import Optional
+
+import tensorflow as tf
+
+from kmax_tf.keras_api import keras
+from kmax_tf.model.layers import BatchNormFactory, static_or_dynamic_shape
+
+
+class AxisAttention(keras.layers.Layer):
+    """Multi-head self-attention along one axis, with relative positions.
+
+    [n, L, C] -> [n, L, value_channels]. Logits are the normalized sum of content, query-position
+    and key-position terms, without the usual 1 / sqrt(d).
+    """
+
+    def __init__(
+        self,
+        key_channels: int,
+        value_channels: int,
+        num_heads: int,
+        max_span: int,
+        batch_norm: BatchNormFactory,
+        name: Optional[str] = None,
+    ):
+        super().__init__(name=name)
+        self.key_channels = key_channels
+        self.value_channels = value_channels
+        self.num_heads = num_heads
+        self.max_span = max_span
+        self.batch_norm_qkv = batch_norm("batch_norm_qkv")
+        self.batch_norm_similarity = batch_norm("batch_norm_similarity", axis=(0, 2))
+        self.batch_norm_output = batch_norm("batch_norm_output", axis=(0, 2, 4))
+
+    def build(self, input_shape: tf.TensorShape) -> None:
+        """Creates the projection to queries, keys and values and the position tables."""
+        channels = input_shape[-1]
+        self.qkv_kernel = self.add_weight(
+            name="qkv_kernel",
+            shape=[channels, 2 * self.key_channels + self.value_channels],
+            initializer=keras.initializers.TruncatedNormal(stddev=channels**-0.5),
+        )
+        self.query_positions = self._position_table("query_positions", self.key_channels)
+        self.key_positions = self._position_table("key_positions", self.key_channels)
+        self.value_positions = self._position_table("value_positions", self.value_channels)
+        super().build(input_shape)
+
+    def _position_table(self, name: str, channels: int) -> tf.Variable:
+        return self.add_weight(
+            name=name,
+            shape=[2 * self.max_span - 1, channels // self.num_heads],
+            initializer=keras.initializers.TruncatedNormal(stddev=1.0),
+        )
+
+    def _relative(self, table: tf.Variable, length: int | tf.Tensor) -> tf.Tensor:
+        """Returns [L, L, d]: for (query l, key m) the table's row of the distance m - l."""
+        positions = tf.range(length)
+        distance = positions[tf.newaxis, :] - positions[:, tf.newaxis] + self.max_span - 1
+        rows = tf.clip_by_value(distance, 0, 2 * self.max_span - 2)
+        return tf.gather(tf.cast(table, self.compute_dtype), rows)
+
+    def call(self, x: tf.Tensor, training: Optional[bool] = None) -> tf.Tensor:
+        """Attends over the second axis."""
+        n, length, _ = static_or_dynamic_shape(x)
+        qkv = tf.matmul(x, tf.cast(self.qkv_kernel, x.dtype))
+        qkv = self.batch_norm_qkv(qkv, training=training)
+        widths = [self.key_channels, self.key_channels, self.value_channels]
+        query, key, value = (
+            tf.reshape(part, [n, length, self.num_heads, width // self.num_heads])
+            for part, width in zip(tf.split(qkv, widths, axis=-1), widths)
+        )  # [n, L, heads, d]
+        similarity = tf.stack(
+            [
+                tf.einsum("nlhd,nmhd->nhlm", query, key),
+                tf.einsum("nlhd,lmd->nhlm", query, self._relative(self.query_positions, length)),
+                tf.einsum("nmhd,lmd->nhlm", key, self._relative(self.key_positions, length)),
+            ]
+        )  # [3, n, heads, L, L]
+        similarity = self.batch_norm_similarity(similarity, training=training)
+        logits = tf.reduce_sum(tf.cast(similarity, tf.float32), axis=0)
+        weights = tf.cast(tf.nn.softmax(logits), x.dtype)  # [n, heads, L, L]
+        retrieved = tf.stack(
+            [
+                tf.einsum("nhlm,nmhd->nhld", weights, value),
+                tf.einsum("nhlm,lmd->nhld", weights, self._relative(self.value_positions, length)),
+            ]
+        )  # [2, n, heads, L, d]
+        retrieved = self.batch_norm_output(retrieved, training=training)
+        output = tf.transpose(tf.reduce_sum(retrieved, axis=0), [0, 2, 1, 3])  # [n, L, heads, d]
+        return tf.reshape(output, [n, length, self.value_channels])
+
+
+class AxialAttention(keras.layers.Layer):
+    """Attention along the height, then along the width.
+
+    [B, H, W, C] -> [B, H / stride, W / stride, 2 * filters]: rows are subsampled after the first
+    pass, columns after the second.
+    """
+
+    def __init__(
+        self,
+        filters: int,
+        batch_norm: BatchNormFactory,
+        num_heads: int = 8,
+        max_span: int = 255,
+        stride: int = 1,
+        name: Optional[str] = None,
+    ):
+        super().__init__(name=name)
+        self.stride = stride
+        self.height_axis, self.width_axis = (
+            AxisAttention(filters, 2 * filters, num_heads, max_span, batch_norm, name=axis)
+            for axis in ("height_axis", "width_axis")
+        )
+
+    def call(self, x: tf.Tensor, training: Optional[bool] = None) -> tf.Tensor:
+        """Attends along both axes."""
+        x = self._attend(self.height_axis, tf.transpose(x, [0, 2, 1, 3]), training)
+        x = self._attend(self.width_axis, tf.transpose(x, [0, 2, 1, 3]), training)
+        return x
+
+    def _attend(self, layer: AxisAttention, x: tf.Tensor, training: Optional[bool]) -> tf.Tensor:
+        """Attends over the third axis of [B, other, L, C] and subsamples it."""
+        batch, other, length, channels = static_or_dynamic_shape(x)
+        x = layer(tf.reshape(x, [batch * other, length, channels]), training=training)
+        x = tf.reshape(x, [batch, other, length, layer.value_channels])
+        return x[:, :, :: self.stride]

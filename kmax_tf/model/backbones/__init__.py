@@ -1,0 +1,1 @@
+"""Backbones: image -> features by stride."""

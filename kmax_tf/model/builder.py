@@ -1,0 +1,149 @@
+"""From the model part of an experiment to a model: the only file here that sees protos."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Optional
+
+from google.protobuf import text_format
+
+from kmax_tf.config import experiment_text
+from kmax_tf.keras_api import keras
+from kmax_tf.model.backbones.resnet import ResNet
+from kmax_tf.model.heads import HeadOptions, PredictionHeads
+from kmax_tf.model.kmax import KMaX
+from kmax_tf.model.layers import ACTIVATIONS, ActivationFn, BatchNormFactory, gelu
+from kmax_tf.model.pixel_decoder import PixelDecoder
+from kmax_tf.model.residual import BlockOptions
+from kmax_tf.model.semantic_branch import (
+    AtrousSpatialPyramidPooling,
+    SemanticDecoder,
+    SemanticHead,
+)
+from kmax_tf.model.transformer_decoder import KMaXBlockOptions, TransformerDecoder
+from kmax_tf.protos import experiment_pb2, model_pb2
+
+
+def build_model(experiment: experiment_pb2.Experiment) -> KMaX:
+    """Builds the model of an experiment, with fresh weights.
+
+    Args:
+      experiment: as `kmax_tf.load_experiment` returns it.
+
+    Returns:
+      A functional Keras model: images [B, H, W, 3] with values 0..255 -> `structures.Predictions`.
+    """
+    options = experiment.model
+    num_classes = len(experiment.dataset.classes)
+    batch_norm = BatchNormFactory(
+        options.batch_norm.momentum, options.batch_norm.epsilon, options.batch_norm.synchronized
+    )
+    heads = options.heads
+    head_options = HeadOptions(
+        num_classes=num_classes,
+        kernel_size=heads.kernel_size,
+        channels=heads.channels,
+        embedding_channels=heads.embedding_channels,
+        void_prior=heads.void_prior,
+        mask_logit_scale=heads.mask_logit_scale,
+    )
+    model = KMaX(
+        backbone=build_backbone(options, batch_norm),
+        pixel_decoder=build_pixel_decoder(options.pixel_decoder, batch_norm),
+        transformer_decoder=build_transformer_decoder(
+            options.transformer_decoder, head_options, batch_norm
+        ),
+        heads=PredictionHeads(head_options, batch_norm, name="heads"),
+        semantic_branch=build_semantic_branch(options, experiment.dataset.num_ids, batch_norm),
+    )
+    model.experiment_text = experiment_text(experiment)
+    return model
+
+
+def build_model_from_text(text: str) -> KMaX:
+    """Builds the model of a resolved experiment's textproto."""
+    return build_model(text_format.Parse(text, experiment_pb2.Experiment()))
+
+
+def build_backbone(options: model_pb2.Model, batch_norm: BatchNormFactory) -> keras.layers.Layer:
+    """Builds the backbone that the experiment names."""
+    resnet = options.resnet
+    return ResNet(
+        filters=[stage.filters for stage in resnet.stages],
+        blocks=[stage.blocks for stage in resnet.stages],
+        activation=_activation(resnet.activation),
+        batch_norm=batch_norm,
+        stem_channels=resnet.stem_channels,
+        drop_path_keep_prob=resnet.drop_path_keep_prob,
+        name="backbone",
+    )
+
+
+def build_pixel_decoder(
+    options: model_pb2.PixelDecoder, batch_norm: BatchNormFactory
+) -> PixelDecoder:
+    """Builds the pixel decoder."""
+    stages: list[Sequence[BlockOptions]] = []
+    for stage in options.stages:
+        block = BlockOptions(
+            filters=stage.filters,
+            activation=gelu,
+            axial=stage.block_type == model_pb2.AXIAL,
+            dilation=stage.dilation,
+            num_heads=options.axial_attention.num_heads,
+            max_span=options.axial_attention.max_span,
+        )
+        stages.append([block] * stage.blocks)
+    return PixelDecoder(stages, batch_norm, name="pixel_decoder")
+
+
+def build_transformer_decoder(
+    options: model_pb2.TransformerDecoder, head_options: HeadOptions, batch_norm: BatchNormFactory
+) -> TransformerDecoder:
+    """Builds the transformer decoder with its cluster centers."""
+    block_options = KMaXBlockOptions(
+        channels=options.channels,
+        key_channels=options.key_channels,
+        value_channels=options.value_channels,
+        num_heads=options.num_heads,
+        ffn_channels=options.ffn_channels,
+        drop_path_keep_prob=options.drop_path_keep_prob,
+    )
+    return TransformerDecoder(
+        options.num_centers,
+        options.block_strides,
+        block_options,
+        head_options,
+        batch_norm,
+        name="transformer_decoder",
+    )
+
+
+def build_semantic_branch(
+    options: model_pb2.Model, num_ids: int, batch_norm: BatchNormFactory
+) -> Optional[keras.layers.Layer]:
+    """Builds the auxiliary semantic branch, or returns None where the experiment has none."""
+    branch = options.WhichOneof("semantic_branch")
+    if branch is None:
+        return None
+    if branch == "semantic_head":
+        return SemanticHead(
+            num_ids, options.semantic_head.channels, batch_norm, name="semantic_branch"
+        )
+    decoder = options.semantic_decoder
+    aspp = AtrousSpatialPyramidPooling(
+        decoder.aspp_channels, decoder.atrous_rates, decoder.dropout, batch_norm, name="aspp"
+    )
+    return SemanticDecoder(
+        num_ids,
+        decoder.channels,
+        aspp,
+        [(level.stride, level.channels) for level in decoder.low_levels],
+        _activation(options.resnet.activation),
+        batch_norm,
+        name="semantic_branch",
+    )
+
+
+def _activation(value: int) -> ActivationFn:
+    return ACTIVATIONS[model_pb2.Activation.Name(value).lower()]

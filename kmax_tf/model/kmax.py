@@ -1,0 +1,154 @@
+"""kMaX-DeepLab: the functional model, made of its sub-models (arXiv 2207.04044).
+
+image -> backbone -> pixel decoder -> transformer decoder -> heads -> masks and classes
+             `-> semantic branch (a training signal only)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any, Callable, Optional, cast
+
+import tensorflow as tf
+
+from kmax_tf.errors import UserError
+from kmax_tf.keras_api import keras
+from kmax_tf.structures import Predictions, Targets
+
+LossFn = Callable[[Targets, Predictions], dict[str, tf.Tensor]]
+
+
+class KMaX(keras.Model):
+    """Image -> `Predictions`.
+
+    Input: images [B, H, W, 3], values 0..255 of any number type, H and W of the form 32k + 1.
+    Output: `structures.Predictions`; `intermediate` only in training.
+
+    Attributes:
+      backbone, pixel_decoder, transformer_decoder, heads: the sub-models.
+      semantic_branch: the auxiliary one, or None.
+      loss_terms: (targets, predictions) -> {term: scalar}, needed by `fit` and `evaluate` only.
+      experiment_text: the experiment it was built from, which `save` stores and
+        `keras.models.load_model` builds it from again.
+    """
+
+    def __init__(
+        self,
+        backbone: keras.layers.Layer,
+        pixel_decoder: keras.layers.Layer,
+        transformer_decoder: keras.layers.Layer,
+        heads: keras.layers.Layer,
+        semantic_branch: Optional[keras.layers.Layer] = None,
+        name: str = "kmax",
+    ):
+        image = keras.Input([None, None, 3], name="image")
+        scaled = keras.layers.Rescaling(1 / 127.5, -1.0, dtype="float32", name="rescaling")(image)
+        features = backbone(scaled)  # {stride: [B, H/s, W/s, C]}
+        pixel_features = pixel_decoder(features)  # {stride: [B, H/s, W/s, C]}
+        class_embeddings, mask_embeddings, intermediate = transformer_decoder(pixel_features)
+        finest = pixel_features[min(pixel_features)]
+        predictions = heads(finest, class_embeddings, mask_embeddings)
+        predictions["intermediate"] = intermediate
+        if semantic_branch is not None:
+            predictions["semantic_logits"] = semantic_branch(features)
+        super().__init__(inputs=image, outputs=predictions, name=name)
+        self.backbone = backbone
+        self.pixel_decoder = pixel_decoder
+        self.transformer_decoder = transformer_decoder
+        self.heads = heads
+        self.semantic_branch = semantic_branch
+        self.loss_terms: Optional[LossFn] = None
+        self.experiment_text = ""
+        self._trackers: dict[str, keras.metrics.Mean] = {}
+        self._reported: Collection[str] = ()
+
+    @property
+    def checkpoint_items(self) -> dict[str, keras.layers.Layer]:
+        """Returns the sub-models by the names that they have in checkpoints."""
+        items = {
+            "backbone": self.backbone,
+            "pixel_decoder": self.pixel_decoder,
+            "transformer_decoder": self.transformer_decoder,
+            "heads": self.heads,
+        }
+        return {**items, "semantic_branch": self.semantic_branch} if self.semantic_branch else items
+
+    def call(
+        self, inputs: tf.Tensor, training: Optional[bool] = None, mask: Any = None
+    ) -> Predictions:
+        """Runs the sub-models."""
+        check_image_size(inputs.shape)
+        predictions = cast(Predictions, {**super().call(inputs, training=training, mask=mask)})
+        if not training:
+            predictions.pop("intermediate", None)
+        return predictions
+
+    def set_loss(self, loss_terms: LossFn, names: Sequence[str]) -> None:
+        """Sets the loss of `fit` and `evaluate`, and tracks the mean of each of its terms."""
+        self.loss_terms = loss_terms
+        self._trackers = {name: keras.metrics.Mean(name=name) for name in (*names, "loss")}
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the experiment, for the `.keras` format."""
+        return {"experiment": self.experiment_text}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> KMaX:
+        """Builds the model of an experiment again."""
+        from kmax_tf.model.builder import build_model_from_text
+
+        return build_model_from_text(config["experiment"])
+
+    def get_compile_config(self) -> dict[str, Any]:
+        """Returns nothing: after loading, `kmax_tf.compile_for_training` compiles it anew."""
+        return {}
+
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Optional[Targets] = None,
+        y_pred: Optional[Predictions] = None,
+        sample_weight: Any = None,
+    ) -> tf.Tensor:
+        """Returns the total loss for `fit` and `evaluate`, and tracks its terms.
+
+        Raises:
+          UserError: if the model was not prepared by `kmax_tf.compile_for_training`.
+        """
+        if self.loss_terms is None or y is None or y_pred is None:
+            raise UserError(
+                "no loss: call kmax_tf.compile_for_training(model, experiment) before fit or "
+                "evaluate, and give them datasets of (images, targets)"
+            )
+        terms = self.loss_terms(y, y_pred)
+        total = tf.add_n(list(terms.values()))
+        self._reported = {**terms, "loss": total}.keys()
+        for name, value in {**terms, "loss": total}.items():
+            self._trackers[name].update_state(value)
+        return total
+
+    def compute_metrics(
+        self, x: Any, y: Targets, y_pred: Predictions, sample_weight: Any
+    ) -> dict[str, tf.Tensor]:
+        """Returns the means of the terms that this step has: `evaluate` has fewer."""
+        return {name: self._trackers[name].result() for name in self._reported}
+
+    @property
+    def metrics(self) -> list[keras.metrics.Metric]:
+        """Returns the means of the loss terms, which Keras resets after each epoch."""
+        return list(self._trackers.values())
+
+
+def check_image_size(shape: tf.TensorShape) -> None:
+    """Checks that sides have the form 32k + 1, at which strides divide with aligned corners.
+
+    Raises:
+      UserError: naming the nearest valid sizes.
+    """
+    for axis, size in zip(("height", "width"), shape[1:3]):
+        if size is not None and (size < 33 or (size - 1) % 32):
+            below = max(33, (size - 1) // 32 * 32 + 1)
+            raise UserError(
+                f"The image {axis} is {size}, but the model takes sizes of the form 32k + 1: the "
+                f"nearest are {below} and {below + 32}. Pad the image (with 127.5) or resize it."
+            )

@@ -1,0 +1,198 @@
+"""Building blocks that every part of the network shares."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Callable, Optional
+
+import tensorflow as tf
+
+from kmax_tf.keras_api import keras
+
+ActivationFn = Callable[[tf.Tensor], tf.Tensor]
+
+ACTIVATIONS: dict[str, ActivationFn] = {
+    "relu": tf.nn.relu,
+    "gelu": functools.partial(tf.nn.gelu, approximate=False),
+}
+gelu = ACTIVATIONS["gelu"]
+
+
+@dataclasses.dataclass(frozen=True)
+class BatchNormFactory:
+    """Makes the batch normalizations of a model, all with the same options.
+
+    Attributes:
+      momentum: of the moving statistics.
+      epsilon: added to the variance.
+      synchronized: whether statistics are taken over all replicas. With a single replica the
+        result is the same, so the faster local layer is made.
+    """
+
+    momentum: float = 0.99
+    epsilon: float = 1e-3
+    synchronized: bool = True
+
+    def __call__(
+        self, name: str, axis: int | tuple[int, ...] = -1, initial_scale: float = 1.0
+    ) -> keras.layers.Layer:
+        """Returns a batch normalization with one scale and offset per index of `axis`."""
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        return keras.layers.BatchNormalization(
+            axis=axis if isinstance(axis, int) else list(axis),
+            momentum=self.momentum,
+            epsilon=self.epsilon,
+            gamma_initializer=keras.initializers.Constant(initial_scale),
+            synchronized=self.synchronized and replicas > 1,
+            name=name,
+        )
+
+
+class ConvBN(keras.layers.Layer):
+    """Convolution without bias, batch normalization, optional activation.
+
+    [B, H, W, C] -> [B, H', W', filters]. A strided convolution pads (kernel_size - 1) / 2 zeros on
+    each side, so that n pixels become (n - 1) / stride + 1 with aligned corners.
+    """
+
+    def __init__(
+        self,
+        filters: int,
+        batch_norm: BatchNormFactory,
+        kernel_size: int = 1,
+        stride: int = 1,
+        dilation: int = 1,
+        activation: Optional[ActivationFn] = None,
+        initial_scale: float = 1.0,
+        name: Optional[str] = None,
+    ):
+        super().__init__(name=name)
+        padding = (kernel_size - 1) // 2
+        self.pad = (
+            keras.layers.ZeroPadding2D(padding, name="pad") if stride > 1 and padding else None
+        )
+        self.conv = keras.layers.Conv2D(
+            filters,
+            kernel_size,
+            stride,
+            padding="same" if stride == 1 else "valid",
+            dilation_rate=dilation,
+            use_bias=False,
+            kernel_initializer="he_normal",
+            name="conv",
+        )
+        self.batch_norm = batch_norm("batch_norm", initial_scale=initial_scale)
+        self.activation = activation
+
+    def call(self, x: tf.Tensor, training: Optional[bool] = None) -> tf.Tensor:
+        """Applies the three in turn."""
+        if self.pad is not None:
+            x = self.pad(x)
+        x = self.batch_norm(self.conv(x), training=training)
+        return x if self.activation is None else self.activation(x)
+
+
+class DepthwiseBN(keras.layers.Layer):
+    """Depthwise convolution without bias, batch normalization, GELU. [B, H, W, C] -> the same."""
+
+    def __init__(self, kernel_size: int, batch_norm: BatchNormFactory, name: Optional[str] = None):
+        super().__init__(name=name)
+        self.conv = keras.layers.DepthwiseConv2D(
+            kernel_size, padding="same", use_bias=False, name="conv"
+        )
+        self.batch_norm = batch_norm("batch_norm")
+
+    def call(self, x: tf.Tensor, training: Optional[bool] = None) -> tf.Tensor:
+        """Applies the three in turn."""
+        return gelu(self.batch_norm(self.conv(x), training=training))
+
+
+class SeparableConvBN(keras.layers.Layer):
+    """Depthwise then pointwise convolution, each with batch normalization and GELU.
+
+    [B, H, W, C] -> [B, H, W, filters].
+    """
+
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: int,
+        batch_norm: BatchNormFactory,
+        name: Optional[str] = None,
+    ):
+        super().__init__(name=name)
+        self.depthwise = DepthwiseBN(kernel_size, batch_norm, name="depthwise")
+        self.pointwise = ConvBN(filters, batch_norm, activation=gelu, name="pointwise")
+
+    def call(self, x: tf.Tensor, training: Optional[bool] = None) -> tf.Tensor:
+        """Applies both."""
+        return self.pointwise(self.depthwise(x, training=training), training=training)
+
+
+class DenseBN(keras.layers.Layer):
+    """Dense layer over the last axis without bias, batch normalization, optional activation.
+
+    [B, N, C] -> [B, N, units].
+    """
+
+    def __init__(
+        self,
+        units: int,
+        batch_norm: BatchNormFactory,
+        activation: Optional[ActivationFn] = None,
+        initial_scale: float = 1.0,
+        kernel_initializer: str | keras.initializers.Initializer = "he_normal",
+        name: Optional[str] = None,
+    ):
+        super().__init__(name=name)
+        self.dense = keras.layers.Dense(
+            units, use_bias=False, kernel_initializer=kernel_initializer, name="dense"
+        )
+        self.batch_norm = batch_norm("batch_norm", initial_scale=initial_scale)
+        self.activation = activation
+
+    def call(self, x: tf.Tensor, training: Optional[bool] = None) -> tf.Tensor:
+        """Applies the three in turn."""
+        x = self.batch_norm(self.dense(x), training=training)
+        return x if self.activation is None else self.activation(x)
+
+
+class DropPath(keras.layers.Layer):
+    """Stochastic depth: drops a whole residual branch of an example (arXiv 1603.09382).
+
+    The branch of each example is kept with probability `keep_prob` and then divided by it.
+    """
+
+    def __init__(self, keep_prob: float, name: Optional[str] = None):
+        super().__init__(name=name)
+        self.keep_prob = keep_prob
+
+    def call(self, x: tf.Tensor, training: Optional[bool] = None) -> tf.Tensor:
+        """Returns `x`, in training with some examples zero."""
+        if not training or self.keep_prob == 1.0:
+            return x
+        shape = [tf.shape(x)[0]] + [1] * (x.shape.rank - 1)
+        keep = tf.floor(self.keep_prob + tf.random.uniform(shape)) / self.keep_prob
+        return x * tf.cast(keep, x.dtype)
+
+
+def resize_bilinear(x: tf.Tensor, size: tuple[int, int] | tf.Tensor) -> tf.Tensor:
+    """Resizes [B, H, W, C] to [B, *size, C] bilinearly with aligned corners, in float32."""
+    if isinstance(size, tuple) and tuple(x.shape[1:3]) == size:
+        return x
+    images = tf.cast(x, tf.float32)
+    resized = tf.raw_ops.ResizeBilinear(images=images, size=size, align_corners=True)
+    return tf.cast(resized, x.dtype)
+
+
+def spatial_size(x: tf.Tensor) -> tuple[int, int] | tf.Tensor:
+    """Returns the height and width of [B, H, W, C]: as a tuple where they are known."""
+    height, width = x.shape[1:3]
+    return tf.shape(x)[1:3] if height is None or width is None else (height, width)
+
+
+def static_or_dynamic_shape(x: tf.Tensor) -> list[int | tf.Tensor]:
+    """Returns the shape of `x`: an int for each axis that is known, else a scalar tensor."""
+    dynamic = tf.shape(x)
+    return [dynamic[i] if size is None else size for i, size in enumerate(x.shape)]

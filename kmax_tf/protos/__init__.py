@@ -1,0 +1,1 @@
+"""Code generated from the repository's protos/ when the package is installed."""

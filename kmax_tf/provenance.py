@@ -1,0 +1,71 @@
+"""What produced a result: versions, git revision, command line, time."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import json
+import pathlib
+import platform
+import subprocess
+import sys
+from typing import Any
+
+import kmax_tf
+
+_PACKAGES = ("tensorflow", "tf-models-official", "tf-keras", "tensorflow-addons", "numpy")
+_ROOT = pathlib.Path(kmax_tf.__file__).resolve().parent.parent
+
+
+def provenance() -> dict[str, Any]:
+    """Returns what a result of this process comes from, ready for JSON.
+
+    Keys: kmax_tf, python and platform (versions), packages (name: version, null where it isn't
+    installed), git_revision and git_dirty (null where the package isn't run from its repository),
+    command (list), time (UTC, ISO 8601).
+    """
+    revision = _git("rev-parse", "HEAD") if _is_repository() else None
+    changes = _git("status", "--porcelain", "--untracked-files=no") if revision else None
+    return {
+        "kmax_tf": kmax_tf.__version__,
+        "git_revision": revision,
+        "git_dirty": None if changes is None else bool(changes),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": {name: version_of(name) for name in _PACKAGES},
+        "command": sys.argv,
+        "time": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+    }
+
+
+def provenance_json() -> str:
+    """Returns provenance() as indented JSON."""
+    return json.dumps(provenance(), indent=2) + "\n"
+
+
+def version_of(distribution: str) -> str | None:
+    """Returns the installed version of a distribution, without importing it; None: not there."""
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _is_repository() -> bool:
+    # Installed into an environment inside somebody's repository, git would answer with theirs.
+    top = _git("rev-parse", "--show-toplevel")
+    return top is not None and pathlib.Path(top).resolve() == _ROOT
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(_ROOT), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

@@ -1,0 +1,1 @@
+"""The task, the optimizer and the strategy of a training run."""

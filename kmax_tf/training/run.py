@@ -1,0 +1,167 @@
+"""Running an experiment through tf-models-official's trainer, and telling people about it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pathlib
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any, Callable, Optional
+
+import numpy as np
+import orbit
+import tensorflow as tf
+from google.protobuf import text_format
+from official.core import base_trainer, config_definitions, train_lib, train_utils
+
+from kmax_tf.config import write_run_record
+from kmax_tf.errors import UserError
+from kmax_tf.protos import experiment_pb2
+from kmax_tf.training.optimizer import build_optimizer
+from kmax_tf.training.task import KMaXTask
+
+Say = Callable[[str], None]
+
+
+class NonFiniteLossError(UserError):
+    """A loss term that is not a number or infinite."""
+
+
+def prepare_run(experiment: experiment_pb2.Experiment, model_dir: str) -> None:
+    """Records the experiment in the run's folder, which must be new or hold a run of this model.
+
+    Raises:
+      UserError: the folder holds a run of another model or dataset, or cannot be written.
+    """
+    record = pathlib.Path(model_dir) / "experiment.textproto"
+    if record.exists() and tf.train.latest_checkpoint(model_dir):
+        earlier = text_format.Parse(record.read_text(), experiment_pb2.Experiment())
+        for part in ("model", "dataset"):
+            if getattr(earlier, part) != getattr(experiment, part):
+                raise UserError(
+                    f"{model_dir} holds a run whose `{part}` differs from this experiment's, so "
+                    "its checkpoints don't fit. Give another --model_dir, or the same experiment "
+                    f"({record})."
+                )
+    write_run_record(experiment, model_dir)
+
+
+def run_training(
+    experiment: experiment_pb2.Experiment,
+    config: config_definitions.ExperimentConfig,
+    task: KMaXTask,
+    strategy: tf.distribute.Strategy,
+    model_dir: str,
+    mode: str,
+) -> None:
+    """Trains, resuming from the newest checkpoint of the folder, and evaluates if the mode says so.
+
+    Args:
+      experiment: the resolved experiment.
+      config: what `experiment_config` makes of it.
+      task: the task.
+      strategy: devices.
+      model_dir: folder of checkpoints, TensorBoard logs and train.log.
+      mode: "train" or "train_and_eval".
+
+    Raises:
+      NonFiniteLossError: a loss term is not finite; nothing was saved since.
+    """
+    with strategy.scope():
+        model = task.build_model()
+        trainer = base_trainer.Trainer(
+            config,
+            task,
+            model,
+            build_optimizer(experiment.training, model.backbone.trainable_variables),
+            train=True,
+            evaluate=mode == "train_and_eval",
+            checkpoint_exporter=train_utils.maybe_create_best_ckpt_exporter(config, model_dir),
+        )
+    with library_log(os.path.join(model_dir, "train.log")) as say:
+        say(f"train {experiment.name}: {model.count_params():,} parameters, logs in {model_dir}")
+        progress = TrainingProgress(
+            trainer.global_step, experiment.training.steps, experiment.train_data.batch_size, say
+        )
+        train_lib.OrbitExperimentRunner(
+            strategy,
+            task,
+            mode,
+            config,
+            model_dir,
+            trainer=trainer,
+            train_actions=[StopIfNotFinite(trainer.global_step), progress],
+            eval_actions=[lambda output: say(evaluation_line(output))],
+        ).run()
+
+
+@contextlib.contextmanager
+def library_log(path: str) -> Iterator[Say]:
+    """Sends what the libraries print to a file; yields what prints for people."""
+    people = sys.stdout
+
+    def say(line: str) -> None:
+        print(line, file=people, flush=True)
+
+    with open(path, "a", encoding="utf-8") as log, contextlib.redirect_stdout(log):
+        yield say
+
+
+class StopIfNotFinite:
+    """Stops the run, before anything is saved, when a loss term is not finite."""
+
+    def __init__(self, global_step: tf.Variable):
+        self.global_step = global_step
+
+    def __call__(self, output: Optional[orbit.runner.Output]) -> None:
+        """Looks at the means of the last loop.
+
+        Raises:
+          NonFiniteLossError: naming the terms.
+        """
+        values = {name: float(np.asarray(value)) for name, value in (output or {}).items()}
+        bad = [f"{name} = {value}" for name, value in values.items() if not np.isfinite(value)]
+        if bad:
+            raise NonFiniteLossError(
+                f"the loss is not finite in the steps up to {self.global_step.numpy()}: "
+                f"{', '.join(bad)}. The last checkpoint is from before. Lower "
+                "training.optimizer.learning_rate, set training.optimizer.clip_norm, or look at "
+                "the data with these terms in mind."
+            )
+
+
+class TrainingProgress:
+    """Prints step, loss, rate and time left after each loop."""
+
+    def __init__(self, global_step: tf.Variable, steps: int, batch_size: int, say: Say):
+        self.global_step = global_step
+        self.steps = steps
+        self.batch_size = batch_size
+        self.say = say
+        self.last: Optional[tuple[int, float]] = None
+
+    def __call__(self, output: Optional[orbit.runner.Output]) -> None:
+        """Prints one line."""
+        step, now = int(self.global_step.numpy()), time.monotonic()
+        line = f"step {step}/{self.steps}"
+        if output:
+            line += f"  loss {float(np.asarray(output['training_loss'])):.3f}"
+        if self.last and step > self.last[0]:
+            seconds = (now - self.last[1]) / (step - self.last[0])
+            left = round(seconds * (self.steps - step))
+            line += (
+                f"  {seconds * 1000:.0f} ms/step  {self.batch_size / seconds:.1f} images/s"
+                f"  {left // 60}:{left % 60:02d} left"
+            )
+        self.last = (step, now)
+        self.say(line)
+
+
+def evaluation_line(output: Any) -> str:
+    """Returns one line about an evaluation in training."""
+    pq, things, stuff, miou = (
+        float(np.asarray(output[name])) for name in ("pq/all", "pq/things", "pq/stuff", "miou")
+    )
+    return f"evaluation: PQ {pq:.1f} (things {things:.1f}, stuff {stuff:.1f})  mIoU {miou:.1f}"

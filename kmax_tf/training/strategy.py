@@ -1,0 +1,51 @@
+"""Devices: the distribution strategy and the precision of a run."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+from official.common import distribute_utils
+
+from kmax_tf.errors import UserError
+from kmax_tf.keras_api import keras
+from kmax_tf.protos import training_pb2
+
+_NAMES = {
+    training_pb2.ONE_DEVICE: "one_device",
+    training_pb2.MIRRORED: "mirrored",
+    training_pb2.MULTI_WORKER: "multi_worker_mirrored",
+    training_pb2.TPU: "tpu",
+}
+_PRECISIONS = {training_pb2.FLOAT32: "float32", training_pb2.MIXED_BFLOAT16: "mixed_bfloat16"}
+
+
+def build_strategy(runtime: training_pb2.Runtime) -> tf.distribute.Strategy:
+    """Builds the distribution strategy of an experiment.
+
+    Raises:
+      UserError: the GPUs or the TPU that it asks for are not there.
+    """
+    available = len(tf.config.list_physical_devices("GPU"))
+    num_gpus = available if runtime.num_gpus < 0 else runtime.num_gpus
+    if num_gpus > available:
+        raise UserError(
+            f"runtime.num_gpus is {num_gpus}, but TensorFlow sees {available}. "
+            "`kmax doctor` lists the devices; -1 uses all there are."
+        )
+    if runtime.strategy == training_pb2.ONE_DEVICE:
+        num_gpus = min(num_gpus, 1)
+    try:
+        return distribute_utils.get_distribution_strategy(
+            _NAMES[runtime.strategy], num_gpus=num_gpus, tpu_address=runtime.tpu
+        )
+    except (ValueError, tf.errors.OpError) as error:
+        name = training_pb2.Strategy.Name(runtime.strategy)
+        reason = str(error).rstrip(". ")
+        raise UserError(
+            f"runtime.strategy {name} cannot start here: {reason}. For a TPU give its address in "
+            "runtime.tpu; for several machines set TF_CONFIG."
+        ) from error
+
+
+def set_precision(runtime: training_pb2.Runtime) -> None:
+    """Sets the Keras precision policy; call it before the model is built."""
+    keras.mixed_precision.set_global_policy(_PRECISIONS[runtime.precision])

@@ -1,0 +1,191 @@
+"""The task that tf-models-official's trainer runs: inputs, a training step, a validation step."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Optional
+
+import numpy as np
+import tensorflow as tf
+from google.protobuf import text_format
+from official.core import base_task, config_definitions, exp_factory, task_factory
+
+from kmax_tf.checkpoints.restore import restore_weights
+from kmax_tf.config import experiment_text, label_space
+from kmax_tf.data.builder import build_dataset
+from kmax_tf.evaluation.metrics import PanopticMetrics
+from kmax_tf.evaluation.predictions import raw_predictions
+from kmax_tf.figures import side_by_side
+from kmax_tf.keras_api import keras
+from kmax_tf.losses.builder import build_loss
+from kmax_tf.model.builder import build_model
+from kmax_tf.model.kmax import KMaX
+from kmax_tf.postprocessing.builder import build_postprocessor
+from kmax_tf.protos import experiment_pb2
+
+BEST_FOLDER = "best"
+BEST_METRIC = "pq/all"
+
+
+@dataclasses.dataclass
+class KMaXTaskConfig(config_definitions.TaskConfig):
+    """The task's configuration: the whole experiment, as the text of its proto."""
+
+    experiment: str = ""
+
+
+@exp_factory.register_config_factory("kmax")
+def experiment_config(
+    experiment: Optional[experiment_pb2.Experiment] = None,
+) -> config_definitions.ExperimentConfig:
+    """Translates an experiment into what tf-models-official's trainer reads."""
+    experiment = experiment or experiment_pb2.Experiment()
+    training = experiment.training
+    return config_definitions.ExperimentConfig(
+        task=KMaXTaskConfig(
+            experiment=experiment_text(experiment),
+            init_checkpoint=training.initial_checkpoint,
+            train_data=config_definitions.DataConfig(is_training=True),
+            validation_data=config_definitions.DataConfig(is_training=False),
+        ),
+        trainer=config_definitions.TrainerConfig(
+            train_steps=training.steps,
+            steps_per_loop=training.steps_per_loop,
+            summary_interval=training.summary_interval,
+            checkpoint_interval=training.checkpoint_interval,
+            max_to_keep=training.checkpoints_to_keep,
+            validation_interval=training.validation_interval,
+            best_checkpoint_export_subdir=BEST_FOLDER,
+            best_checkpoint_eval_metric=BEST_METRIC,
+        ),
+    )
+
+
+@task_factory.register_task_cls(KMaXTaskConfig)
+class KMaXTask(base_task.Task):
+    """Panoptic segmentation with kMaX-DeepLab.
+
+    Attributes:
+      experiment: the resolved experiment.
+    """
+
+    def __init__(
+        self, params: KMaXTaskConfig, logging_dir: Optional[str] = None, name: Optional[str] = None
+    ):
+        super().__init__(params, logging_dir, name)
+        self.experiment = text_format.Parse(params.experiment, experiment_pb2.Experiment())
+        self._loss_terms = build_loss(self.experiment)
+        self._postprocess = build_postprocessor(self.experiment)
+        self._label_space = label_space(self.experiment.dataset)
+
+    def build_model(self) -> KMaX:
+        """Builds the model."""
+        return build_model(self.experiment)
+
+    def initialize(self, model: KMaX) -> None:
+        """Loads the initial checkpoint, where the run has none of its own yet."""
+        if self.task_config.init_checkpoint:
+            print(restore_weights(model, self.task_config.init_checkpoint).summary())
+
+    def build_inputs(
+        self,
+        params: config_definitions.DataConfig,
+        input_context: Optional[tf.distribute.InputContext] = None,
+    ) -> tf.data.Dataset:
+        """Builds the training or the evaluation dataset."""
+        return build_dataset(self.experiment, bool(params.is_training), input_context)
+
+    def build_metrics(self, training: bool = True) -> list[keras.metrics.Metric]:
+        """Makes the mean of each loss term (training only)."""
+        if not training:
+            return []
+        blocks = len(self.experiment.model.transformer_decoder.block_strides)
+        semantic = self.experiment.model.WhichOneof("semantic_branch") is not None
+        names = self._loss_terms.term_names(blocks, semantic)
+        return [keras.metrics.Mean(name) for name in names]
+
+    def train_step(
+        self,
+        inputs: Any,
+        model: KMaX,
+        optimizer: keras.optimizers.Optimizer,
+        metrics: Optional[list[keras.metrics.Metric]] = None,
+    ) -> dict[str, tf.Tensor]:
+        """Runs one step on one replica's share of a batch."""
+        images, targets = inputs
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+
+        def step() -> dict[str, tf.Tensor]:
+            with tf.GradientTape() as tape:
+                terms = self._loss_terms(targets, model(images, training=True))
+                total = tf.add_n(list(terms.values()))
+                share = total / replicas  # the optimizer sums gradients over replicas
+            gradients = tape.gradient(share, model.trainable_variables)
+            optimizer.apply_gradients(zip(gradients, model.trainable_variables))
+            return {**terms, self.loss: total}
+
+        compiled = tf.function(step, jit_compile=True)
+        values = compiled() if self.experiment.runtime.jit_compile else step()
+        for metric in metrics or []:
+            metric.update_state(values[metric.name])
+        return {self.loss: values[self.loss]}
+
+    def validation_step(
+        self,
+        inputs: Any,
+        model: KMaX,
+        metrics: Optional[list[keras.metrics.Metric]] = None,
+    ) -> dict[str, Any]:
+        """Predicts one replica's share of a batch."""
+        del metrics
+        images, targets, raw = inputs
+        predictions = model(images, training=False)
+        terms = self._loss_terms(targets, predictions)
+        return {
+            self.loss: tf.add_n(list(terms.values())),
+            "maps": self._postprocess(predictions),
+            "images": images,
+            "raw": raw,
+        }
+
+    def aggregate_logs(
+        self, state: Optional[_EvaluationState], step_outputs: dict[str, Any]
+    ) -> _EvaluationState:
+        """Measures the images of one step, on the host."""
+        if state is None:
+            state = _EvaluationState(
+                PanopticMetrics(self._label_space, self.experiment.evaluation.mask_ap)
+            )
+        for replica, images in enumerate(step_outputs["images"]):
+            maps = {name: values[replica] for name, values in step_outputs["maps"].items()}
+            raw = {name: values[replica] for name, values in step_outputs["raw"].items()}
+            for image in raw_predictions(images, maps, raw):
+                state.metrics.update(image.image_id, image.truth, image.prediction)
+                if len(state.pictures) < self.experiment.training.summary_images:
+                    panoptic = image.prediction["panoptic"]
+                    state.pictures.append(
+                        side_by_side(image.image(), image.truth, panoptic, self._label_space)
+                    )
+        return state
+
+    def reduce_aggregated_logs(
+        self, aggregated_logs: _EvaluationState, global_step: Optional[tf.Tensor] = None
+    ) -> dict[str, Any]:
+        """Returns the metrics in percent and draws the pictures into TensorBoard."""
+        for index, picture in enumerate(aggregated_logs.pictures):
+            tf.summary.image(f"example_{index}", picture[np.newaxis], step=global_step)
+        result = aggregated_logs.metrics.result()
+        shares = {
+            f"{group}/{name}": np.float32(np.nan_to_num(value))
+            for group in ("pq", "sq", "rq")
+            for name, value in result[group].items()
+        }
+        return {**shares, "miou": np.float32(result["miou"])}
+
+
+@dataclasses.dataclass
+class _EvaluationState:
+    """What an evaluation has seen so far."""
+
+    metrics: PanopticMetrics
+    pictures: list[np.ndarray] = dataclasses.field(default_factory=list)
