@@ -1,0 +1,88 @@
+import importlib
+import sys
+
+import pytest
+
+from kmax_tf.cli import doctor, main
+from kmax_tf.cli.doctor import Finding
+
+
+def findings_of(*requirements):
+    return {finding.name: finding for finding in doctor._versions(requirements)}
+
+
+def test_versions_that_fit_are_shown_with_their_pins():
+    found = findings_of("numpy>=1,<9", "pytest")
+    assert found["numpy"].value.endswith(("(<9,>=1)", "(>=1,<9)"))
+    assert not any(finding.problem for finding in found.values())
+
+
+def test_a_version_that_does_not_fit_comes_with_the_command_that_mends_it():
+    finding = findings_of("numpy<1")["numpy"]
+    assert finding.problem.endswith("doesn't fit: kmax_tf needs <1")
+    assert finding.fix == f"{sys.executable} -m pip install 'numpy<1'"
+
+
+def test_what_is_not_there_comes_with_the_command_that_installs_it():
+    finding = findings_of("no-such-distribution==2.0")["no-such-distribution"]
+    assert finding.problem == "isn't installed"
+    assert finding.fix.endswith("-m pip install 'no-such-distribution==2.0'")
+
+
+def test_requirements_of_other_pythons_and_of_development_are_left_out():
+    assert findings_of("absent; python_version < '3'", "absent; extra == 'dev'") == {}
+
+
+def test_modules_that_cannot_be_imported(monkeypatch):
+    monkeypatch.setattr(doctor, "_IMPORTS", (("no_such_module", "tensorflow"),))
+    monkeypatch.setattr(doctor, "requirements", lambda: ["tensorflow==2.15.1"])
+    monkeypatch.setattr(doctor, "_ADDONS_END", (3, 0))
+    addons, finding = doctor._imports()
+    assert addons.value.startswith("not available on this Python: ended before 3.0")
+    assert "ModuleNotFoundError: No module named 'no_such_module'" in finding.problem
+    assert finding.fix.endswith("--force-reinstall 'tensorflow==2.15.1'")
+
+
+@pytest.mark.parametrize("error", [TypeError("two\nlines"), ImportError("x"), AttributeError("y")])
+def test_any_error_of_an_import_is_a_finding(monkeypatch, error):
+    def fail(name):
+        raise error
+
+    monkeypatch.setattr(importlib, "import_module", fail)
+    problem = doctor._import_problem("anything")
+    assert problem == f"{type(error).__name__}: {error}".split("\n")[0]
+
+
+def test_a_gpu_that_tensorflow_does_not_see(monkeypatch, tmp_path):
+    tf = pytest.importorskip("tensorflow")
+    if tf.config.list_physical_devices("GPU"):
+        pytest.skip("TensorFlow sees the GPU")
+    monkeypatch.setattr(doctor, "_NVIDIA", tmp_path)
+    monkeypatch.setattr(doctor, "requirements", lambda: ["tensorflow==2.15.1"])
+    found = {finding.name: finding for finding in doctor._devices()}
+    assert found["GPU devices"].fix.endswith("'tensorflow[and-cuda]==2.15.1'")
+    assert found["CPU devices"].value.startswith("1")
+
+
+def test_stale_protos_are_a_finding(monkeypatch):
+    monkeypatch.setattr(doctor, "_import_problem", lambda module: "TypeError: x")
+    (finding,) = doctor._protos()
+    assert finding.problem.endswith("missing or stale: TypeError: x")
+
+
+def test_the_report_marks_what_is_broken():
+    good, bad = Finding("a", "1"), Finding("long", "2", "is old", "renew it")
+    assert doctor.report([good]) == "  a  1\n\nAll is well."
+    assert doctor.report([good, bad]) == (
+        "  a     1\n! long  2\n\nlong: is old\n  fix: renew it\n\n1 to mend"
+    )
+
+
+def test_the_status_says_whether_something_is_broken(monkeypatch, capsys):
+    monkeypatch.setattr(doctor, "_python", lambda: [Finding("python", "3")])
+    assert main.main(["doctor"]) == int("to mend" in capsys.readouterr().out)
+    monkeypatch.setattr(doctor, "_python", lambda: [Finding("python", "2", "old", "renew")])
+    assert main.main(["doctor"]) == 1
+    output = capsys.readouterr().out
+    assert "keras in use" in output
+    assert "renew" in output

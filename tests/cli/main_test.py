@@ -1,0 +1,103 @@
+import importlib
+import subprocess
+import sys
+import types
+
+import pytest
+
+from kmax_tf.cli import main
+from kmax_tf.errors import OutputError
+
+
+@pytest.fixture
+def fake_command(monkeypatch):
+    """Returns a function that makes `kmax fake` run the given function."""
+
+    def install(run):
+        module = types.SimpleNamespace(
+            HELP="fake", __doc__="Fake.", add_arguments=lambda parser: None, run=run
+        )
+        monkeypatch.setitem(sys.modules, "kmax_tf.cli.fake", module)
+        monkeypatch.setattr(main, "COMMANDS", ("fake",))
+
+    return install
+
+
+@pytest.mark.parametrize("name", main.COMMANDS)
+def test_every_command_has_its_parts(name):
+    module = importlib.import_module(f"kmax_tf.cli.{name.replace('-', '_')}")
+    assert module.HELP
+    assert "\n" not in module.HELP
+    assert module.__doc__.startswith(f"`kmax {name}`")
+
+
+def test_help_lists_all_commands_without_importing_tensorflow():
+    program = (
+        "import sys; from kmax_tf.cli.main import main\n"
+        "try: main(['--help'])\n"
+        "finally: print('tensorflow' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("\nFalse\n")
+    assert all(
+        f"  {name} " in done.stdout or f"  {name}\n" in done.stdout for name in main.COMMANDS
+    )
+
+
+@pytest.mark.parametrize("arguments", [[], ["no-such-command"], ["config"], ["config", "--no"]])
+def test_a_wrong_command_line_exits_with_2(arguments, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main.main(arguments)
+    assert caught.value.code == 2
+    assert "usage: kmax" in capsys.readouterr().err
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as caught:
+        main.main(["--version"])
+    assert caught.value.code == 0
+    assert capsys.readouterr().out.startswith("kmax_tf ")
+
+
+def test_the_status_is_that_of_the_command(fake_command):
+    fake_command(lambda args: 3)
+    assert main.main(["fake"]) == 3
+
+
+def test_a_users_error_is_one_line_without_a_traceback(fake_command, capsys):
+    def run(args):
+        raise OutputError("cannot write x: No space left on device")
+
+    fake_command(run)
+    assert main.main(["fake"]) == 2
+    assert capsys.readouterr().err == "kmax: error: cannot write x: No space left on device\n"
+
+
+def test_our_own_mistakes_keep_their_traceback(fake_command):
+    def run(args):
+        raise AssertionError
+
+    fake_command(run)
+    with pytest.raises(AssertionError):
+        main.main(["fake"])
+
+
+def test_an_interrupt_has_no_traceback(fake_command, capsys):
+    def run(args):
+        raise KeyboardInterrupt
+
+    fake_command(run)
+    assert main.main(["fake"]) == 130
+    assert capsys.readouterr().err == "kmax: interrupted\n"
+
+
+def test_a_reader_that_stops_early_is_no_error():
+    command = f"{sys.executable} -m kmax_tf.cli.main config coco/resnet50.textproto | head -n 1"
+    done = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == 'name: "coco_resnet50"\n'

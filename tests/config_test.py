@@ -1,0 +1,291 @@
+import json
+import pathlib
+
+import numpy as np
+import pytest
+from google.protobuf import text_format
+
+from kmax_tf import config
+from kmax_tf.errors import ConfigError, OutputError, UserError
+from kmax_tf.protos import dataset_pb2, experiment_pb2
+
+COCO = "coco/resnet50.textproto"
+DATASET = """
+name: "tiny"
+num_ids: 4
+ignore_label: 0
+classes { id: 1 name: "cat" thing: true }
+classes { id: 2 name: "sky" }
+"""
+
+
+@pytest.fixture
+def write(tmp_path, monkeypatch):
+    """Returns a function that writes a file below the working folder and gives its name."""
+    monkeypatch.chdir(tmp_path)
+
+    def write_file(name, text):
+        path = pathlib.Path(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        return name
+
+    return write_file
+
+
+def error_of(path, *overrides):
+    with pytest.raises(ConfigError) as caught:
+        config.load_experiment(path, overrides)
+    return str(caught.value)
+
+
+def test_the_result_is_resolved_and_self_contained(tmp_path):
+    experiment = config.load_experiment(COCO)
+    assert not experiment.HasField("base")
+    assert not experiment.HasField("dataset_file")
+    assert len(experiment.dataset.classes) == 133
+    assert [stage.blocks for stage in experiment.model.resnet.stages] == [3, 4, 6, 3]
+    copy = tmp_path / "copy.textproto"
+    copy.write_text(config.experiment_text(experiment))
+    assert config.load_experiment(copy) == experiment
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        path.relative_to(config.shipped_configs()).as_posix()
+        for path in sorted(config.shipped_configs().glob("*/*.textproto"))
+        if path.parent.name != "datasets" and path.name != "base.textproto"
+    ],
+)
+def test_every_shipped_experiment_is_valid_and_survives_a_round_trip(path):
+    experiment = config.load_experiment(path)
+    text = config.experiment_text(experiment)
+    assert text_format.Parse(text, experiment_pb2.Experiment()) == experiment
+
+
+@pytest.mark.parametrize("field", ["model", "train_data", "losses", "postprocessing", "training"])
+def test_coco_has_the_published_values(field):
+    experiment = config.load_experiment(COCO)
+    published = {
+        "model": [
+            ("transformer_decoder.num_centers", 128),
+            ("transformer_decoder.block_strides", [32, 32, 16, 16, 8, 8]),
+            ("transformer_decoder.drop_path_keep_prob", 0.8),
+            ("resnet.drop_path_keep_prob", 1.0),
+            ("semantic_decoder.atrous_rates", [6, 12, 18]),
+            ("heads.channels", 256),
+            ("heads.embedding_channels", 128),
+        ],
+        "train_data": [
+            ("batch_size", 64),
+            ("crop_size", [1281, 1281]),
+            ("min_size", 1281),
+            ("max_size", 1281),
+            ("max_segments", 181),
+            ("small_instance_area", 0),
+            ("augmentation.min_scale", 0.3),
+            ("augmentation.max_scale", 1.7),
+            ("augmentation.scale_step", 0.1),
+        ],
+        "losses": [
+            ("pq_style.weight", 3.0),
+            ("mask_id.weight", 0.3),
+            ("instance_discrimination.weight", 1.0),
+            ("instance_discrimination.sample_count", 4096),
+            ("instance_discrimination.sample_temperature", 1.5),
+            ("semantic.weight", 1.0),
+            ("semantic.top_fraction", 1.0),
+        ],
+        "postprocessing": [
+            ("mask_wise.thing_threshold", 0.7),
+            ("mask_wise.stuff_threshold", 0.5),
+            ("mask_wise.overlap_threshold", 0.8),
+            ("mask_wise.class_weight", 1.0),
+            ("mask_wise.mask_weight", 1.0),
+            ("pixel_threshold", 0.4),
+            ("thing_area_limit", 400),
+            ("stuff_area_limit", 6400),
+        ],
+        "training": [
+            ("steps", 150000),
+            ("optimizer.learning_rate", 5e-4),
+            ("optimizer.backbone_multiplier", 0.1),
+            ("optimizer.warmup_steps", 5000),
+            ("optimizer.adamw.weight_decay", 0.05),
+            ("optimizer.clip_norm", 0.0),
+        ],
+    }[field]
+    for path, value in published:
+        found = getattr(experiment, field)
+        for name in path.split("."):
+            found = getattr(found, name)
+        np.testing.assert_allclose(found, value, rtol=1e-6, err_msg=path)
+
+
+def test_bases_are_relative_to_their_file_and_repeated_fields_replace(write):
+    write("a/base.textproto", f'base: "{COCO}" name: "base" training {{ seed: 3 }}')
+    write("a/b/middle.textproto", 'base: "../base.textproto" model { semantic_head {} }')
+    leaf = write(
+        "a/b/leaf.textproto",
+        'base: "middle.textproto" name: "leaf" train_data { crop_size: [641, 1281] } '
+        "model { transformer_decoder { block_strides: [32, 16] } }",
+    )
+    experiment = config.load_experiment(leaf, ["name=override", "train_data.batch_size=8"])
+    assert experiment.name == "override"
+    assert experiment.training.seed == 3
+    assert experiment.model.WhichOneof("semantic_branch") == "semantic_head"
+    assert list(experiment.model.transformer_decoder.block_strides) == [32, 16]
+    assert list(experiment.train_data.crop_size) == [641, 1281]
+    assert experiment.train_data.batch_size == 8
+    assert experiment.train_data.min_size == 1281
+
+
+def test_a_local_file_wins_over_a_shipped_one(write):
+    write(COCO, f'base: "{config.shipped_configs() / COCO}" name: "mine"')
+    assert config.load_experiment(COCO).name == "mine"
+
+
+def test_a_base_that_leads_back(write):
+    write("a.textproto", 'name: "a"\nbase: "b.textproto"')
+    write("b.textproto", 'base: "./a.textproto"')
+    assert error_of("a.textproto") == (
+        "b.textproto:1: base leads back to itself: a.textproto -> b.textproto -> a.textproto"
+    )
+
+
+def test_missing_files_are_named_with_the_place_that_names_them(write):
+    write("a.textproto", '\nbase: "nothing.textproto"')
+    assert error_of("a.textproto").startswith("a.textproto:2: no file nothing.textproto (base ")
+    write("b.textproto", f'base: "{COCO}"\ndataset_file: "nothing.textproto"')
+    assert error_of("b.textproto").startswith("b.textproto:2: no file nothing.textproto (dataset_")
+    assert "--set dataset_file: no file x (dataset_file" in error_of(COCO, "dataset_file=x")
+    assert "did you mean 'coco/resnet50.textproto'?" in error_of("coco/resnet51.textproto")
+
+
+def test_unreadable_files(write, tmp_path):
+    (tmp_path / "binary.textproto").write_bytes(b"\xff\xfe")
+    assert error_of("binary.textproto").startswith("binary.textproto: not a text file (")
+    (tmp_path / "folder.textproto").mkdir()
+    assert error_of("folder.textproto").startswith("no file folder.textproto (the experiment)")
+
+
+def test_mistakes_are_named_with_file_and_line(write):
+    write("base.textproto", f'base: "{COCO}"\nmodel {{\n  heads {{ kernel: 3 }}\n}}')
+    write("a.textproto", 'base: "base.textproto"')
+    assert error_of("a.textproto") == (
+        "base.textproto:3: Heads has no field 'kernel'; did you mean 'kernel_size'?"
+    )
+
+
+def test_dataset_file_beside_the_experiment_shipped_and_in_data_dir(write):
+    experiment = write("a/x.textproto", f'base: "{COCO}"\ndataset_file: "dataset.textproto"')
+    write("records/dataset.textproto", DATASET.replace("tiny", "in data_dir"))
+    loaded = config.load_experiment(experiment, ["data_dir=records"])
+    assert (loaded.dataset.name, loaded.data_dir) == ("in data_dir", "records")
+    assert len(loaded.dataset.classes) == 2
+    write("a/dataset.textproto", DATASET.replace("tiny", "beside"))
+    assert config.load_experiment(experiment, ["data_dir=records"]).dataset.name == "beside"
+    loaded = config.load_experiment(experiment, ["dataset_file=coco.textproto"])
+    assert loaded.dataset.name == "coco_panoptic"
+
+
+def test_dataset_in_place_overrides_its_file_and_a_new_file_replaces_all(write):
+    write("dataset.textproto", DATASET)
+    write("base.textproto", f'base: "{COCO}" dataset {{ name: "mine" label_divisor: 512 }}')
+    base = config.load_experiment("base.textproto")
+    assert (base.dataset.name, base.dataset.label_divisor) == ("mine", 512)
+    assert len(base.dataset.classes) == 133
+    write("leaf.textproto", 'base: "base.textproto" dataset_file: "dataset.textproto"')
+    leaf = config.load_experiment("leaf.textproto", ["dataset.num_ids=9"])
+    assert (leaf.dataset.name, leaf.dataset.label_divisor) == ("tiny", 256)
+    assert (len(leaf.dataset.classes), leaf.dataset.num_ids) == (2, 9)
+
+
+def test_mistakes_in_a_dataset_file_are_named_with_its_line(write):
+    write("dataset.textproto", DATASET.replace("thing:", "think:"))
+    write("a.textproto", f'base: "{COCO}" dataset_file: "dataset.textproto"')
+    assert error_of("a.textproto").startswith("dataset.textproto:5: Class has no field 'think'")
+    write("dataset.textproto", DATASET.replace("id: 2", "id: 1"))
+    assert error_of("a.textproto") == (
+        "dataset.textproto:6: dataset.classes[1].id: 1 is already that of classes[0]"
+    )
+
+
+def test_problems_are_listed_together_each_with_its_origin(write):
+    write("base.textproto", f'base: "{COCO}"\n\ntrain_data {{ crop_size: [1281,\n 640] }}')
+    write("a.textproto", 'base: "base.textproto"\npostprocessing { pixel_wise {} }')
+    lines = error_of("a.textproto", "training.steps=10").split("\n")
+    assert lines[0] == "2 problems in a.textproto:"
+    assert lines[1].startswith("  base.textproto:4: train_data.crop_size[1]: must be 32k + 1")
+    assert lines[2].startswith("  training.optimizer.warmup_steps: 5000 is more than")
+    single = error_of("a.textproto", "train_data.crop_size=641,641", "training.steps=0")
+    assert single == "--set training.steps: must be at least 1, not 0"
+
+
+def test_base_cannot_be_overridden():
+    assert error_of(COCO, "base=x").startswith("--set base: cannot be overridden")
+
+
+def test_validate_counts_replicas():
+    experiment = config.load_experiment(COCO)
+    config.validate(experiment, num_replicas=32)
+    with pytest.raises(ConfigError, match=r"train_data.batch_size: 64 cannot be shared by 24"):
+        config.validate(experiment, num_replicas=24)
+
+
+def test_config_errors_are_user_errors_and_value_errors():
+    assert issubclass(ConfigError, UserError)
+    assert issubclass(ConfigError, ValueError)
+    assert config.ConfigError is ConfigError
+
+
+def test_label_space_of_coco():
+    labels = config.label_space(config.load_experiment(COCO).dataset)
+    assert (labels.num_classes, labels.num_things, labels.num_ids) == (133, 80, 134)
+    assert (labels.ignore_label, labels.label_divisor) == (0, 256)
+    assert labels.name == "coco_panoptic"
+    assert labels.classes[0].name == "person"
+    assert labels.classes[79].name == "toothbrush"
+    assert labels.classes[79].original_id == 90
+    assert labels.classes[132].color == (250, 141, 255)
+    np.testing.assert_array_equal(labels.ids, np.arange(1, 134))
+
+
+def test_label_space_orders_and_completes():
+    dataset = text_format.Parse(
+        """
+        classes { id: 9 name: "z" }
+        classes { id: 5 name: "b" thing: true original_id: 50 color: [242, 48, 48] }
+        classes { id: 3 name: "y" color: [1, 2, 3] }
+        classes { id: 4 name: "a" thing: true original_id: 0 }
+        num_ids: 10 ignore_label: 255 label_divisor: 1000
+        """,
+        dataset_pb2.Dataset(),
+    )
+    labels = config.label_space(dataset)
+    assert [category.name for category in labels.classes] == ["b", "a", "y", "z"]
+    assert [category.original_id for category in labels.classes] == [50, 0, 3, 9]
+    assert labels.classes[2].color == (1, 2, 3)
+    assert len({category.color for category in labels.classes}) == 4
+    assert config.label_space(dataset) == labels
+
+
+def test_missing_colors_are_distinct():
+    dataset = dataset_pb2.Dataset(num_ids=300, ignore_label=0)
+    for index in range(1, 300):
+        dataset.classes.add(id=index, name=str(index))
+    colors = {category.color for category in config.label_space(dataset).classes}
+    assert len(colors) == 299
+    assert all(0 <= part <= 255 for color in colors for part in color)
+
+
+def test_run_record(tmp_path):
+    experiment = config.load_experiment(COCO)
+    config.write_run_record(experiment, tmp_path / "run")
+    assert config.load_experiment(tmp_path / "run" / "experiment.textproto") == experiment
+    record = json.loads((tmp_path / "run" / "provenance.json").read_text())
+    assert record["packages"]["tensorflow"]
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="is a file, not a folder"):
+        config.write_run_record(experiment, tmp_path / "file")

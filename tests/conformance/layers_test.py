@@ -1,0 +1,305 @@
+"""What holds for every layer of the network, listed once and run over all of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Sequence
+from typing import Any, Callable
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import kmax_tf.model
+from kmax_tf.keras_api import keras
+from kmax_tf.model import (
+    axial_attention,
+    heads,
+    kmeans_attention,
+    layers,
+    pixel_decoder,
+    residual,
+    semantic_branch,
+    transformer_decoder,
+)
+from kmax_tf.model.backbones import resnet
+from kmax_tf.model.residual import BlockOptions
+
+BATCH = 2
+HEAD_OPTIONS = heads.HeadOptions(num_classes=3, kernel_size=3, channels=6, embedding_channels=4)
+BLOCK_OPTIONS = transformer_decoder.KMaXBlockOptions(
+    channels=8, key_channels=4, value_channels=8, num_heads=2, ffn_channels=12
+)
+CONVOLUTION = BlockOptions(2, layers.gelu)
+DILATED = BlockOptions(2, layers.gelu, dilation=2)
+AXIAL = BlockOptions(2, tf.nn.relu, axial=True, num_heads=2, max_span=4)
+FEATURES = {4: (17, 9, 3), 8: (9, 5, 4), 16: (5, 3, 5), 32: (3, 2, 6)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A layer to test.
+
+    Attributes:
+      make: batch norm factory -> the layer.
+      inputs: shapes without the batch axis, in the structure of the layer's arguments.
+    """
+
+    make: Callable[..., keras.layers.Layer]
+    inputs: Sequence[Any]
+
+
+def _aspp(norm, name="aspp"):
+    return semantic_branch.AtrousSpatialPyramidPooling(4, [1, 2], 0.1, norm, name=name)
+
+
+CASES = {
+    "ConvBN": Case(
+        lambda n: layers.ConvBN(4, n, 3, 2, activation=layers.gelu, name="x"), [(9, 5, 3)]
+    ),
+    "DepthwiseBN": Case(lambda n: layers.DepthwiseBN(3, n, name="x"), [(5, 4, 3)]),
+    "SeparableConvBN": Case(lambda n: layers.SeparableConvBN(4, 3, n, name="x"), [(5, 4, 3)]),
+    "DenseBN": Case(lambda n: layers.DenseBN(4, n, tf.nn.relu, name="x"), [(5, 3)]),
+    "DropPath": Case(lambda _: layers.DropPath(0.5, name="x"), [(5, 4, 3)]),
+    "AxisAttention": Case(
+        lambda n: axial_attention.AxisAttention(4, 8, 2, 5, n, name="x"), [(7, 3)]
+    ),
+    "AxialAttention": Case(
+        lambda n: axial_attention.AxialAttention(4, n, 2, 9, 2, name="x"), [(5, 7, 3)]
+    ),
+    "ResidualBlock": Case(
+        lambda n: residual.ResidualBlock(CONVOLUTION, n, 2, name="x"), [(5, 7, 3)]
+    ),
+    "ResidualBlock-dilated": Case(
+        lambda n: residual.ResidualBlock(DILATED, n, name="x"), [(5, 7, 3)]
+    ),
+    "ResidualBlock-axial": Case(lambda n: residual.ResidualBlock(AXIAL, n, name="x"), [(5, 3, 8)]),
+    "ResidualStage": Case(
+        lambda n: residual.ResidualStage([AXIAL, CONVOLUTION], n, 2, [1.0, 0.9], name="x"),
+        [(5, 7, 3)],
+    ),
+    "ResNet": Case(
+        lambda n: resnet.ResNet([2, 2, 3, 4], [1, 2, 1, 1], tf.nn.relu, n, 3, name="x"),
+        [(33, 65, 3)],
+    ),
+    "Fuse": Case(lambda n: pixel_decoder.Fuse(3, n, name="x"), [[(3, 2, 5), (5, 3, 4)]]),
+    "Fuse-unprojected": Case(
+        lambda n: pixel_decoder.Fuse(3, n, name="x"), [[(3, 2, 3), (5, 3, 3)]]
+    ),
+    "PixelDecoder": Case(
+        lambda n: pixel_decoder.PixelDecoder(
+            [[AXIAL], [AXIAL] * 2, [CONVOLUTION], [DILATED]], n, name="x"
+        ),
+        [FEATURES],
+    ),
+    "KMeansAttention": Case(
+        lambda n: kmeans_attention.KMeansAttention(4, n, name="x"), [(5, 3, 6), (5, 3, 8)]
+    ),
+    "SelfAttention": Case(
+        lambda n: transformer_decoder.SelfAttention(BLOCK_OPTIONS, n, name="x"), [(5, 8)]
+    ),
+    "KMaXBlock": Case(
+        lambda n: transformer_decoder.KMaXBlock(BLOCK_OPTIONS, HEAD_OPTIONS, n, name="x"),
+        [(5, 8), (5, 3, 4)],
+    ),
+    "TransformerDecoder": Case(
+        lambda n: transformer_decoder.TransformerDecoder(
+            5, [32, 16], BLOCK_OPTIONS, HEAD_OPTIONS, n, name="x"
+        ),
+        [FEATURES],
+    ),
+    "PixelHead": Case(lambda n: heads.PixelHead(HEAD_OPTIONS, n, name="x"), [(5, 3, 4)]),
+    "MaskHead": Case(lambda n: heads.MaskHead(HEAD_OPTIONS, n, name="x"), [(5, 3, 4), (6, 8)]),
+    "ClassHead": Case(lambda _: heads.ClassHead(HEAD_OPTIONS, name="x"), [(6, 8)]),
+    "PredictionHeads": Case(
+        lambda n: heads.PredictionHeads(HEAD_OPTIONS, n, name="x"), [(5, 3, 4), (6, 8), (6, 8)]
+    ),
+    "AtrousSpatialPyramidPooling": Case(lambda n: _aspp(n, "x"), [(5, 3, 6)]),
+    "SemanticHead": Case(lambda n: semantic_branch.SemanticHead(5, 4, n, name="x"), [FEATURES]),
+    "SemanticDecoder": Case(
+        lambda n: semantic_branch.SemanticDecoder(
+            5, 4, _aspp(n), [(8, 3), (4, 2)], tf.nn.relu, n, name="x"
+        ),
+        [FEATURES],
+    ),
+}
+every_layer = pytest.mark.parametrize("case", CASES.values(), ids=list(CASES))
+
+
+def is_shape(structure):
+    return isinstance(structure, tuple) and all(isinstance(side, int) for side in structure)
+
+
+def map_shapes(function, structure):
+    """Applies a function to every shape of a case's inputs."""
+    if is_shape(structure):
+        return function(structure)
+    if isinstance(structure, dict):
+        return {key: map_shapes(function, value) for key, value in structure.items()}
+    return [map_shapes(function, value) for value in structure]
+
+
+def random_inputs(case, dtype="float32"):
+    rng = np.random.default_rng(0)
+    return map_shapes(
+        lambda shape: tf.constant(rng.normal(size=(BATCH, *shape)), dtype), case.inputs
+    )
+
+
+def make(case):
+    return case.make(layers.BatchNormFactory())
+
+
+def built(case, seed=0):
+    """Returns the layer with random weights (no scale is zero, so that nothing is switched off)."""
+    layer = make(case)
+    layer(*random_inputs(case))
+    rng = np.random.default_rng(seed)
+    for variable in layer.variables:
+        if "gamma" in variable.name or "moving_variance" in variable.name:
+            value = rng.uniform(0.5, 1.5, variable.shape)
+        else:
+            value = rng.normal(size=variable.shape, scale=0.5)
+        variable.assign(value)
+    return layer
+
+
+def assert_same(found, expected, tolerance):
+    tf.nest.assert_same_structure(found, expected)
+    for ours, theirs in zip(tf.nest.flatten(found), tf.nest.flatten(expected)):
+        np.testing.assert_allclose(ours, theirs, rtol=tolerance, atol=tolerance)
+
+
+def layer_classes():
+    modules = [
+        importlib.import_module(info.name)
+        for info in pkgutil.walk_packages(kmax_tf.model.__path__, "kmax_tf.model.")
+    ]
+    return {
+        name
+        for module in modules
+        for name, value in inspect.getmembers(module, inspect.isclass)
+        if issubclass(value, keras.layers.Layer)
+        and not issubclass(value, keras.Model)
+        and value.__module__ == module.__name__
+    }
+
+
+def test_every_layer_class_has_a_case():
+    assert {name.split("-")[0] for name in CASES} == layer_classes()
+
+
+@every_layer
+def test_symbolic_equals_eager(case):
+    """Sizes are unknown when the graph is made, as for a model of any input size."""
+    layer = built(case)
+    inputs = random_inputs(case)
+
+    def placeholder(shape):
+        # Centers keep their number: [N, C]; features [H, W, C] have any size.
+        return keras.Input((None, None, shape[-1]) if len(shape) == 3 else shape)
+
+    symbolic = map_shapes(placeholder, case.inputs)
+    model = keras.Model(tf.nest.flatten(symbolic), layer(*symbolic))
+    assert_same(model(tf.nest.flatten(inputs)), layer(*inputs), 1e-5)
+
+
+@every_layer
+def test_function_equals_eager(case):
+    layer = built(case)
+    inputs = random_inputs(case)
+    assert_same(tf.function(layer)(*inputs), layer(*inputs), 1e-5)
+
+
+@every_layer
+def test_xla_equals_eager(case):
+    layer = built(case)
+    inputs = random_inputs(case)
+    assert_same(tf.function(layer, jit_compile=True)(*inputs), layer(*inputs), 1e-4)
+
+
+@every_layer
+def test_output_of_an_example_does_not_depend_on_the_others(case):
+    layer = built(case)
+    inputs = random_inputs(case)
+    alone = layer(*tf.nest.map_structure(lambda x: x[:1], inputs))
+    assert_same(alone, tf.nest.map_structure(lambda x: x[:1], layer(*inputs)), 1e-4)
+
+
+@pytest.fixture
+def mixed_bfloat16():
+    keras.mixed_precision.set_global_policy("mixed_bfloat16")
+    yield
+    keras.mixed_precision.set_global_policy("float32")
+
+
+@every_layer
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.usefixtures("mixed_bfloat16")
+def test_mixed_bfloat16_is_finite_and_keeps_float32_variables(case, training):
+    layer = built(case)
+    assert {variable.dtype for variable in layer.variables} <= {tf.float32}
+    for output in tf.nest.flatten(layer(*random_inputs(case), training=training)):
+        assert np.isfinite(tf.cast(output, tf.float32)).all()
+
+
+@every_layer
+def test_gradient_reaches_every_variable(case):
+    layer = built(case)
+    inputs = random_inputs(case)
+    with tf.GradientTape() as tape:
+        outputs = tf.nest.flatten(layer(*inputs))
+        loss = tf.add_n([tf.reduce_sum(tf.sin(3.0 * x + 1.0)) for x in outputs])
+    gradients = tape.gradient(loss, layer.trainable_variables)
+    for variable, gradient in zip(layer.trainable_variables, gradients):
+        assert gradient is not None, variable.name
+        # An offset of all logits of a softmax changes nothing.
+        if not variable.name.endswith("batch_norm_similarity/beta:0"):
+            assert np.abs(tf.convert_to_tensor(gradient)).max() > 1e-6, variable.name
+
+
+@every_layer
+def test_training_moves_every_statistic(case):
+    layer = built(case)
+    statistics = layer.non_trainable_variables
+    before = [variable.numpy() for variable in statistics]
+    layer(*random_inputs(case), training=True)
+    for variable, old in zip(statistics, before):
+        assert (variable.numpy() != old).any(), variable.name
+
+
+@every_layer
+def test_no_layer_or_variable_names_itself(case):
+    """Keras numbers the names that it makes up, so two layers would differ."""
+    first, second = built(case), built(case)
+    for layers_or_variables in ("submodules", "variables"):
+        names = [
+            [item.name for item in getattr(layer, layers_or_variables)] for layer in (first, second)
+        ]
+        assert names[0] == names[1]
+    names = [variable.name for variable in first.variables]
+    assert len(set(names)) == len(names)
+
+
+@every_layer
+def test_layers_are_named_like_their_attributes(case):
+    """And so like their checkpoint keys; those in lists are numbered or named by what they do."""
+    for layer in [built(case), *built(case).submodules]:
+        if not type(layer).__module__.startswith("kmax_tf."):
+            continue
+        for attribute, value in vars(layer).items():
+            if isinstance(value, keras.layers.Layer):
+                assert attribute == value.name, type(layer).__name__
+
+
+@every_layer
+def test_checkpoint_survives_a_round_trip(case, tmp_path):
+    saved, restored = built(case, seed=1), built(case, seed=2)
+    path = tf.train.Checkpoint(layer=saved).write(str(tmp_path / "checkpoint"))
+    tf.train.Checkpoint(layer=restored).read(path).assert_consumed()
+    for ours, theirs in zip(restored.variables, saved.variables):
+        np.testing.assert_array_equal(ours, theirs)
+    assert_same(restored(*random_inputs(case)), saved(*random_inputs(case)), 0.0)

@@ -1,0 +1,156 @@
+import itertools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kmax_tf.data.builder import build_dataset, read_description
+from kmax_tf.data.coco_format import read_split
+from kmax_tf.data.images import read_image
+from kmax_tf.errors import UserError
+from kmax_tf.protos import data_pb2
+
+
+def take(dataset, count):
+    return [
+        tf.nest.map_structure(lambda tensor: tensor.numpy(), element)
+        for element in itertools.islice(dataset, count)
+    ]
+
+
+def assert_equal(first, second):
+    tf.nest.map_structure(np.testing.assert_array_equal, first, second)
+
+
+def test_training_elements(experiment, shapes_labels):
+    dataset = build_dataset(experiment, training=True)
+    images, targets = dataset.element_spec
+    assert images.shape == (4, 65, 65, 3)
+    assert {key: tuple(spec.shape) for key, spec in targets.items()} == {
+        "semantic_map": (4, 65, 65),
+        "segment_map": (4, 65, 65),
+        "segment_classes": (4, 24),
+        "semantic_weights": (4, 65, 65),
+    }
+    # More than two epochs of 14 images.
+    for images, targets in take(dataset, 8):
+        assert images.min() >= 0
+        assert images.max() <= 255
+        assert images.std() > 10
+        for key in ("semantic_map", "segment_map"):
+            assert targets[key].dtype == np.int32
+        has_segment = targets["segment_map"] >= 0
+        index = np.take_along_axis(
+            targets["segment_classes"],
+            np.maximum(targets["segment_map"], 0).reshape(4, -1),
+            axis=1,
+        ).reshape(4, 65, 65)
+        np.testing.assert_array_equal(
+            shapes_labels.ids[index][has_segment], targets["semantic_map"][has_segment]
+        )
+        assert (targets["semantic_map"][~has_segment] == 0).all()
+
+
+@pytest.mark.parametrize("cache", [False, True])
+def test_training_is_reproducible_from_the_seed(experiment, cache):
+    experiment.train_data.cache = cache
+    first = take(build_dataset(experiment, training=True), 6)
+    assert_equal(first, take(build_dataset(experiment, training=True), 6))
+    images = np.concatenate([images for images, _ in first])
+    assert len({image.tobytes() for image in images}) == len(images)  # each epoch differs
+    experiment.training.seed = 1
+    (other, _), *_ = take(build_dataset(experiment, training=True), 1)
+    assert (other != first[0][0]).any()
+
+
+def test_evaluation_elements_follow_the_files(experiment, shapes_source, shapes_labels):
+    elements = take(build_dataset(experiment, training=False), 10)
+    assert [len(images) for images, _, _ in elements] == [4, 1]
+    annotations = iter(read_split(shapes_source, "val2017").annotations)
+    void = shapes_labels.void_panoptic_id
+    for images, targets, raw in elements:
+        sizes = raw["raw_size"]
+        assert raw["panoptic"].shape[1:] == tuple(sizes.max(axis=0))
+        for b in range(len(images)):
+            annotation = next(annotations)
+            expected = annotation.load(shapes_labels).panoptic
+            height, width = expected.shape
+            assert raw["image_id"][b].decode() == annotation.name
+            assert sizes[b].tolist() == [height, width]
+            np.testing.assert_array_equal(raw["panoptic"][b, :height, :width], expected)
+            assert (raw["panoptic"][b, height:] == void).all()
+            assert (raw["panoptic"][b, :, width:] == void).all()
+            resized = raw["resized_size"][b]
+            assert resized.max() == 65
+            assert (images[b, resized[0] :] == 127.5).all()
+            assert (targets["segment_map"][b, :, resized[1] :] == -1).all()
+            mean = read_image(annotation.image_path).mean()
+            assert images[b, : resized[0], : resized[1]].mean() == pytest.approx(mean, abs=4)
+
+
+def test_evaluation_is_the_same_whatever_the_batch(experiment):
+    whole = take(build_dataset(experiment, training=False), 10)
+    experiment.eval_data.batch_size = 1
+    single = take(build_dataset(experiment, training=False), 10)
+    assert len(single) == 5
+    images = np.concatenate([images for images, _, _ in whole])
+    np.testing.assert_array_equal(images, np.concatenate([images for images, _, _ in single]))
+
+
+def test_pipelines_divide_batch_and_records(experiment):
+    ids = []
+    for index in range(2):
+        context = tf.distribute.InputContext(2, index, num_replicas_in_sync=2)
+        for images, _, raw in take(build_dataset(experiment, False, context), 10):
+            assert len(images) <= 2
+            ids.extend(raw["image_id"])
+    assert len(ids) == len(set(ids)) == 5
+    first, second = (
+        take(build_dataset(experiment, True, tf.distribute.InputContext(2, index, 2)), 1)[0][0]
+        for index in range(2)
+    )
+    assert first.shape == second.shape == (2, 65, 65, 3)
+    assert (first != second).any()
+    experiment.train_data.batch_size = 3
+    with pytest.raises(UserError, match="batch_size 3 cannot be divided among 2 replicas"):
+        build_dataset(experiment, True, tf.distribute.InputContext(2, 0, 2))
+
+
+def test_too_little_room_for_segments_is_an_error(experiment):
+    experiment.eval_data.max_segments = 1
+    with pytest.raises(tf.errors.InvalidArgumentError, match="max_segments allows 1"):
+        take(build_dataset(experiment, training=False), 10)
+
+
+def test_missing_records_are_named(experiment):
+    experiment.eval_data.records[:] = ["test-*.tfrecord"]
+    with pytest.raises(UserError, match=r"test-\*\.tfrecord"):
+        build_dataset(experiment, training=False)
+
+
+def test_bad_records_stop_or_are_skipped(experiment, shapes_records, tmp_path, capfd):
+    data = (shapes_records / "val-00000-of-00001.tfrecord").read_bytes()
+    (tmp_path / "val-0.tfrecord").write_bytes(data[:-10])
+    experiment.data_dir = str(tmp_path)
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"record 4 of .*val-0\.tfrecord"):
+        take(build_dataset(experiment, training=False), 10)
+    experiment.eval_data.on_bad_record = data_pb2.SKIP
+    elements = take(build_dataset(experiment, training=False), 10)
+    assert sum(len(images) for images, _, _ in elements) == 4
+    assert "skipped record 4" in capfd.readouterr().err
+
+
+def test_descriptions_are_files_or_shipped(tmp_path):
+    labels, text = read_description("shapes")
+    assert labels.name == "shapes"
+    path = tmp_path / "mine.textproto"
+    path.write_text(text.replace('name: "shapes"', 'name: "mine"'))
+    assert read_description(str(path))[0].name == "mine"
+    with pytest.raises(UserError, match=r"no dataset description absent.*shapes"):
+        read_description("absent")
+    path.write_text('classes { names: "cat" }')
+    with pytest.raises(UserError, match=r"mine\.textproto:1.*names.*name"):
+        read_description(str(path))
+    path.write_text("")
+    with pytest.raises(UserError, match="has no classes"):
+        read_description(str(path))

@@ -1,0 +1,96 @@
+import resource
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kmax_tf.data.images import EncodedImage
+from kmax_tf.data.records import (
+    LabeledImage,
+    decode_example,
+    encode_example,
+    shard_name,
+    write_shard,
+)
+from kmax_tf.errors import OutputError
+
+RNG = np.random.default_rng(0)
+IMAGE = RNG.integers(0, 256, (5, 7, 3), dtype=np.uint8)
+LABEL = RNG.integers(0, 256 * 134, (5, 7), dtype=np.int32)
+
+
+def example(label=LABEL, height=5):
+    png = tf.io.encode_png(IMAGE).numpy()
+    return LabeledImage("000001", EncodedImage(png, "png", height, 7), label, {})
+
+
+def test_an_example_survives_the_round_trip():
+    record = encode_example(example())
+    eager = decode_example(tf.constant(record))
+    (piped,) = tf.data.Dataset.from_tensors(record).map(decode_example)
+    for decoded in (eager, piped):
+        np.testing.assert_array_equal(decoded["image"], IMAGE)
+        np.testing.assert_array_equal(decoded["panoptic"], LABEL)
+        assert decoded["image_id"].numpy() == b"000001"
+
+
+def test_features_are_those_of_the_reference():
+    features = tf.train.Example.FromString(encode_example(example())).features.feature
+    assert features["image/format"].bytes_list.value == [b"png"]
+    assert features["image/filename"].bytes_list.value == [b"000001"]
+    for key, value in (("height", 5), ("width", 7), ("channels", 3)):
+        assert features[f"image/{key}"].int64_list.value == [value]
+    raw = features["image/segmentation/class/encoded"].bytes_list.value[0]
+    assert raw == LABEL.astype("<i4").tobytes()
+    assert features["image/segmentation/class/format"].bytes_list.value == [b"raw"]
+    assert len(features) == 8
+
+
+@pytest.mark.parametrize("label", [LABEL[:4], LABEL[:, :6], np.zeros((0, 0), np.int32)])
+def test_a_label_of_another_size_is_an_error(label):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="panoptic label has another size"):
+        decode_example(tf.constant(encode_example(example(label))))
+
+
+def test_an_image_of_another_size_is_an_error():
+    with pytest.raises(tf.errors.InvalidArgumentError, match="the image has not the size"):
+        decode_example(tf.constant(encode_example(example(height=4))))
+
+
+def test_shards_are_named_like_the_reference():
+    assert shard_name("train", 3, 16) == "train-00003-of-00016.tfrecord"
+
+
+def test_a_shard_appears_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "a.tfrecord"
+
+    def interrupted():
+        yield b"first"
+        assert not path.exists()
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_shard(path, interrupted())
+    assert list(tmp_path.iterdir()) == []
+    size = write_shard(path, [b"first", b"second"])
+    assert path.stat().st_size == size
+    records = tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
+    assert list(records) == [b"first", b"second"]
+
+
+def test_a_full_disk_is_named_and_leaves_nothing(tmp_path):
+    path = tmp_path / "a.tfrecord"
+    # A limit on the size of files stands for a disk without space.
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
+    try:
+        with pytest.raises(OutputError, match=r"cannot write .*a\.tfrecord"):
+            write_shard(path, [bytes(100_000)] * 20)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    with pytest.raises(OutputError, match="absent"):
+        write_shard(tmp_path / "absent" / "a.tfrecord", [b"first"])

@@ -1,0 +1,115 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from kmax_tf.data.targets import TargetOptions, make_targets
+from tests.reference import panoptic_targets
+
+# Unlabeled (with and without instance), crowds, instances, stuff with and without instance.
+IDS = [0, 1, 100, 101, 102, 199, 300, 301, 200, 201, 500]
+
+
+def as_numpy(targets):
+    return {key: value.numpy() for key, value in targets.items()}
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    panoptic=hnp.arrays(
+        np.int32,
+        hnp.array_shapes(min_dims=2, max_dims=2, max_side=8),
+        elements=st.sampled_from(IDS),
+    )
+)
+def test_targets_agree_with_the_oracle(labels, panoptic):
+    options = TargetOptions(max_segments=9, small_instance_area=3, small_instance_weight=2.5)
+    targets = as_numpy(make_targets(tf.constant(panoptic), labels, options))
+    expected = panoptic_targets.make_targets(panoptic, labels, 9, 3, 2.5)
+    for key, value in expected.items():
+        np.testing.assert_array_equal(targets[key], value, err_msg=key)
+        assert targets[key].dtype == value.dtype
+
+
+def test_crowds_and_unlabeled_pixels_belong_to_no_segment(labels):
+    panoptic = tf.constant([[300, 301, 0, 1, 200]])
+    targets = as_numpy(make_targets(panoptic, labels, TargetOptions(max_segments=3)))
+    np.testing.assert_array_equal(targets["segment_map"], [[-1, 0, -1, -1, 1]])
+    np.testing.assert_array_equal(targets["semantic_map"], [[3, 3, 0, 0, 2]])
+    np.testing.assert_array_equal(targets["segment_classes"], [0, 2, -1])
+
+
+def test_panoptic_ids_come_back_from_targets(labels):
+    ids = np.array([[101, 102, 102, 301], [200, 0, 500, 301]], np.int32)
+    targets = as_numpy(make_targets(tf.constant(ids), labels, TargetOptions(max_segments=8)))
+    for segment, index in enumerate(targets["segment_classes"]):
+        found = np.unique(ids[targets["segment_map"] == segment])
+        if index < 0:
+            assert not len(found)
+        else:
+            assert found // labels.label_divisor == labels.ids[index]
+    np.testing.assert_array_equal(targets["segment_map"] < 0, ids == 0)
+
+
+@pytest.mark.parametrize("name", ["coco_b", "coco_c", "cityscapes"])
+def test_targets_are_those_of_the_reference(golden, golden_labels, name):
+    space = golden_labels[name]
+    panoptic = tf.constant(golden[f"{name}/panoptic_gt"])
+    small = TargetOptions(small_instance_area=4096) if name == "cityscapes" else TargetOptions()
+    targets = as_numpy(make_targets(panoptic, space, small))
+    np.testing.assert_array_equal(targets["semantic_map"], golden[f"{name}/semantic_gt"])
+    thing_map = golden[f"{name}/thing_id_mask_gt"]
+    num_things = thing_map.max() + 1
+    segment_map = targets["segment_map"]
+    np.testing.assert_array_equal(np.where(segment_map < num_things, segment_map, -1), thing_map)
+    np.testing.assert_array_equal(
+        space.ids[targets["segment_classes"][:num_things]],
+        golden[f"{name}/thing_id_class_gt"][:num_things],
+    )
+    assert (segment_map[golden[f"{name}/is_crowd_gt"]] == -1).all()
+    weights = golden.get(f"{name}/semantic_loss_weight", 1.0)
+    np.testing.assert_array_equal(
+        targets["semantic_weights"], np.broadcast_to(weights, thing_map.shape)
+    )
+
+
+def test_more_segments_than_the_room_is_an_error(labels):
+    panoptic = tf.constant([[101, 102, 103, 200]])
+    assert make_targets(panoptic, labels, TargetOptions(max_segments=4))
+    with pytest.raises(
+        tf.errors.InvalidArgumentError, match="has 4 segments but max_segments allows 3"
+    ):
+        make_targets(panoptic, labels, TargetOptions(max_segments=3))
+
+
+@pytest.mark.parametrize("strange", [401, 600, 99_999, -5])
+def test_ids_of_no_class_are_an_error(labels, strange):
+    with pytest.raises(
+        tf.errors.InvalidArgumentError,
+        match=rf"no classes of the dataset.*'pets'.*{strange // 100}",
+    ):
+        make_targets(tf.constant([[101, strange]]), labels, TargetOptions())
+
+
+def test_eager_and_piped_targets_agree_with_static_shapes(labels):
+    panoptic = np.random.default_rng(0).choice(np.array(IDS, np.int32), (5, 12, 17))
+
+    def make(label):
+        return make_targets(label, labels, TargetOptions(max_segments=10))
+
+    piped = tf.data.Dataset.from_tensor_slices(panoptic).map(make)
+    shapes = {key: tuple(spec.shape) for key, spec in piped.element_spec.items()}
+    assert shapes == {
+        "semantic_map": (12, 17),
+        "segment_map": (12, 17),
+        "segment_classes": (10,),
+        "semantic_weights": (12, 17),
+    }
+    for label, targets in zip(panoptic, piped):
+        for key, value in make(tf.constant(label)).items():
+            np.testing.assert_array_equal(targets[key], value)
+    strange = tf.data.Dataset.from_tensors(np.full((2, 2), 401, np.int32)).map(make)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="no classes of the dataset"):
+        list(strange)

@@ -1,0 +1,107 @@
+"""A tiny run of the whole system, every stage as a user runs it, shared by this folder's tests."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# The laptop experiment, made smaller: seconds instead of minutes.
+TINY = [
+    "train_data.batch_size=4",
+    "eval_data.batch_size=4",
+    "train_data.crop_size=65,65",
+    "eval_data.crop_size=65,65",
+    "train_data.min_size=65",
+    "train_data.max_size=65",
+    "eval_data.min_size=65",
+    "eval_data.max_size=65",
+    "model.transformer_decoder.block_strides=16,8",
+    "losses.instance_discrimination.sample_count=128",
+    "training.steps=4",
+    "training.steps_per_loop=2",
+    "training.summary_interval=2",
+    "training.checkpoint_interval=2",
+    "training.validation_interval=4",
+    "training.optimizer.warmup_steps=1",
+]
+
+
+@dataclasses.dataclass(frozen=True)
+class TinyRun:
+    """Folders of the run and what the scripts printed."""
+
+    folder: Path
+    train_output: str
+    evaluate_output: str
+
+    @property
+    def records(self) -> Path:
+        return self.folder / "records"
+
+    @property
+    def model_dir(self) -> Path:
+        return self.folder / "run"
+
+    @property
+    def export(self) -> Path:
+        return self.folder / "export"
+
+    @property
+    def images(self) -> list[Path]:
+        return sorted((self.folder / "coco" / "val2017").glob("*.jpg"))
+
+
+def run_python(*words: object, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Runs Python in the repository, as on a machine where the package is installed."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "2"}
+    done = subprocess.run(
+        [sys.executable, *(str(word) for word in words)],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if check and done.returncode:
+        raise AssertionError(f"{words} exited with {done.returncode}:\n{done.stdout}{done.stderr}")
+    return done
+
+
+def kmax(*words: object, check: bool = True) -> subprocess.CompletedProcess[str]:
+    return run_python("-m", "kmax_tf.cli.main", *words, check=check)
+
+
+def settings(overrides: Sequence[str], records: Path) -> list[str]:
+    return [f"--set={change}" for change in [f"data_dir={records}", *overrides]]
+
+
+def train(folder: Path, records: Path, overrides: Sequence[str], check: bool = True) -> str:
+    done = run_python(
+        "trainer.py",
+        "--config=shapes/laptop.textproto",
+        f"--model_dir={folder}",
+        *settings(overrides, records),
+        check=check,
+    )
+    return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> TinyRun:
+    folder = tmp_path_factory.mktemp("tiny")
+    kmax("make-shapes", "--output", folder / "coco", "--train=16", "--val=6", "--size=64")
+    source = ["--source", folder / "coco", "--output", folder / "records"]
+    kmax("convert-dataset", "coco", *source, "--description=shapes")
+    run = folder / "run"
+    printed = train(run, folder / "records", TINY)
+    evaluated = run_python("evaluator.py", f"--model_dir={run}").stdout
+    kmax("export", "--checkpoint", run, "--output", folder / "export")
+    return TinyRun(folder, printed, evaluated)

@@ -1,0 +1,219 @@
+"""Generate, convert, train, evaluate, export, predict: what each stage leaves behind."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+import kmax_tf
+from kmax_tf.cli import saved_model_client
+from kmax_tf.evaluation.coco_results import read_panoptic_png
+from kmax_tf.export.saved_model import read_labels
+from tests.end_to_end.conftest import TINY, TinyRun, kmax, run_python, train
+
+
+def summary_tags(folder: Path) -> dict[str, list[int]]:
+    """Returns the steps of each TensorBoard tag under a folder."""
+    tags: dict[str, list[int]] = {}
+    for path in sorted(folder.glob("events.*")):
+        for record in tf.data.TFRecordDataset(str(path)):
+            event = tf.compat.v1.Event.FromString(record.numpy())
+            for value in event.summary.value:
+                tags.setdefault(value.tag, []).append(event.step)
+    return tags
+
+
+def test_training_shows_progress_and_results(tiny_run: TinyRun) -> None:
+    assert re.search(
+        r"step 4/4  loss \d+\.\d+  \d+ ms/step  [\d.]+ images/s", tiny_run.train_output
+    )
+    assert re.search(r"evaluation: PQ \d+\.\d \(things", tiny_run.train_output)
+
+
+def test_training_leaves_checkpoints_a_record_and_the_best(tiny_run: TinyRun) -> None:
+    assert tf.train.latest_checkpoint(str(tiny_run.model_dir)).endswith("ckpt-4")
+    assert tf.train.latest_checkpoint(str(tiny_run.model_dir / "best"))
+    recorded = kmax_tf.load_experiment(tiny_run.model_dir / "experiment.textproto")
+    assert recorded.training.steps == 4
+    assert len(recorded.dataset.classes) == 9
+    provenance = json.loads((tiny_run.model_dir / "provenance.json").read_text())
+    assert provenance["kmax_tf"] == kmax_tf.__version__
+
+
+def test_tensorboard_has_every_term_and_pictures(tiny_run: TinyRun) -> None:
+    training = summary_tags(tiny_run.model_dir / "train")
+    for name in ("pq_mask", "pq_class", "mask_id", "instance_discrimination"):
+        assert training[name] == [2, 4]
+        assert training[f"block2/{name}"] == [2, 4]
+    assert {"semantic", "training_loss", "learning_rate"} <= training.keys()
+    evaluation = summary_tags(tiny_run.model_dir / "validation")
+    assert {"pq/all", "pq/things", "miou", "validation_loss"} <= evaluation.keys()
+    assert {f"example_{index}" for index in range(4)} <= evaluation.keys()
+
+
+def test_evaluation_writes_metrics_in_percent_and_pictures(tiny_run: TinyRun) -> None:
+    metrics = json.loads((tiny_run.model_dir / "metrics.json").read_text())
+    assert metrics["images"] == 6
+    assert metrics["step"] == 4
+    for group in ("pq", "sq", "rq"):
+        assert metrics[group].keys() == {"all", "things", "stuff"}
+        assert 0 <= metrics[group]["all"] <= 100
+    assert 0 <= metrics["miou"] <= 100
+    assert len(metrics["per_class"]) == 9
+    assert "circle" in tiny_run.evaluate_output
+    pictures = sorted((tiny_run.model_dir / "pictures").glob("*.png"))
+    assert len(pictures) == 6
+    with Image.open(pictures[0]) as picture:
+        assert picture.size[0] > 300
+
+
+def test_training_resumes_and_does_nothing_when_finished(tiny_run: TinyRun, tmp_path: Path) -> None:
+    first = train(tmp_path, tiny_run.records, [*TINY, "training.steps=2"])
+    assert "step 2/2" in first
+    longer = train(tmp_path, tiny_run.records, TINY)
+    assert "step 2/4" not in longer
+    assert "step 4/4" in longer
+    finished = train(tmp_path, tiny_run.records, TINY)
+    assert "loss" not in finished
+
+
+def test_a_run_of_another_model_is_refused(tiny_run: TinyRun) -> None:
+    printed = train(
+        tiny_run.model_dir, tiny_run.records, [*TINY, "model.heads.channels=32"], check=False
+    )
+    assert "trainer: error:" in printed
+    assert "differs from this experiment's" in printed
+    assert "Traceback" not in printed
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_is_named(
+    tiny_run: TinyRun, tmp_path: Path
+) -> None:
+    changes = [*TINY, "training.optimizer.learning_rate=1e30", "training.optimizer.clip_norm=0"]
+    printed = train(tmp_path, tiny_run.records, changes, check=False)
+    assert "trainer: error: the loss is not finite" in printed
+    assert "pq_mask = nan" in printed
+    assert "Traceback" not in printed
+
+
+def test_continuous_evaluation_ends_with_the_last_checkpoint(
+    tiny_run: TinyRun, tmp_path: Path
+) -> None:
+    done = run_python(
+        "evaluator.py",
+        f"--model_dir={tiny_run.model_dir}",
+        f"--output={tmp_path}",
+        "--mode=continuous_eval",
+        "--timeout=60",
+    )
+    assert "step 4" in done.stdout
+    assert (tmp_path / "metrics.json").exists()
+
+
+def test_the_export_stands_alone(tiny_run: TinyRun, tmp_path: Path) -> None:
+    assert (tiny_run.export / "1" / "saved_model.pb").exists()
+    client = Path(saved_model_client.__file__).read_text()
+    subprocess.run(
+        [sys.executable, "-c", client, tiny_run.export / "1", tmp_path, *tiny_run.images[:2]],
+        check=True,
+        cwd=tmp_path,
+        env={"PATH": "", "TF_CPP_MIN_LOG_LEVEL": "2"},
+    )
+    for path in tiny_run.images[:2]:
+        maps = np.load(tmp_path / f"{path.stem}.npz")
+        with Image.open(path) as image:
+            width, height = image.size
+        assert maps["panoptic"].shape == (height, width)
+        assert maps["segment_ids"].shape == maps["segment_scores"].shape == (16,)
+
+
+def test_both_signatures_agree_and_take_any_size(tiny_run: TinyRun) -> None:
+    model = tf.saved_model.load(str(tiny_run.export / "1"))
+    rng = np.random.default_rng(0)
+    images = [rng.integers(0, 256, (*size, 3), np.uint8) for size in ((40, 90), (120, 33))]
+    encoded = [tf.io.encode_png(image) for image in images]
+    together = model.signatures["image_bytes"](tf.stack(encoded))
+    labels = read_labels(tiny_run.export / "1")
+    for index, image in enumerate(images):
+        alone = model.signatures["serving_default"](images=tf.constant(image[np.newaxis]))
+        height, width = together["sizes"][index].numpy()
+        assert (height, width) == image.shape[:2] == tuple(alone["panoptic"].shape[1:])
+        for name in ("panoptic", "semantic"):
+            assert np.array_equal(alone[name][0], together[name][index, :height, :width])
+        assert (together["panoptic"][index, height:] == labels.void_panoptic_id).numpy().all()
+
+
+def test_prediction_is_the_same_from_the_export_and_from_the_run(
+    tiny_run: TinyRun, tmp_path: Path
+) -> None:
+    for model, name in ((tiny_run.export, "export"), (tiny_run.model_dir, "run")):
+        kmax("predict", "--model", model, *tiny_run.images[:2], "--output", tmp_path / name)
+    labels = read_labels(tiny_run.export / "1")
+    for path in tiny_run.images[:2]:
+        maps = []
+        for name in ("export", "run"):
+            base = tmp_path / name / path.stem
+            content = json.loads(base.with_suffix(".json").read_text())
+            (annotation,) = content["annotations"]
+            assert annotation["file_name"] == f"{path.stem}.png"
+            segments = annotation["segments_info"]
+            maps.append(read_panoptic_png(base.with_suffix(".png"), segments, labels))
+            with Image.open(tmp_path / name / f"{path.stem}_overlay.png") as overlay:
+                assert min(overlay.size) >= 400
+        assert np.array_equal(maps[0], maps[1])
+
+
+def test_exporting_again_makes_the_next_version(tiny_run: TinyRun, tmp_path: Path) -> None:
+    for version in ("1", "2"):
+        printed = kmax("export", "--checkpoint", tiny_run.model_dir, "--output", tmp_path).stdout
+        assert printed.strip().endswith(str(tmp_path / version))
+    assert not list(tmp_path.glob(".export-*"))
+
+
+def test_prediction_names_bad_images_and_does_the_others(tiny_run: TinyRun, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(tiny_run.images[0].read_bytes()[:300])
+    gray = tmp_path / "gray.png"
+    Image.new("L", (50, 40), 120).save(gray)
+    done = kmax(
+        "predict",
+        "--model",
+        tiny_run.export,
+        broken,
+        tmp_path / "missing.jpg",
+        gray,
+        "--output",
+        tmp_path / "out",
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "broken.jpg" in done.stderr
+    assert "missing.jpg" in done.stderr
+    assert "2 of 3 images could not be read" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert (tmp_path / "out" / "gray_overlay.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["export", "--checkpoint", "{empty}", "--output", "{empty}/out"], "holds no checkpoint"),
+        (["predict", "--model", "{empty}", "x.jpg", "--output", "{empty}/out"], "holds no model"),
+    ],
+)
+def test_a_folder_without_a_model_is_one_clear_error(
+    arguments: list[str], message: str, tmp_path: Path
+) -> None:
+    words = [word.format(empty=tmp_path) for word in arguments]
+    done = kmax(*words, check=False)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,117 @@
+"""All metrics of images together: keys, merging, files and the table."""
+
+import json
+
+import numpy as np
+import pytest
+
+from kmax_tf.errors import OutputError
+from kmax_tf.evaluation.metrics import PanopticMetrics, format_table, write_results
+from tests.reference.panoptic_maps import (
+    CAT_1,
+    DIVISOR,
+    DOG_1,
+    DOG_2,
+    LABELS,
+    ROADS,
+    VOID,
+    runs,
+)
+
+TRUTH = runs((DOG_1, 10), (DOG_2, 10), (ROADS, 10), (VOID, 2))
+PREDICTION = runs((DOG_1, 8), (ROADS, 2), (CAT_1, 4), (ROADS, 6), (ROADS, 12))
+
+
+def maps(panoptic: np.ndarray) -> dict:
+    scores = np.ones(panoptic.shape, np.float32)
+    return {
+        "panoptic": panoptic,
+        "semantic": panoptic // DIVISOR,
+        "instance_scores": scores,
+        "semantic_scores": scores,
+    }
+
+
+def measure(mask_ap: bool = True, **images: np.ndarray) -> PanopticMetrics:
+    metrics = PanopticMetrics(LABELS, mask_ap)
+    for image_id, prediction in images.items():
+        metrics.update(image_id, TRUTH, maps(prediction))
+    return metrics
+
+
+def test_result_is_in_percent():
+    result = measure(a=PREDICTION).result()
+    assert list(result) == ["pq", "sq", "rq", "miou", "ap", "per_class", "images", "resolution"]
+    assert result["per_class"]["dog"] == {
+        "pq": pytest.approx(100 * 0.8 / 1.5),
+        "sq": 80,
+        "rq": pytest.approx(100 / 1.5),
+        "iou": 40,
+        "tp": 1,
+        "fp": 0,
+        "fn": 1,
+        "thing": True,
+    }
+    assert list(result["per_class"]) == ["dog", "cat", "road", "sky"]
+    assert result["pq"]["things"] == pytest.approx(100 * 0.8 / 1.5 / 2)
+    assert result["miou"] == pytest.approx((40 + 0 + 100 * 10 / 18) / 3)
+    assert 0 < result["ap"]["ap"] < 100
+    assert result["images"] == 1
+    assert result["resolution"] == "original"
+
+
+def test_perfect_prediction_is_100():
+    result = measure(a=TRUTH, b=TRUTH).result()
+    assert result["pq"] == {"all": 100, "things": 100, "stuff": 100}
+    assert result["miou"] == result["ap"]["ap"] == 100
+    assert result["images"] == 2
+
+
+def test_without_mask_ap_scores_are_not_needed():
+    metrics = PanopticMetrics(LABELS, mask_ap=False)
+    metrics.update("a", TRUTH, {"panoptic": TRUTH, "semantic": TRUTH // DIVISOR})
+    assert metrics.result()["ap"] == {}
+
+
+def test_merging_is_exact():
+    together = measure(a=PREDICTION, b=TRUTH, c=PREDICTION).result()
+    parts = measure(c=PREDICTION)
+    parts.merge(measure(b=TRUTH, a=PREDICTION))
+    assert json.dumps(parts.result()) == json.dumps(together)
+
+
+def test_other_metrics_are_not_merged():
+    with pytest.raises(ValueError, match="mask AP"):
+        measure().merge(measure(mask_ap=False))
+    with pytest.raises(ValueError, match="resolutions"):
+        measure().merge(PanopticMetrics(LABELS, resolution="model"))
+
+
+def test_results_file_has_null_for_what_is_undefined(tmp_path):
+    result = measure(a=TRUTH).result()
+    path = write_results(result, tmp_path / "new")
+    with open(path, encoding="utf-8") as file:
+        written = json.load(file, parse_constant=pytest.fail)
+    assert path == str(tmp_path / "new" / "metrics.json")
+    assert written["pq"] == {"all": 100, "things": 100, "stuff": 100}
+    assert written["per_class"]["sky"]["pq"] is None
+    assert written["per_class"]["sky"]["tp"] == 0
+    assert [entry.name for entry in (tmp_path / "new").iterdir()] == ["metrics.json"]
+
+
+def test_unwritable_folder_is_an_output_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError):
+        write_results(measure(a=TRUTH).result(), tmp_path / "file")
+
+
+def test_table():
+    lines = format_table(measure(a=PREDICTION).result()).splitlines()
+    rows = {line.split()[0]: line.split()[1:] for line in lines if line.strip("- ")}
+    assert rows["class"] == ["PQ", "SQ", "RQ", "IoU", "TP", "FP", "FN"]
+    assert rows["dog"] == ["53.3", "80.0", "66.7", "40.0", "1", "0", "1"]
+    assert rows["sky"] == ["-", "-", "-", "-", "0", "0", "0"]
+    assert rows["THINGS"] == ["26.7", "40.0", "33.3", "20.0", "1", "1", "1"]
+    assert rows["ALL"][4:] == ["2", "1", "1"]
+    assert "1 image at original resolution" in lines[-1]
+    assert max(len(line) for line in lines) < 80

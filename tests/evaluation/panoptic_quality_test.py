@@ -1,0 +1,275 @@
+"""Panoptic quality against hand-counted cases, an oracle, and the reference's recorded values."""
+
+import pathlib
+import pickle
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kmax_tf.evaluation.panoptic_quality import PanopticQuality, PanopticQualityResult
+from kmax_tf.structures import Category, LabelSpace
+from tests.reference import panoptic_quality_oracle
+from tests.reference.panoptic_maps import (
+    CAT_1,
+    DIVISOR,
+    DOG_1,
+    DOG_2,
+    DOG_3,
+    DOG_CROWD,
+    LABELS,
+    ROADS,
+    SKIES,
+    VOID,
+    pairs,
+    renumber,
+    renumberings,
+    runs,
+)
+
+GOLDEN = pathlib.Path(__file__).parent / "golden" / "metrics.npz"
+DOG_INDEX, CAT_INDEX, ROAD_INDEX, SKY_INDEX = range(4)
+
+
+def measure(*images) -> PanopticQualityResult:
+    metric = PanopticQuality(LABELS)
+    for truth, prediction in images:
+        metric.update(truth, prediction)
+    return metric.result()
+
+
+def counts(result: PanopticQualityResult, index: int) -> tuple[int, int, int]:
+    return int(result.tp[index]), int(result.fp[index]), int(result.fn[index])
+
+
+def bits(result: PanopticQualityResult) -> bytes:
+    return b"".join(
+        getattr(result, name).tobytes() for name in ("pq", "sq", "rq", "tp", "fp", "fn")
+    )
+
+
+def test_hand_counted_image():
+    truth = runs((DOG_1, 10), (DOG_2, 10), (ROADS, 10))
+    # The first dog's IoU is 8 / 10, the second is missed, a third is invented, the road is 14 / 16.
+    prediction = runs((DOG_1, 8), (ROADS, 2), (DOG_3, 4), (ROADS, 6), (ROADS, 10))
+    result = measure((truth, prediction))
+    assert counts(result, DOG_INDEX) == (1, 1, 1)
+    assert result.sq[DOG_INDEX] == 0.8
+    assert result.rq[DOG_INDEX] == 0.5
+    assert result.pq[DOG_INDEX] == 0.4
+    assert counts(result, ROAD_INDEX) == (1, 0, 0)
+    assert result.pq[ROAD_INDEX] == 10 / 18
+    assert result.average(result.pq) == {
+        "all": (0.4 + 10 / 18) / 2,
+        "things": 0.4,
+        "stuff": 10 / 18,
+    }
+
+
+@pytest.mark.parametrize(("shared", "matches"), [(2, False), (3, True)])
+def test_iou_must_exceed_one_half(shared, matches):
+    truth = runs((DOG_1, 4), (ROADS, 4))
+    prediction = runs((DOG_1, shared), (ROADS, 8 - shared))
+    assert counts(measure((truth, prediction)), DOG_INDEX) == ((1, 0, 0) if matches else (0, 1, 1))
+
+
+def test_another_class_never_matches():
+    result = measure((runs((DOG_1, 5)), runs((CAT_1, 5))))
+    assert counts(result, DOG_INDEX) == (0, 0, 1)
+    assert counts(result, CAT_INDEX) == (0, 1, 0)
+    assert result.average(result.pq)["all"] == 0
+
+
+def test_unlabeled_pixels_are_taken_out_of_the_union():
+    truth = runs((DOG_1, 4), (VOID, 6))
+    result = measure((truth, runs((DOG_1, 10))))
+    assert counts(result, DOG_INDEX) == (1, 0, 0)
+    assert result.sq[DOG_INDEX] == 1
+
+
+def test_crowd_pixels_stay_in_the_union():
+    truth = runs((DOG_1, 6), (DOG_CROWD, 4))
+    assert measure((truth, runs((DOG_1, 10)))).sq[DOG_INDEX] == 0.6
+
+
+@pytest.mark.parametrize(("on_void", "wrong"), [(5, 1), (6, 0)])
+def test_unmatched_prediction_mostly_over_unlabeled_pixels_is_forgiven(on_void, wrong):
+    truth = runs((VOID, on_void), (ROADS, 10 - on_void), (ROADS, 20))
+    result = measure((truth, runs((DOG_1, 10), (ROADS, 20))))
+    assert counts(result, DOG_INDEX) == (0, wrong, 0)
+
+
+@pytest.mark.parametrize(("predicted", "wrong"), [(DOG_1, 0), (CAT_1, 1)])
+def test_prediction_over_a_crowd_of_its_class_is_forgiven(predicted, wrong):
+    result = measure((runs((DOG_CROWD, 10)), runs((predicted, 10))))
+    assert result.fp.sum() == wrong
+    assert result.tp.sum() == result.fn.sum() == 0
+
+
+def test_unlabeled_and_crowd_pixels_add_up():
+    truth = runs((VOID, 3), (DOG_CROWD, 3), (ROADS, 4), (ROADS, 10))
+    assert measure((truth, runs((DOG_1, 10), (ROADS, 10)))).fp.sum() == 0
+
+
+def test_missed_crowd_is_no_false_negative():
+    result = measure((runs((DOG_CROWD, 5), (ROADS, 5)), runs((VOID, 5), (ROADS, 5))))
+    assert counts(result, DOG_INDEX) == (0, 0, 0)
+    assert np.isnan(result.pq[DOG_INDEX])
+
+
+def test_several_predictions_over_a_crowd_are_all_forgiven():
+    prediction = runs((DOG_1, 3), (DOG_2, 3), (DOG_3, 4))
+    assert measure((runs((DOG_CROWD, 10)), prediction)).fp.sum() == 0
+
+
+def test_classes_without_segments_are_left_out_of_averages():
+    result = measure((runs((ROADS, 5)), runs((ROADS, 5))))
+    assert result.average(result.pq)["all"] == result.average(result.pq)["stuff"] == 1
+    assert np.isnan(result.average(result.pq)["things"])
+    assert np.isnan(result.pq[[DOG_INDEX, CAT_INDEX, SKY_INDEX]]).all()
+
+
+def test_predicted_class_without_truth_counts_as_zero():
+    result = measure((runs((ROADS, 6)), runs((ROADS, 4), (SKIES, 2))))
+    assert counts(result, SKY_INDEX) == (0, 1, 0)
+    assert (result.pq[SKY_INDEX], result.sq[SKY_INDEX], result.rq[SKY_INDEX]) == (0, 0, 0)
+
+
+def test_nothing_predicted():
+    result = measure((runs((DOG_1, 4), (ROADS, 4)), runs((VOID, 8))))
+    assert result.fn.sum() == 2
+    assert result.fp.sum() == result.tp.sum() == 0
+    assert result.average(result.pq)["all"] == 0
+
+
+def test_nothing_in_the_truth():
+    result = measure((runs((VOID, 8)), runs((DOG_1, 4), (ROADS, 4))))
+    assert result.tp.sum() == result.fp.sum() == result.fn.sum() == 0
+
+
+@pytest.mark.parametrize("shape", [(0, 0), (0, 5)])
+def test_image_without_pixels(shape):
+    result = measure((np.zeros(shape, np.int32), np.zeros(shape, np.int32)))
+    assert result.tp.sum() == 0
+    assert np.isnan(result.average(result.pq)["all"])
+
+
+def test_no_image():
+    assert np.isnan(PanopticQuality(LABELS).result().pq).all()
+
+
+@pytest.mark.parametrize("unknown", [1 * DIVISOR, 8 * DIVISOR, 77 * DIVISOR, -1, 10**9])
+def test_unknown_class_is_an_error(unknown):
+    good, bad = runs((DOG_1, 4)), runs((unknown, 4))
+    with pytest.raises(ValueError, match=r"the prediction holds class ids that pets doesn't have"):
+        PanopticQuality(LABELS).update(good, bad)
+    with pytest.raises(ValueError, match=r"the ground truth holds class ids"):
+        PanopticQuality(LABELS).update(bad, good)
+
+
+@pytest.mark.parametrize(
+    "prediction", [runs((DOG_1, 5)), runs((DOG_1, 4))[0], runs((DOG_1, 4)).astype(np.float32)]
+)
+def test_maps_that_do_not_fit_are_an_error(prediction):
+    with pytest.raises(ValueError, match="prediction"):
+        PanopticQuality(LABELS).update(runs((DOG_1, 4)), prediction)
+
+
+def test_other_label_space_is_not_merged():
+    other = LabelSpace(LABELS.classes, 8, 9, 1000)
+    with pytest.raises(ValueError, match="label spaces"):
+        PanopticQuality(LABELS).merge(PanopticQuality(other))
+
+
+def test_large_ids_count_the_same():
+    """Ids beyond the counting table are sorted instead."""
+    truth = runs((DOG_1, 4), (DOG_2, 3), (ROADS, 3), (VOID, 2), (DOG_CROWD, 2))
+    prediction = runs((DOG_1, 5), (DOG_2, 2), (ROADS, 5), (DOG_3, 2))
+    small = measure((truth, prediction))
+    large = PanopticQuality(LabelSpace(LABELS.classes, 8, 9, 10_000_000))
+    grow = 10_000_000 - DIVISOR
+    large.update(truth + truth // DIVISOR * grow, prediction + prediction // DIVISOR * grow)
+    assert bits(large.result()) == bits(small)
+
+
+@settings(deadline=None)
+@given(st.lists(pairs(), min_size=1, max_size=4))
+def test_equals_the_oracle(images):
+    result = measure(*images)
+    expected = panoptic_quality_oracle.count(images, LABELS)
+    for index, class_id in enumerate(LABELS.ids.tolist()):
+        of_class = expected[class_id]
+        assert counts(result, index) == (of_class.tp, of_class.fp, of_class.fn)
+        pq = of_class.pq()
+        if pq is None:
+            assert np.isnan(result.pq[index])
+        else:
+            assert result.pq[index] == pytest.approx(float(pq), rel=1e-14)
+            assert result.pq[index] == pytest.approx(result.sq[index] * result.rq[index], rel=1e-14)
+
+
+@settings(deadline=None)
+@given(pairs())
+def test_perfect_prediction_is_one(pair):
+    truth = np.where(pair[0] % DIVISOR == 0, np.where(pair[0] < DIVISOR, ROADS, VOID), pair[0])
+    result = measure((truth, truth))
+    present = result.tp > 0
+    assert (result.pq[present] == 1).all()
+    assert result.fp.sum() == result.fn.sum() == 0
+
+
+@settings(deadline=None)
+@given(pairs(), renumberings(), renumberings())
+def test_instance_numbers_do_not_matter(pair, of_truth, of_prediction):
+    truth, prediction = pair
+    renumbered = renumber(truth, of_truth), renumber(prediction, of_prediction)
+    assert bits(measure(renumbered)) == bits(measure(pair))
+
+
+@settings(deadline=None)
+@given(st.lists(pairs(), min_size=2, max_size=6), st.randoms(use_true_random=False), st.data())
+def test_order_and_split_do_not_matter(images, random, data):
+    expected = bits(measure(*images))
+    random.shuffle(images)
+    split = data.draw(st.integers(0, len(images)))
+    first, second = PanopticQuality(LABELS), PanopticQuality(LABELS)
+    for metric, part in ((first, images[:split]), (second, images[split:])):
+        for truth, prediction in part:
+            metric.update(truth, prediction)
+    second.merge(pickle.loads(pickle.dumps(first)))
+    assert bits(second.result()) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "things", "stuff", "num_ids", "ignore_label", "divisor"),
+    [
+        ("coco", range(1, 81), range(81, 134), 134, 0, 256),
+        ("cityscapes", range(11, 19), range(11), 19, 255, 1000),
+    ],
+)
+def test_equals_the_reference(name, things, stuff, num_ids, ignore_label, divisor):
+    """The reference has no crowd rule: here its crowd regions get an instance number."""
+    labels = LabelSpace(
+        tuple(Category(i, f"class {i}", i in things, (0, 0, 0), i) for i in [*things, *stuff]),
+        num_ids,
+        ignore_label,
+        divisor,
+    )
+    metric = PanopticQuality(labels)
+    with np.load(GOLDEN) as golden:
+        recorded = {k.split("/")[1]: golden[k] for k in golden.files if k.startswith(f"{name}/")}
+    for truth, prediction in zip(recorded["truth"], recorded["prediction"]):
+        maps = []
+        for panoptic in (truth, prediction):
+            crowd = (panoptic % divisor == 0) & np.isin(panoptic // divisor, list(things))
+            maps.append(np.where(crowd, panoptic + 200, panoptic))
+        metric.update(*maps)
+    result = metric.result()
+    for values, expected in ((result.tp, "tp"), (result.fp, "fp"), (result.fn, "fn")):
+        np.testing.assert_array_equal(values, recorded[f"total_{expected}"][labels.ids])
+    np.testing.assert_allclose(
+        [result.average(values)["all"] for values in (result.pq, result.sq, result.rq)],
+        recorded["pq"][:3],
+        rtol=1e-6,
+    )

@@ -1,0 +1,163 @@
+"""The functional model: sizes, types of input, what it returns when."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import kmax_tf
+from kmax_tf.keras_api import keras
+from kmax_tf.model.kmax import check_image_size
+from tests.model.weights import randomize
+
+SMALL = [
+    "model.resnet.stem_channels=4",
+    "model.transformer_decoder.num_centers=6",
+    "model.transformer_decoder.channels=16",
+    "model.transformer_decoder.key_channels=8",
+    "model.transformer_decoder.value_channels=16",
+    "model.transformer_decoder.ffn_channels=16",
+    "model.heads.channels=8",
+    "model.heads.embedding_channels=8",
+    # Half as many layers, so that the tests are quick.
+    "model.transformer_decoder.block_strides=[16, 4]",
+]
+CENTERS, EMBEDDING, CLASSES, IDS = 6, 8, 9, 10
+
+
+def load():
+    return kmax_tf.load_experiment("shapes/laptop.textproto", SMALL)
+
+
+@pytest.fixture(scope="module")
+def model():
+    built = kmax_tf.build_model(load())
+    randomize(built)
+    return built
+
+
+def images(height, width, batch=2, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, 256, [batch, height, width, 3], dtype=np.uint8)
+
+
+@pytest.mark.parametrize("size", [(33, 33), (65, 33), (33, 97), (129, 65)])
+def test_shapes_at_any_valid_size(model, size):
+    height, width = size
+    quarter = ((height - 1) // 4 + 1, (width - 1) // 4 + 1)
+    predictions = model(images(height, width), training=True)
+    assert predictions["mask_logits"].shape == [2, *quarter, CENTERS]
+    assert predictions["class_logits"].shape == [2, CENTERS, CLASSES + 1]
+    assert predictions["pixel_embeddings"].shape == [2, *quarter, EMBEDDING]
+    assert predictions["semantic_logits"].shape == [2, *quarter, IDS]
+    for stride, prediction in zip((16, 4), predictions["intermediate"]):
+        at_stride = ((height - 1) // stride + 1, (width - 1) // stride + 1)
+        assert set(prediction) == {"mask_logits", "class_logits", "pixel_embeddings"}
+        assert prediction["mask_logits"].shape == [2, *at_stride, CENTERS]
+    assert {x.dtype for x in tf.nest.flatten(predictions)} == {tf.float32}
+
+
+@pytest.mark.parametrize("training", [False, None])
+def test_intermediate_predictions_come_in_training_only(model, training):
+    predictions = model(images(33, 33), training=training)
+    assert set(predictions) == {
+        "mask_logits",
+        "class_logits",
+        "pixel_embeddings",
+        "semantic_logits",
+    }
+    assert len(model(images(33, 33), training=True)["intermediate"]) == 2
+
+
+def test_predict_gives_no_intermediate_predictions(model):
+    assert "intermediate" not in model.predict(images(33, 33), verbose=0)
+
+
+@pytest.mark.parametrize("dtype", ["int32", "float32", "float64", "float16"])
+def test_type_of_the_image_does_not_matter(model, dtype):
+    pixels = images(33, 65)
+    expected = model(pixels)
+    predictions = model(pixels.astype(dtype))
+    for key, value in expected.items():
+        np.testing.assert_allclose(predictions[key], value, rtol=1e-5, atol=1e-5, err_msg=key)
+
+
+def test_images_are_scaled_to_between_minus_one_and_one(model):
+    pixels = images(33, 33)
+    features = model.backbone(pixels / np.float32(127.5) - 1)
+    expected = model.pixel_decoder(features)[4]
+    found = model.heads.pixel_head(expected)
+    np.testing.assert_allclose(model(pixels)["pixel_embeddings"], found, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("size", "below", "above"),
+    [((64, 33), 33, 65), ((33, 66), 65, 97), ((33, 1280), 1249, 1281), ((640, 33), 609, 641)],
+)
+def test_other_sizes_are_refused_with_the_nearest_valid_ones(model, size, below, above):
+    with pytest.raises(kmax_tf.UserError, match=rf"nearest are {below} and {above}\b"):
+        model(np.zeros([1, *size, 3], np.uint8))
+
+
+@pytest.mark.parametrize("size", [1, 16, 32])
+def test_images_below_the_smallest_size_are_refused(size):
+    with pytest.raises(kmax_tf.UserError, match="33"):
+        check_image_size(tf.TensorShape([1, size, 33, 3]))
+
+
+def test_every_size_of_the_form_is_accepted():
+    for k in range(1, 60):
+        check_image_size(tf.TensorShape([None, 32 * k + 1, None, 3]))
+
+
+def test_examples_do_not_depend_on_each_other(model):
+    pixels = images(65, 33, batch=3)
+    together = model(pixels)
+    for index in range(3):
+        alone = model(pixels[index : index + 1])
+        for key, value in alone.items():
+            np.testing.assert_allclose(together[key][index], value[0], rtol=1e-3, atol=1e-4)
+
+
+def test_function_of_unknown_sizes_equals_eager(model):
+    signature = [tf.TensorSpec([None, None, None, 3], tf.uint8)]
+    compiled = tf.function(lambda x: model(x, training=False), input_signature=signature)
+    for size in ((33, 33), (65, 97)):
+        expected = model(images(*size))
+        for key, value in compiled(images(*size)).items():
+            np.testing.assert_allclose(value, expected[key], rtol=1e-3, atol=1e-4, err_msg=key)
+
+
+def test_sub_models_hold_every_variable_once(model):
+    parts = [id(v) for item in model.checkpoint_items.values() for v in item.variables]
+    assert len(set(parts)) == len(parts)
+    assert set(parts) == {id(variable) for variable in model.variables}
+    for name, item in model.checkpoint_items.items():
+        assert item.name == name
+        assert all(variable.name.startswith(f"{name}/") for variable in item.variables)
+
+
+def test_mixed_bfloat16_without_semantic_branch(model):
+    """In one test, as building a model takes a while."""
+    experiment = load()
+    experiment.model.ClearField("semantic_decoder")
+    keras.mixed_precision.set_global_policy("mixed_bfloat16")
+    try:
+        half = kmax_tf.build_model(experiment)
+    finally:
+        keras.mixed_precision.set_global_policy("float32")
+    assert half.semantic_branch is None
+    assert "semantic_branch" not in half.checkpoint_items
+    for name, item in half.checkpoint_items.items():
+        item.set_weights(model.checkpoint_items[name].get_weights())
+    pixels = images(65, 65)
+    predictions = half(pixels)
+    assert set(predictions) == {"mask_logits", "class_logits", "pixel_embeddings"}
+    training = half(pixels, training=True)
+    assert set(training) == {*predictions, "intermediate"}
+    assert {x.dtype for x in tf.nest.flatten(training)} == {tf.float32}
+    assert all(np.isfinite(x).all() for x in tf.nest.flatten(training))
+    embeddings = predictions["pixel_embeddings"].numpy()
+    expected = model(pixels)["pixel_embeddings"].numpy()
+    assert (embeddings * expected).sum(-1).mean() > 0.98  # cosine of the angle between them

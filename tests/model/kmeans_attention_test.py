@@ -1,0 +1,71 @@
+"""The k-means update against pixel-by-pixel loops."""
+
+from __future__ import annotations
+
+import numpy as np
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kmax_tf.model.kmeans_attention import KMeansAttention, assign_pixels, update_centers
+from kmax_tf.model.layers import BatchNormFactory
+from tests.model.weights import array, norm_of, random, randomize
+from tests.reference import layers_oracle as oracle
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    height=st.integers(1, 4),
+    width=st.integers(1, 4),
+    centers=st.integers(1, 6),
+    tied=st.booleans(),
+)
+def test_assignment_and_sums_equal_the_oracle(seed, height, width, centers, tied):
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(size=[2, height, width, centers])
+    if tied:
+        logits = np.round(logits)
+    values = rng.normal(size=[2, height * width, 3])
+    best, sums = oracle.assign_and_sum(logits.reshape(2, -1, centers), values)
+    assignment = assign_pixels(tf.constant(logits, tf.float32))
+    np.testing.assert_array_equal(assignment, np.eye(centers)[best])
+    np.testing.assert_array_equal(tf.reduce_sum(assignment, axis=-1), np.ones(best.shape))
+    updated = update_centers(assignment, tf.constant(values, tf.float32))
+    np.testing.assert_allclose(updated, sums, rtol=1e-4, atol=1e-5)
+
+
+def test_layer_equals_the_oracle():
+    layer = KMeansAttention(4, BatchNormFactory())
+    logits, features = random(2, 3, 5, 6), random(2, 3, 5, 7, seed=1)
+    layer(logits, features)
+    randomize(layer)
+    pixels = features.reshape(2, 15, 7).astype(np.float64)
+    projection = layer.value_projection
+    values = oracle.normalize(
+        pixels @ array(projection.dense.kernel), norm_of(projection.batch_norm)
+    )
+    _, sums = oracle.assign_and_sum(logits.reshape(2, 15, 6), values)
+    update = oracle.normalize(sums, norm_of(layer.batch_norm))
+    output = layer.output_projection
+    expected = oracle.normalize(update @ array(output.dense.kernel), norm_of(output.batch_norm))
+    np.testing.assert_allclose(layer(logits, features), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_no_gradient_passes_the_assignment():
+    layer = KMeansAttention(4, BatchNormFactory())
+    logits, features = tf.constant(random(1, 3, 3, 2)), tf.constant(random(1, 3, 3, 5))
+    layer(logits, features)
+    randomize(layer)
+    with tf.GradientTape() as tape:
+        tape.watch([logits, features])
+        update = tf.reduce_sum(layer(logits, features))
+    of_logits, of_features = tape.gradient(update, [logits, features])
+    assert of_logits is None
+    assert (np.abs(of_features).max(-1) > 0).all()
+
+
+def test_update_starts_at_zero():
+    layer = KMeansAttention(4, BatchNormFactory())
+    update = layer(random(1, 3, 3, 2), random(1, 3, 3, 5), training=True)
+    np.testing.assert_array_equal(update, np.zeros([1, 2, 4]))

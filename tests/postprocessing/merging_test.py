@@ -1,0 +1,254 @@
+"""Merging against its oracle on random and awkward predictions, and what any map must fulfil."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kmax_tf.postprocessing.merging import MaskWise, PixelWise, Postprocessor
+from kmax_tf.structures import Category, LabelSpace
+from tests.reference import merging_oracle
+
+# The network's order is not that of the ids.
+LABELS = LabelSpace(
+    (
+        Category(3, "cat", True, (1, 0, 0), 3),
+        Category(1, "dog", True, (2, 0, 0), 1),
+        Category(2, "grass", False, (3, 0, 0), 2),
+        Category(5, "sky", False, (4, 0, 0), 5),
+    ),
+    num_ids=6,
+    ignore_label=0,
+    label_divisor=100,
+    name="pets",
+)
+VOID = 0
+STRIDE = 2
+
+
+def random_predictions(seed, batch=1, height=4, width=5, centers=6, sharpness=6.0):
+    rng = np.random.default_rng(seed)
+    # Smooth, so that masks are regions; and sure of classes, so that some pass the thresholds.
+    coarse = rng.normal(size=[batch, 2, 2, centers], scale=sharpness)
+    masks = tf.compat.v1.image.resize_bilinear(coarse, [height, width], align_corners=True).numpy()
+    masks += rng.normal(size=masks.shape, scale=0.5)
+    classes = rng.normal(size=[batch, centers, 5], scale=4.0)
+    return {
+        "mask_logits": masks.astype(np.float32),
+        "class_logits": classes.astype(np.float32),
+    }
+
+
+def run(merging, predictions, **options):
+    result = Postprocessor(LABELS, merging, STRIDE, **options)(
+        tf.nest.map_structure(tf.constant, predictions)
+    )
+    return {key: value.numpy() for key, value in result.items()}
+
+
+def expected_map(merging, predictions, image, pixel_threshold, limits=(0, 0)):
+    """Returns the oracle's panoptic map and canvas of one image."""
+    masks, classes = (predictions[key][image] for key in ("mask_logits", "class_logits"))
+    class_index = merging_oracle.prepare(masks, classes, STRIDE)[2]
+    if isinstance(merging, PixelWise):
+        canvas = merging_oracle.pixel_wise(
+            masks, classes, STRIDE, pixel_threshold, merging.class_threshold
+        )
+        instances = {center: center + 1 for center in range(masks.shape[-1])}
+    else:
+        settings_ = {**vars(merging), "pixel_threshold": pixel_threshold}
+        canvas, rank = merging_oracle.mask_wise(masks, classes, LABELS, STRIDE, settings_)
+        instances = {center: number + 1 for center, number in rank.items()}
+    panoptic = merging_oracle.panoptic_map(canvas, class_index, instances, LABELS, *limits)
+    return panoptic, canvas
+
+
+MERGINGS = [
+    MaskWise(0.5, 0.4, 0.5, 1.0, 1.0),
+    MaskWise(0.3, 0.6, 0.8, 0.5, 2.0),
+    MaskWise(0.5, 0.5, 0.2, 1.0, 0.0),
+    PixelWise(0.5),
+    PixelWise(0.0),
+]
+
+
+@pytest.mark.parametrize("merging", MERGINGS, ids=str)
+# A threshold of 1/3 or less lets three masks overlap, 0 makes every mask cover everything.
+@pytest.mark.parametrize("pixel_threshold", [0.4, 0.6, 1 / 3, 0.2, 0.0])
+def test_equals_the_oracle(merging, pixel_threshold):
+    predictions = random_predictions(0, batch=6)
+    result = run(merging, predictions, pixel_threshold=pixel_threshold)
+    seen = set()
+    for image in range(6):
+        panoptic, _ = expected_map(merging, predictions, image, pixel_threshold)
+        np.testing.assert_array_equal(result["panoptic"][image], panoptic)
+        seen |= set(np.unique(panoptic))
+    assert len(seen) > 2
+
+
+@pytest.mark.parametrize("merging", [MERGINGS[0], MERGINGS[3]], ids=str)
+@settings(max_examples=15, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    thing_limit=st.integers(0, 30),
+    stuff_limit=st.integers(0, 30),
+    centers=st.integers(1, 5),
+)
+def test_area_limits_equal_the_oracle(merging, seed, thing_limit, stuff_limit, centers):
+    predictions = random_predictions(seed, height=3, width=4, centers=centers)
+    result = run(merging, predictions, thing_area_limit=thing_limit, stuff_area_limit=stuff_limit)
+    panoptic, _ = expected_map(merging, predictions, 0, 0.4, (thing_limit, stuff_limit))
+    np.testing.assert_array_equal(result["panoptic"][0], panoptic)
+
+
+@pytest.mark.parametrize("merging", MERGINGS, ids=str)
+def test_every_map_is_consistent(merging):
+    predictions = random_predictions(1, batch=8)
+    result = run(merging, predictions, thing_area_limit=3, stuff_area_limit=6)
+    for image in range(8):
+        panoptic, ids = result["panoptic"][image], result["segment_ids"][image]
+        assert set(np.unique(panoptic)) - {VOID} == set(ids) - {VOID}
+        things = [i for i in ids if i != VOID and i % LABELS.label_divisor]
+        assert len(set(things)) == len(things)
+        for panoptic_id in set(ids) - {VOID}:
+            index = LABELS.class_index_of_id[panoptic_id // LABELS.label_divisor]
+            area = (panoptic == panoptic_id).sum()
+            assert bool(panoptic_id % LABELS.label_divisor) == LABELS.is_thing[index]
+            assert area >= (3 if LABELS.is_thing[index] else 6)
+        _, canvas = expected_map(merging, predictions, image, 0.4)
+        for center, panoptic_id in enumerate(ids):
+            painted = panoptic[canvas == center]
+            assert (painted == panoptic_id).all()  # no pixel of a center has another id
+            assert painted.size or panoptic_id == VOID
+    assert (result["panoptic"] != VOID).any()
+
+
+@pytest.mark.parametrize("merging", MERGINGS, ids=str)
+def test_batch_equals_single_images_and_the_graph(merging):
+    predictions = random_predictions(2, batch=3)
+    batched = run(merging, predictions)
+    postprocess = tf.function(Postprocessor(LABELS, merging, STRIDE))
+    compiled = postprocess(tf.nest.map_structure(tf.constant, predictions))
+    for image in range(3):
+        single = run(merging, {key: x[image : image + 1] for key, x in predictions.items()})
+        for key, value in single.items():
+            np.testing.assert_allclose(batched[key][image], value[0], rtol=1e-6, err_msg=key)
+            np.testing.assert_allclose(compiled[key][image], value[0], rtol=1e-6, err_msg=key)
+
+
+@pytest.mark.parametrize("merging", MERGINGS[:4], ids=str)
+def test_sizes_may_be_unknown_until_the_call(merging):
+    predictions = random_predictions(3)
+    signature = {
+        "mask_logits": tf.TensorSpec([None, None, None, 6]),
+        "class_logits": tf.TensorSpec([None, 6, 5]),
+    }
+    postprocess = tf.function(Postprocessor(LABELS, merging, STRIDE), input_signature=[signature])
+    result = postprocess(tf.nest.map_structure(tf.constant, predictions))
+    assert result["panoptic"].shape == [1, 7, 9]
+    for key, value in run(merging, predictions).items():
+        np.testing.assert_allclose(result[key], value, rtol=1e-6, err_msg=key)
+
+
+def confident(class_of_center, certainty=20.0):
+    """Returns class logits [1, N, 5] that are sure of the classes."""
+    return certainty * np.eye(5, dtype=np.float32)[np.asarray(class_of_center)][np.newaxis]
+
+
+def test_below_all_thresholds_everything_is_void():
+    predictions = random_predictions(4)
+    predictions["class_logits"] = confident([4] * 6)  # sure of void
+    for merging in (MaskWise(), PixelWise()):
+        result = run(merging, predictions)
+        for key in ("panoptic", "semantic_scores", "instance_scores", "segment_ids"):
+            assert (result[key] == 0).all(), key
+        assert (result["semantic"] > 0).all()  # there is always a best class
+
+
+def test_equal_scores_paint_in_the_order_of_centers():
+    masks = np.zeros([1, 3, 3, 3], np.float32)
+    masks[..., 1] = masks[..., 2] = 9.0  # two masks over all, half each
+    predictions = {"mask_logits": masks, "class_logits": confident([0, 1, 0])}
+    result = run(MaskWise(0.5, 0.5, 0.5, 1.0, 1.0), predictions)
+    # Ranks: center 1, center 2, center 0; the first of equals takes the canvas.
+    assert (result["panoptic"] == 1 * 100 + 1).all()
+    np.testing.assert_array_equal(result["segment_ids"], [[VOID, 101, VOID]])
+    result = run(PixelWise(0.5), predictions)
+    assert (result["panoptic"] == 1 * 100 + 2).all()
+
+
+def test_overlap_must_be_exceeded():
+    masks = np.full([1, 3, 3, 3], -9.0, np.float32)
+    masks[:, :, :2, 0] = masks[:, :, 1:, 1] = 9.0
+    masks[:, :, 1, 1] = 9.5  # a share of the middle for both, above the threshold of 0.3
+    masks[..., 2] = -20.0
+    predictions = {"mask_logits": masks, "class_logits": confident([0, 2, 2])}
+    postprocess = Postprocessor(LABELS, MaskWise(overlap_threshold=0.0), 1, pixel_threshold=0.3)
+    free = postprocess(tf.nest.map_structure(tf.constant, predictions))["panoptic"].numpy()[0]
+    np.testing.assert_array_equal(free, [[301, 301, 200]] * 3)
+    postprocess = Postprocessor(LABELS, MaskWise(overlap_threshold=0.5), 1, pixel_threshold=0.3)
+    half = postprocess(tf.nest.map_structure(tf.constant, predictions))["panoptic"].numpy()[0]
+    np.testing.assert_array_equal(half, [[301, 301, VOID]] * 3)  # 3 of 6 pixels are not more
+
+
+def test_refused_masks_take_no_space():
+    masks = np.zeros([1, 3, 3, 2], np.float32)
+    classes = confident([0, 0])
+    classes[0, 0] = [2.0, 2.0, 2.0, 2.0, 2.0]  # not sure, but its mask scores as high
+    predictions = {"mask_logits": masks, "class_logits": classes}
+    result = run(MaskWise(0.7, 0.7, 0.5, 0.0, 1.0), predictions)
+    assert (result["panoptic"] == 302).all()  # second in rank, and it covers everything
+
+
+def test_one_center():
+    predictions = {
+        "mask_logits": np.zeros([1, 2, 3, 1], np.float32),
+        "class_logits": confident([3]),
+    }
+    for merging in (MaskWise(), PixelWise()):
+        result = run(merging, predictions)
+        assert (result["panoptic"] == 500).all()
+        assert (result["semantic"] == 5).all()
+        np.testing.assert_allclose(result["instance_scores"], 1.0)
+
+
+def test_stuff_of_several_centers_is_one_segment():
+    masks = np.full([1, 3, 3, 2], -9.0, np.float32)
+    masks[:, :, :1, 0] = masks[:, :, 1:, 1] = 9.0
+    predictions = {"mask_logits": masks, "class_logits": confident([2, 2])}
+    postprocess = Postprocessor(LABELS, MaskWise(), 1, stuff_area_limit=9)
+    result = postprocess(tf.nest.map_structure(tf.constant, predictions))
+    assert (result["panoptic"].numpy() == 200).all()  # 3 and 6 pixels, 9 together
+    things = {**predictions, "class_logits": confident([0, 0])}
+    postprocess = Postprocessor(LABELS, MaskWise(), 1, thing_area_limit=4)
+    result = postprocess(tf.nest.map_structure(tf.constant, things))
+    np.testing.assert_array_equal(result["panoptic"][0], [[VOID, 302, 302]] * 3)
+
+
+def test_scores():
+    predictions = random_predictions(5, batch=2)
+    merging = MaskWise(0.5, 0.4, 0.5, 1.0, 1.0)
+    result = run(merging, predictions)
+    for image in range(2):
+        masks, classes = (predictions[key][image] for key in ("mask_logits", "class_logits"))
+        resized, confidence, class_index = merging_oracle.prepare(masks, classes, STRIDE)
+        scores, _ = merging_oracle.ranks(masks, confidence, 0.4, 1.0, 1.0)
+        np.testing.assert_allclose(result["segment_scores"][image], scores, rtol=1e-4)
+        _, canvas = expected_map(merging, predictions, image, 0.4)
+        of_pixel = np.where(canvas >= 0, confidence[np.maximum(canvas, 0)], 0.0)
+        np.testing.assert_allclose(result["semantic_scores"][image], of_pixel, rtol=1e-4)
+        probability = merging_oracle.softmax(resized).max(-1)
+        np.testing.assert_allclose(result["instance_scores"][image], probability, rtol=1e-4)
+        best = LABELS.ids[class_index[resized.argmax(-1)]]
+        np.testing.assert_array_equal(result["semantic"][image], best)
+
+
+def test_lower_precision_is_merged_in_float32():
+    predictions = random_predictions(6)
+    half = {key: tf.cast(value, tf.bfloat16) for key, value in predictions.items()}
+    rounded = {key: tf.cast(value, tf.float32) for key, value in half.items()}
+    postprocess = Postprocessor(LABELS, MaskWise(), STRIDE)
+    np.testing.assert_array_equal(postprocess(half)["panoptic"], postprocess(rounded)["panoptic"])
