@@ -165,21 +165,29 @@ def shipped_configs() -> pathlib.Path:
     return installed if installed.is_dir() else package.parent / "configs"
 
 
-def _base_chain(path: pathlib.Path) -> list[_Source]:
-    """Returns the files that make an experiment, the outermost base first."""
+def _base_chain(
+    path: pathlib.Path, where: str = "", above: tuple[pathlib.Path, ...] = ()
+) -> list[_Source]:
+    """Returns the files that make an experiment, each once and after its bases.
+
+    Args:
+      path: of the experiment file.
+      where: it is named.
+      above: the files that lead to it.
+    """
+    if path.resolve() in [opened.resolve() for opened in above]:
+        names = " -> ".join(_shown(p) for p in (*above, path))
+        raise ConfigError(f"{where}: base leads back to itself: {names}")
+    source = _Source(path, _read(path))
+    origins: Origins = {}
     chain: list[_Source] = []
-    where = ""
-    while True:
-        if path.resolve() in [source.path.resolve() for source in chain]:
-            names = " -> ".join(_shown(p) for p in (*(s.path for s in chain), path))
-            raise ConfigError(f"{where}: base leads back to itself: {names}")
-        chain.append(_Source(path, _read(path)))
-        origins: Origins = {}
-        declared = _merge(chain[-1:], (), None, origins)
-        if not declared.base:
-            return chain[::-1]
-        where = origins["base"]
-        path = _find(declared.base, [path.parent], "base names it", where)
+    for base in _merge([source], (), None, origins).base:
+        named = origins["base"]
+        found = _find(base, [path.parent], "base names it", named)
+        chain += [
+            s for s in _base_chain(found, named, (*above, path)) if s not in chain
+        ]
+    return [*chain, source]
 
 
 def _merge(

@@ -32,12 +32,14 @@ _POSITIVE = _Range("above 0", lambda x: 0 < x < float("inf"))
 _PROBABILITY = _Range("in 0..1", lambda x: 0 <= x <= 1)
 _SHARE = _Range("above 0 and at most 1", lambda x: 0 < x <= 1)
 _BELOW_ONE = _Range("at least 0 and below 1", lambda x: 0 <= x < 1)
+_PERCENT = _Range("in 0..100", lambda x: 0 <= x <= 100)
 _PRIOR = _Range("above 0 and below 1", lambda x: 0 < x < 1)
 _BYTE = _Range("in 0..255", lambda x: 0 <= x <= 255)
 _ALL_OR_COUNT = _Range("-1 (all) or at least 0", lambda x: x >= -1)
 
 # Every number of the protos has its range here (a test sees to it).
 RANGES = {
+    "Published": dict.fromkeys(("pq", "pq_things", "pq_stuff", "mask_ap", "miou"), _PERCENT),
     "Class": {"id": _NOT_NEGATIVE, "original_id": _NOT_NEGATIVE, "color": _BYTE},
     "Dataset": {"num_ids": _COUNT, "ignore_label": _NOT_NEGATIVE, "label_divisor": _COUNT},
     "Augmentation": {
@@ -56,8 +58,15 @@ RANGES = {
         "small_instance_weight": _NOT_NEGATIVE,
         "shuffle_buffer": _COUNT,
     },
-    "Stage": {"filters": _COUNT, "blocks": _COUNT, "dilation": _COUNT},
+    "Stage": {"filters": _COUNT, "blocks": _COUNT},
     "ResNet": {"stem_channels": _COUNT, "drop_path_keep_prob": _SHARE},
+    "ConvNeXt": {
+        "blocks": _COUNT,
+        "channels": _COUNT,
+        "drop_path_keep_prob": _SHARE,
+        "layer_scale": _NOT_NEGATIVE,
+    },
+    "PixelDecoder": {"dilation": _COUNT},
     "AxialAttention": {"num_heads": _COUNT, "max_span": _COUNT},
     "TransformerDecoder": {
         "num_centers": _COUNT,
@@ -94,6 +103,7 @@ RANGES = {
         "sample_temperature": _NOT_NEGATIVE,
     },
     "Semantic": {"weight": _NOT_NEGATIVE, "top_fraction": _SHARE},
+    "Losses": {"matching_resolution": _NOT_NEGATIVE},
     "AdamW": {
         "weight_decay": _NOT_NEGATIVE,
         "beta_1": _BELOW_ONE,

@@ -44,13 +44,20 @@ def crop_sizes_near(side: int) -> tuple[int, int]:
 
 
 def decoder_strides(model: model_pb2.Model) -> tuple[int, ...]:
-    """Returns the strides of the pixel decoder's features, the mask logits' stride last."""
+    """Returns the strides of the pixel decoder's features, coarse to fine."""
     return _DECODER_STRIDES[: len(model.pixel_decoder.stages)]
+
+
+def mask_stride(model: model_pb2.Model) -> int:
+    """Returns the stride of the mask logits: that of the finest pixel features."""
+    finest = decoder_strides(model)[-1]
+    stays_coarse = model.HasField("convnext") and not model.convnext.stem_to_stride_2
+    return max(finest, 4) if stays_coarse else finest
 
 
 def _parts_present(experiment: experiment_pb2.Experiment) -> Iterator[Problem]:
     for parent, group, choices in (
-        ("model", "backbone", "resnet { ... }"),
+        ("model", "backbone", "resnet { ... } or convnext { ... }"),
         ("training.optimizer", "algorithm", "adamw {}"),
         ("postprocessing", "merging", "mask_wise {} or pixel_wise {}"),
     ):
@@ -107,19 +114,15 @@ def _augmentation(experiment: experiment_pb2.Experiment) -> Iterator[Problem]:
 
 
 def _backbone(experiment: experiment_pb2.Experiment) -> Iterator[Problem]:
-    if not experiment.model.HasField("resnet"):
-        return
-    stages = experiment.model.resnet.stages
-    if len(stages) != len(_BACKBONE_STRIDES):
-        yield Problem(
-            "model.resnet.stages",
-            f"must be four, for strides 4, 8, 16 and 32, not {len(stages)}",
-        )
-    for index, stage in enumerate(stages):
-        if stage.block_type == model_pb2.AXIAL:
+    model = experiment.model
+    lists = {"resnet": ("stages",), "convnext": ("blocks", "channels")}
+    backbone = model.WhichOneof("backbone") or ""
+    for name in lists.get(backbone, ()):
+        count = len(getattr(getattr(model, backbone), name))
+        if count != len(_BACKBONE_STRIDES):
             yield Problem(
-                f"model.resnet.stages[{index}].block_type",
-                "AXIAL blocks are for the pixel decoder; this backbone has BOTTLENECK only",
+                f"model.{backbone}.{name}",
+                f"must be four, for strides 4, 8, 16 and 32, not {count}",
             )
 
 
@@ -130,29 +133,24 @@ def _pixel_decoder(experiment: experiment_pb2.Experiment) -> Iterator[Problem]:
             "model.pixel_decoder.stages",
             f"must be 3 to 5, for strides 32, 16, 8 (, 4, 2), not {len(decoder.stages)}",
         )
-    heads = decoder.axial_attention.num_heads
-    for index, stage in enumerate(decoder.stages):
-        path = f"model.pixel_decoder.stages[{index}]"
-        if stage.block_type == model_pb2.AXIAL and stage.filters % heads:
-            yield Problem(
-                f"{path}.filters",
-                f"{stage.filters} cannot be shared by axial_attention.num_heads = {heads}; "
-                f"give a multiple of {heads}",
-            )
 
 
 def _stages(experiment: experiment_pb2.Experiment) -> Iterator[Problem]:
     model = experiment.model
+    heads = model.axial_attention.num_heads
     for parent in ("resnet", "pixel_decoder"):
         for index, stage in enumerate(getattr(model, parent).stages):
             path = f"model.{parent}.stages[{index}]"
             for name in ("filters", "blocks"):
                 if not stage.HasField(name):
                     yield Problem(path, f"has no {name}; give it")
-            if stage.block_type == model_pb2.AXIAL and stage.dilation != 1:
+            if model_pb2.AXIAL in (stage.first_block_type, stage.block_type) and (
+                stage.filters % heads
+            ):
                 yield Problem(
-                    f"{path}.dilation",
-                    "AXIAL blocks have no 3x3 convolution to dilate; leave it out",
+                    f"{path}.filters",
+                    f"{stage.filters} cannot be shared by axial_attention.num_heads = {heads}; "
+                    f"give a multiple of {heads}",
                 )
 
 
@@ -204,15 +202,16 @@ def _semantic_decoder(experiment: experiment_pb2.Experiment) -> Iterator[Problem
 
 def _samples(experiment: experiment_pb2.Experiment) -> Iterator[Problem]:
     term = experiment.losses.instance_discrimination
-    crop, strides = experiment.train_data.crop_size, decoder_strides(experiment.model)
-    if not term.weight or len(crop) != 2 or not strides:
+    crop = experiment.train_data.crop_size
+    if not term.weight or len(crop) != 2 or not experiment.model.pixel_decoder.stages:
         return
-    height, width = ((side - 1) // strides[-1] + 1 for side in crop)
+    stride = mask_stride(experiment.model)
+    height, width = ((side - 1) // stride + 1 for side in crop)
     if term.sample_count > height * width:
         yield Problem(
             "losses.instance_discrimination.sample_count",
             f"{term.sample_count} pixels cannot be sampled from the {height} x {width} = "
-            f"{height * width} of the mask logits (stride {strides[-1]}); lower it",
+            f"{height * width} of the mask logits (stride {stride}); lower it",
         )
 
 

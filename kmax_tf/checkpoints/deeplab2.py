@@ -22,6 +22,20 @@ def _backbone_block(match: re.Match[str]) -> str:
     return f"encoder/_stage{int(match[1]).bit_length() - 1}/_block{match[2]}"
 
 
+def _downsample(match: re.Match[str]) -> str:
+    """A layer normalization and a convolution, in the order in which they are applied."""
+    index = int(match[1]).bit_length() - 3
+    layer = int((match[2] == "norm") == (index == 0))
+    return f"encoder/downsample_layers/{index}/layer_with_weights-{layer}"
+
+
+def _convnext_part(match: re.Match[str]) -> str:
+    index = int(match[1]).bit_length() - 3
+    part = {"expansion": "pointwise_conv1", "projection": "pointwise_conv2"}.get(match[3], match[3])
+    slash = "/" if match[4] else ""  # its depthwise convolution is a grouped one: "kernel"
+    return f"encoder/stages/{index}/layer_with_weights-{int(match[2]) - 1}/{part}{slash}"
+
+
 def _decoder_index(match: re.Match[str]) -> str:
     """Stages and norms of the pixel decoder count from stride 32, fusions from stride 16."""
     part, stride = match[1], int(match[2])
@@ -42,6 +56,12 @@ _HEADS = [
 # (pattern, replacement), all applied in this order.
 _RULES: list[tuple[str, str | Callable[[re.Match[str]], str]]] = [
     (r"^backbone/stem", "encoder/_stem"),
+    (r"^backbone/downsample_stride(\d+)/(\w+)", _downsample),
+    (
+        r"^backbone/stage_stride(\d+)/block(\d+)/"
+        r"(depthwise_conv|norm|expansion|projection|layer_scale)(/depthwise_(?=kernel))?",
+        _convnext_part,
+    ),
     (r"^backbone/stage_stride(\d+)/block(\d+)", _backbone_block),
     (r"^pixel_decoder/(stage|backbone_norm|fuse)_stride(\d+)", _decoder_index),
     (r"(_stages/\d)/block(\d+)", r"\1/_block\2"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kmax_tf.losses.kmax_loss import KMaXLoss, LossOptions
-from kmax_tf.losses.matching import match_in_graph, match_on_host
+from kmax_tf.losses.matching import match_in_graph, match_on_host, rounded
 from kmax_tf.protos import experiment_pb2, training_pb2
 
 
@@ -12,6 +12,7 @@ def build_loss(experiment: experiment_pb2.Experiment) -> KMaXLoss:
     losses = experiment.losses
     runtime = experiment.runtime
     compiled = runtime.jit_compile or runtime.strategy == training_pb2.TPU
+    match = match_in_graph if compiled else match_on_host
     contrastive = losses.instance_discrimination
     return KMaXLoss(
         LossOptions(
@@ -28,5 +29,5 @@ def build_loss(experiment: experiment_pb2.Experiment) -> KMaXLoss:
             semantic_top_fraction=losses.semantic.top_fraction,
             unmatched_gradient=losses.unmatched_gradient,
         ),
-        match_in_graph if compiled else match_on_host,
+        rounded(match, losses.matching_resolution) if losses.matching_resolution else match,
     )

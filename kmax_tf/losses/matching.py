@@ -75,6 +75,15 @@ def match_in_graph(similarity: tf.Tensor, valid: tf.Tensor) -> Matching:
     )
 
 
+def rounded(match: Matcher, resolution: float) -> Matcher:
+    """Returns a matcher that sees similarities rounded to multiples of `resolution`."""
+
+    def match_rounded(similarity: tf.Tensor, valid: tf.Tensor) -> Matching:
+        return match(tf.round(similarity / resolution) * resolution, valid)
+
+    return match_rounded
+
+
 def _finite(similarity: tf.Tensor) -> tf.Tensor:
     similarity = tf.stop_gradient(similarity)
     return tf.where(tf.math.is_finite(similarity), similarity, 0.0)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Optional
 
+import tensorflow as tf
 from google.protobuf import text_format
 
 from kmax_tf.config import experiment_text
 from kmax_tf.keras_api import keras
-from kmax_tf.model.backbones.resnet import ResNet
+from kmax_tf.model.backbones.convnext import ConvNeXt
+from kmax_tf.model.backbones.resnet import ResNet, ThreeConvStem
 from kmax_tf.model.heads import HeadOptions, PredictionHeads
 from kmax_tf.model.kmax import KMaX
-from kmax_tf.model.layers import ACTIVATIONS, ActivationFn, BatchNormFactory, gelu
+from kmax_tf.model.layers import ACTIVATIONS, ActivationFn, BatchNormFactory, ConvBN, gelu
 from kmax_tf.model.pixel_decoder import PixelDecoder
 from kmax_tf.model.residual import BlockOptions
 from kmax_tf.model.semantic_branch import (
@@ -36,7 +37,10 @@ def build_model(experiment: experiment_pb2.Experiment) -> KMaX:
     options = experiment.model
     num_classes = len(experiment.dataset.classes)
     batch_norm = BatchNormFactory(
-        options.batch_norm.momentum, options.batch_norm.epsilon, options.batch_norm.synchronized
+        options.batch_norm.momentum,
+        options.batch_norm.epsilon,
+        options.batch_norm.synchronized,
+        options.batch_norm.unbiased_moving_variance,
     )
     heads = options.heads
     head_options = HeadOptions(
@@ -49,12 +53,15 @@ def build_model(experiment: experiment_pb2.Experiment) -> KMaX:
     )
     model = KMaX(
         backbone=build_backbone(options, batch_norm),
-        pixel_decoder=build_pixel_decoder(options.pixel_decoder, batch_norm),
+        pixel_decoder=build_pixel_decoder(options, batch_norm),
         transformer_decoder=build_transformer_decoder(
             options.transformer_decoder, head_options, batch_norm
         ),
         heads=PredictionHeads(head_options, batch_norm, name="heads"),
         semantic_branch=build_semantic_branch(options, experiment.dataset.num_ids, batch_norm),
+        feature_activation=(
+            backbone_activation(options) if options.activated_features == model_pb2.ALL else None
+        ),
     )
     model.experiment_text = experiment_text(experiment)
     return model
@@ -67,34 +74,66 @@ def build_model_from_text(text: str) -> KMaX:
 
 def build_backbone(options: model_pb2.Model, batch_norm: BatchNormFactory) -> keras.layers.Layer:
     """Builds the backbone that the experiment names."""
+    if options.HasField("convnext"):
+        convnext = options.convnext
+        return ConvNeXt(
+            convnext.blocks,
+            convnext.channels,
+            drop_path_keep_prob=convnext.drop_path_keep_prob,
+            layer_scale=convnext.layer_scale,
+            stem_to_stride_2=convnext.stem_to_stride_2,
+            name="backbone",
+        )
     resnet = options.resnet
+    activation = backbone_activation(options)
+    stem = (
+        ThreeConvStem(resnet.stem_channels, activation, batch_norm, name="stem")
+        if resnet.stem == model_pb2.THREE_CONV_3X3
+        else ConvBN(resnet.stem_channels, batch_norm, kernel_size=7, stride=2, name="stem")
+    )
     return ResNet(
-        filters=[stage.filters for stage in resnet.stages],
-        blocks=[stage.blocks for stage in resnet.stages],
-        activation=_activation(resnet.activation),
-        batch_norm=batch_norm,
-        stem_channels=resnet.stem_channels,
+        stem,
+        [_blocks(stage, activation, options.axial_attention) for stage in resnet.stages],
+        batch_norm,
+        max_pool=resnet.max_pool,
         drop_path_keep_prob=resnet.drop_path_keep_prob,
         name="backbone",
     )
 
 
-def build_pixel_decoder(
-    options: model_pb2.PixelDecoder, batch_norm: BatchNormFactory
-) -> PixelDecoder:
+def backbone_activation(options: model_pb2.Model) -> ActivationFn:
+    """Returns the activation of a backbone's features."""
+    return _activation(options.resnet.activation) if options.HasField("resnet") else gelu
+
+
+def build_pixel_decoder(options: model_pb2.Model, batch_norm: BatchNormFactory) -> PixelDecoder:
     """Builds the pixel decoder."""
-    stages: list[Sequence[BlockOptions]] = []
-    for stage in options.stages:
-        block = BlockOptions(
-            filters=stage.filters,
-            activation=gelu,
-            axial=stage.block_type == model_pb2.AXIAL,
-            dilation=stage.dilation,
-            num_heads=options.axial_attention.num_heads,
-            max_span=options.axial_attention.max_span,
-        )
-        stages.append([block] * stage.blocks)
+    decoder = options.pixel_decoder
+    stages = [
+        _blocks(stage, gelu, options.axial_attention, decoder.dilation) for stage in decoder.stages
+    ]
     return PixelDecoder(stages, batch_norm, name="pixel_decoder")
+
+
+def _blocks(
+    stage: model_pb2.Stage,
+    activation: ActivationFn,
+    axial: model_pb2.AxialAttention,
+    dilation: int = 1,
+) -> list[BlockOptions]:
+    """Returns the blocks of a stage."""
+    first = stage.first_block_type if stage.HasField("first_block_type") else stage.block_type
+    return [
+        BlockOptions(
+            filters=stage.filters,
+            activation=activation,
+            axial=block_type == model_pb2.AXIAL,
+            dilation=dilation,
+            num_heads=axial.num_heads,
+            max_span=axial.max_span,
+        )
+        for block_type in [first] + [stage.block_type] * (stage.blocks - 1)
+    ]
 
 
 def build_transformer_decoder(
@@ -131,6 +170,9 @@ def build_semantic_branch(
             num_ids, options.semantic_head.channels, batch_norm, name="semantic_branch"
         )
     decoder = options.semantic_decoder
+    # Where all features are activated, the skips' already are.
+    published = options.activated_features == model_pb2.SEMANTIC_SKIPS
+    skip_activation = backbone_activation(options) if published else tf.identity
     aspp = AtrousSpatialPyramidPooling(
         decoder.aspp_channels, decoder.atrous_rates, decoder.dropout, batch_norm, name="aspp"
     )
@@ -139,7 +181,7 @@ def build_semantic_branch(
         decoder.channels,
         aspp,
         [(level.stride, level.channels) for level in decoder.low_levels],
-        _activation(options.resnet.activation),
+        skip_activation,
         batch_norm,
         name="semantic_branch",
     )

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from kmax_tf.errors import UserError
 from kmax_tf.keras_api import keras
+from kmax_tf.model.layers import ActivationFn
 from kmax_tf.structures import Predictions, Targets
 
 LossFn = Callable[[Targets, Predictions], dict[str, tf.Tensor]]
@@ -27,6 +28,7 @@ class KMaX(keras.Model):
     Attributes:
       backbone, pixel_decoder, transformer_decoder, heads: the sub-models.
       semantic_branch: the auxiliary one, or None.
+      feature_activation: applied to the backbone's features before anything reads them.
       loss_terms: (targets, predictions) -> {term: scalar}, needed by `fit` and `evaluate` only.
       experiment_text: the experiment it was built from, which `save` stores and
         `keras.models.load_model` builds it from again.
@@ -39,11 +41,17 @@ class KMaX(keras.Model):
         transformer_decoder: keras.layers.Layer,
         heads: keras.layers.Layer,
         semantic_branch: Optional[keras.layers.Layer] = None,
+        feature_activation: Optional[ActivationFn] = None,
         name: str = "kmax",
     ):
         image = keras.Input([None, None, 3], name="image")
         scaled = keras.layers.Rescaling(1 / 127.5, -1.0, dtype="float32", name="rescaling")(image)
         features = backbone(scaled)  # {stride: [B, H/s, W/s, C]}
+        if feature_activation is not None:
+            features = {
+                stride: keras.layers.Activation(feature_activation, name=f"act_stride{stride}")(x)
+                for stride, x in features.items()
+            }
         pixel_features = pixel_decoder(features)  # {stride: [B, H/s, W/s, C]}
         class_embeddings, mask_embeddings, intermediate = transformer_decoder(pixel_features)
         finest = pixel_features[min(pixel_features)]

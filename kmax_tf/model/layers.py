@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import Callable, Optional
+from typing import Any, Callable, Optional
 
 import tensorflow as tf
 
@@ -28,18 +28,21 @@ class BatchNormFactory:
       epsilon: added to the variance.
       synchronized: whether statistics are taken over all replicas. With a single replica the
         result is the same, so the faster local layer is made.
+      unbiased_moving_variance: see `BatchNorm`.
     """
 
     momentum: float = 0.99
     epsilon: float = 1e-3
     synchronized: bool = True
+    unbiased_moving_variance: bool = False
 
     def __call__(
         self, name: str, axis: int | tuple[int, ...] = -1, initial_scale: float = 1.0
     ) -> keras.layers.Layer:
         """Returns a batch normalization with one scale and offset per index of `axis`."""
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
-        return keras.layers.BatchNormalization(
+        return BatchNorm(
+            unbiased=self.unbiased_moving_variance,
             axis=axis if isinstance(axis, int) else list(axis),
             momentum=self.momentum,
             epsilon=self.epsilon,
@@ -47,6 +50,32 @@ class BatchNormFactory:
             synchronized=self.synchronized and replicas > 1,
             name=name,
         )
+
+
+class BatchNorm(keras.layers.BatchNormalization):
+    """Batch normalization whose moving variance takes up the biased variance of the batch.
+
+    That is the published behaviour. Keras' fused operation, which is the fast one, gives the
+    unbiased variance, n / (n - 1) times as large.
+
+    Attributes:
+      unbiased: keeps the latter.
+    """
+
+    def __init__(self, unbiased: bool = False, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.unbiased = unbiased
+
+    def call(self, inputs: tf.Tensor, training: Optional[bool] = None) -> tf.Tensor:
+        """Normalizes, in training by the statistics of the batch."""
+        if self.unbiased or not training or not self.trainable or not self.fused:
+            return super().call(inputs, training=training)
+        before = tf.identity(self.moving_variance)
+        outputs = super().call(inputs, training=training)
+        count = tf.size(inputs) // self.moving_variance.shape[0]
+        taken_up = self.moving_variance - self.momentum * before
+        self.moving_variance.assign_sub(taken_up / tf.cast(count, taken_up.dtype))
+        return outputs
 
 
 class ConvBN(keras.layers.Layer):

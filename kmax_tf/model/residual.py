@@ -15,7 +15,7 @@ from kmax_tf.model.layers import ActivationFn, BatchNormFactory, ConvBN, DropPat
 
 @dataclasses.dataclass(frozen=True)
 class BlockOptions:
-    """What the blocks of a group have in common.
+    """Sizes of a block.
 
     Attributes:
       filters: bottleneck width; the output has 4 * filters channels.

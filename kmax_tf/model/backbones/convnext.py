@@ -1,0 +1,156 @@
+"""ConvNeXt (arXiv 2201.03545), as the published kMaX experiments have it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Optional
+
+import numpy as np
+import tensorflow as tf
+
+from kmax_tf.keras_api import keras
+from kmax_tf.model.layers import DropPath, gelu, resize_bilinear
+
+
+class Downsample(keras.layers.Layer):
+    """Layer normalization and a strided convolution without overlap.
+
+    [B, H, W, C] -> [B, H', W', channels] with H = 2H' - 1, or 4H' - 3 in the stem, which normalizes
+    after its convolution. Sizes of the form stride * k + 1 are padded with zeros to whole patches;
+    the others' padding comes before their normalization, which turns it into the offset.
+    """
+
+    def __init__(self, channels: int, stem: bool = False, name: Optional[str] = None):
+        super().__init__(name=name)
+        self.stem = stem
+        stride, padding = (4, (1, 2)) if stem else (2, (0, 1))
+        self.pad = keras.layers.ZeroPadding2D((padding, padding), name="pad")
+        self.conv = keras.layers.Conv2D(
+            channels, stride, stride, kernel_initializer=initializer(), name="conv"
+        )
+        self.norm = keras.layers.LayerNormalization(epsilon=1e-6, name="norm")
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        """Pads, normalizes and convolves."""
+        x = self.pad(x)
+        return self.norm(self.conv(x)) if self.stem else self.conv(self.norm(x))
+
+
+class ConvNeXtBlock(keras.layers.Layer):
+    """7x7 depthwise convolution and a two-layer perceptron. [B, H, W, C] -> the same, not activated.
+
+    The branch is scaled, one factor a channel, before it is added.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        layer_scale: float,
+        drop_path_keep_prob: float,
+        name: Optional[str] = None,
+    ):
+        super().__init__(name=name)
+        self.channels = channels
+        self.initial_scale = layer_scale
+        self.depthwise_conv = keras.layers.DepthwiseConv2D(
+            7, padding="same", depthwise_initializer=initializer(), name="depthwise_conv"
+        )
+        self.norm = keras.layers.LayerNormalization(epsilon=1e-6, name="norm")
+        self.expansion = keras.layers.Dense(
+            4 * channels, kernel_initializer=initializer(), name="expansion"
+        )
+        self.projection = keras.layers.Dense(
+            channels, kernel_initializer=initializer(), name="projection"
+        )
+        self.drop_path = DropPath(drop_path_keep_prob, name="drop_path")
+
+    def build(self, input_shape: tf.TensorShape) -> None:
+        """Creates the scale of the branch."""
+        self.layer_scale = self.add_weight(
+            name="layer_scale",
+            shape=[self.channels],
+            initializer=keras.initializers.Constant(self.initial_scale),
+        )
+        super().build(input_shape)
+
+    def call(self, x: tf.Tensor, training: Optional[bool] = None) -> tf.Tensor:
+        """Adds the branch."""
+        branch = gelu(self.expansion(self.norm(self.depthwise_conv(x))))
+        branch = self.projection(branch) * tf.cast(self.layer_scale, x.dtype)
+        return x + self.drop_path(branch, training=training)
+
+
+class ConvNeXtStage(keras.layers.Layer):
+    """Blocks in a row. [B, H, W, C] -> the same."""
+
+    def __init__(
+        self,
+        channels: int,
+        layer_scale: float,
+        drop_path_keep_probs: Sequence[float],
+        name: Optional[str] = None,
+    ):
+        super().__init__(name=name)
+        self.blocks = [
+            ConvNeXtBlock(channels, layer_scale, keep_prob, name=f"block{i + 1}")
+            for i, keep_prob in enumerate(drop_path_keep_probs)
+        ]
+
+    def call(self, x: tf.Tensor, training: Optional[bool] = None) -> tf.Tensor:
+        """Applies the blocks in turn."""
+        for block in self.blocks:
+            x = block(x, training=training)
+        return x
+
+
+class ConvNeXt(keras.layers.Layer):
+    """Image features by stride, not activated.
+
+    [B, H, W, 3] in -1..1 -> {2: stem, 4, 8, 16, 32: [B, H/s, W/s, channels]}. There is nothing of
+    stride 2: under that key stands the stem, of stride 4 as it is, or resized to stride 2.
+    """
+
+    def __init__(
+        self,
+        blocks: Sequence[int],
+        channels: Sequence[int],
+        drop_path_keep_prob: float = 1.0,
+        layer_scale: float = 1e-6,
+        stem_to_stride_2: bool = False,
+        name: Optional[str] = None,
+    ):
+        super().__init__(name=name)
+        self.stem_to_stride_2 = stem_to_stride_2
+        strides = [4 << i for i in range(len(blocks))]
+        self.downsamples = [
+            Downsample(width, stem=stride == 4, name=f"downsample_stride{stride}")
+            for stride, width in zip(strides, channels)
+        ]
+        keep_probs = iter(np.linspace(1.0, drop_path_keep_prob, sum(blocks)).tolist())
+        self.stages = [
+            ConvNeXtStage(
+                width,
+                layer_scale,
+                [next(keep_probs) for _ in range(count)],
+                name=f"stage_stride{stride}",
+            )
+            for stride, width, count in zip(strides, channels, blocks)
+        ]
+
+    def call(self, x: tf.Tensor, training: Optional[bool] = None) -> dict[int, tf.Tensor]:
+        """Returns the features of each stride."""
+        features = {}
+        height, width = x.shape[1:3] if x.shape[1] and x.shape[2] else tf.unstack(tf.shape(x)[1:3])
+        for i, (downsample, stage) in enumerate(zip(self.downsamples, self.stages)):
+            x = downsample(x)
+            if i == 0:
+                half = (height + 1) // 2, (width + 1) // 2
+                features[2] = resize_bilinear(x, half) if self.stem_to_stride_2 else x
+            x = stage(x, training=training)
+            features[4 << i] = x
+        return features
+
+
+def initializer() -> keras.initializers.Initializer:
+    """Returns the initializer of all kernels (a new one each time)."""
+    return keras.initializers.TruncatedNormal(stddev=0.02)
