@@ -181,12 +181,12 @@ def _base_chain(
     source = _Source(path, _read(path))
     origins: Origins = {}
     chain: list[_Source] = []
-    for base in _merge([source], (), None, origins).base:
-        named = origins["base"]
+    for index, base in enumerate(_merge([source], (), None, origins).base):
+        named = origins[f"base[{index}]"]
         found = _find(base, [path.parent], "base names it", named)
-        chain += [
-            s for s in _base_chain(found, named, (*above, path)) if s not in chain
-        ]
+        read = {earlier.path.resolve() for earlier in chain}
+        added = _base_chain(found, named, (*above, path))
+        chain += [new for new in added if new.path.resolve() not in read]
     return [*chain, source]
 
 

@@ -14,6 +14,7 @@ from kmax_tf.data.progress import Progress
 from kmax_tf.evaluation.metrics import PanopticMetrics
 from kmax_tf.evaluation.predictions import raw_predictions
 from kmax_tf.figures import side_by_side
+from kmax_tf.model.folding import fold_batch_norms
 from kmax_tf.model.kmax import KMaX
 from kmax_tf.postprocessing.builder import build_postprocessor
 from kmax_tf.protos import experiment_pb2
@@ -35,7 +36,8 @@ def evaluate_model(
     labels = label_space(experiment.dataset)
     metrics = PanopticMetrics(labels, experiment.evaluation.mask_ap)
     postprocess = build_postprocessor(experiment)
-    predict = tf.function(lambda images: postprocess(model(images, training=False)))
+    folded = fold_batch_norms(model)
+    predict = tf.function(lambda images: postprocess(folded(images, training=False)))
     tf.io.gfile.makedirs(pictures_dir)
     drawn = 0
     progress = Progress(None, "evaluate")

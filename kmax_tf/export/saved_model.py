@@ -14,6 +14,7 @@ from kmax_tf.config import experiment_text, label_space
 from kmax_tf.data.preprocessing import fit_image, restore_map
 from kmax_tf.errors import OutputError, UserError
 from kmax_tf.files import check_writable, write_atomically
+from kmax_tf.model.folding import fold_batch_norms
 from kmax_tf.model.kmax import KMaX
 from kmax_tf.postprocessing.builder import build_postprocessor
 from kmax_tf.protos import experiment_pb2
@@ -35,6 +36,7 @@ class ServingModel(tf.Module):
 
     def __init__(self, model: KMaX, experiment: experiment_pb2.Experiment):
         super().__init__(name="kmax_serving")
+        model = fold_batch_norms(model)
         # Variables are saved, and nothing else of Keras: the lambda hides the model from the search
         # for trackable objects.
         self.weights = list(model.variables)

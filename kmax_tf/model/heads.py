@@ -10,9 +10,11 @@ import tensorflow as tf
 
 from kmax_tf.keras_api import keras
 from kmax_tf.model.layers import (
+    Affine,
     BatchNormFactory,
     DenseBN,
     SeparableConvBN,
+    affine_of,
     static_or_dynamic_shape,
 )
 from kmax_tf.structures import Predictions
@@ -68,6 +70,13 @@ class PixelHead(keras.layers.Layer):
         x = self.batch_norm(x, training=training)
         return tf.math.l2_normalize(tf.cast(x, tf.float32), axis=-1)
 
+    def fold(self) -> None:
+        """Folds the normalization into the last convolution, for inference."""
+        scale, offset = affine_of(self.batch_norm)
+        self.last_conv.kernel.assign(self.last_conv.kernel.numpy() * scale)
+        self.last_conv.bias.assign(self.last_conv.bias.numpy() * scale + offset)
+        self.batch_norm = Affine(name=self.batch_norm.name)
+
 
 class MaskHead(keras.layers.Layer):
     """Similarity of every pixel to every center, in float32.
@@ -94,6 +103,14 @@ class MaskHead(keras.layers.Layer):
         flat = tf.reshape(tf.cast(logits, tf.float32), [batch, -1, 1])
         flat = tf.cast(self.batch_norm(flat, training=training), tf.float32)
         return tf.reshape(flat, [batch, height, width, centers.shape[1]])  # [B, H, W, N]
+
+    def fold(self) -> None:
+        """Folds the factor of all logits into the projection, which is folded already."""
+        scale, offset = affine_of(self.batch_norm)
+        kernel, bias = self.projection.dense.kernel, self.projection.batch_norm.offset
+        kernel.assign(kernel.numpy() * scale)
+        bias.assign(bias.numpy() * scale)
+        self.batch_norm = Affine(offset=offset, name=self.batch_norm.name)
 
 
 class ClassHead(keras.layers.Layer):

@@ -28,7 +28,7 @@ class KMaX(keras.Model):
     Attributes:
       backbone, pixel_decoder, transformer_decoder, heads: the sub-models.
       semantic_branch: the auxiliary one, or None.
-      feature_activation: applied to the backbone's features before anything reads them.
+      feature_activation: applied to the backbone's features before anything reads them, or None.
       loss_terms: (targets, predictions) -> {term: scalar}, needed by `fit` and `evaluate` only.
       experiment_text: the experiment it was built from, which `save` stores and
         `keras.models.load_model` builds it from again.
@@ -65,6 +65,7 @@ class KMaX(keras.Model):
         self.transformer_decoder = transformer_decoder
         self.heads = heads
         self.semantic_branch = semantic_branch
+        self.feature_activation = feature_activation
         self.loss_terms: Optional[LossFn] = None
         self.experiment_text = ""
         self._trackers: dict[str, keras.metrics.Mean] = {}

@@ -7,7 +7,13 @@ from typing import Optional
 import tensorflow as tf
 
 from kmax_tf.keras_api import keras
-from kmax_tf.model.layers import BatchNormFactory, DenseBN, static_or_dynamic_shape
+from kmax_tf.model.layers import (
+    Affine,
+    BatchNormFactory,
+    DenseBN,
+    affine_of,
+    static_or_dynamic_shape,
+)
 
 
 def assign_pixels(mask_logits: tf.Tensor) -> tf.Tensor:
@@ -17,26 +23,47 @@ def assign_pixels(mask_logits: tf.Tensor) -> tf.Tensor:
       mask_logits: [B, H, W, N].
 
     Returns:
-      Cluster assignment [B, P, N], one-hot, of the logits' dtype; no gradient passes. Ties go to
-      the lowest center.
+      Index of the center of each pixel, [B, P] int32; no gradient passes. Ties go to the lowest.
     """
     batch, height, width, centers = static_or_dynamic_shape(mask_logits)
     flat = tf.reshape(mask_logits, [batch, height * width, centers])  # [B, P, N]
-    assignment = tf.one_hot(tf.argmax(flat, axis=-1), centers, dtype=mask_logits.dtype)
-    return tf.stop_gradient(assignment)
+    return tf.argmax(flat, axis=-1, output_type=tf.int32)
 
 
-def update_centers(assignment: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
-    """Sums the values of each center's pixels: a sum, not a mean.
+def sum_by_segments(assignment: tf.Tensor, values: tf.Tensor, num_centers: int) -> tf.Tensor:
+    """Sums the values of each center's pixels, one pixel after another.
 
     Args:
-      assignment: [B, P, N].
+      assignment: [B, P] int32 centers.
       values: [B, P, C].
+      num_centers: N.
 
     Returns:
       [B, N, C].
     """
-    return tf.matmul(tf.cast(assignment, values.dtype), values, transpose_a=True)
+    batch, pixels, channels = static_or_dynamic_shape(values)
+    rows = assignment + num_centers * tf.range(batch)[:, tf.newaxis]
+    sums = tf.math.unsorted_segment_sum(
+        tf.reshape(values, [batch * pixels, channels]),
+        tf.reshape(rows, [batch * pixels]),
+        batch * num_centers,
+    )
+    return tf.reshape(sums, [batch, num_centers, channels])
+
+
+def sum_by_product(assignment: tf.Tensor, values: tf.Tensor, num_centers: int) -> tf.Tensor:
+    """Sums as `sum_by_segments` does, by a product with the one-hot assignment [B, P, N]."""
+    one_hot = tf.one_hot(assignment, num_centers, dtype=values.dtype)
+    return tf.matmul(one_hot, values, transpose_a=True)
+
+
+def update_centers(assignment: tf.Tensor, values: tf.Tensor, num_centers: int) -> tf.Tensor:
+    """Sums the values of each center's pixels (a sum, not a mean), as this machine does it fastest.
+
+    Accelerators multiply matrices faster than they scatter; CPUs don't (benchmarks/kmeans.py).
+    """
+    accelerated = any(tf.config.list_logical_devices(kind) for kind in ("GPU", "TPU"))
+    return (sum_by_product if accelerated else sum_by_segments)(assignment, values, num_centers)
 
 
 class KMeansAttention(keras.layers.Layer):
@@ -66,6 +93,10 @@ class KMeansAttention(keras.layers.Layer):
         batch, height, width, channels = static_or_dynamic_shape(pixel_features)
         pixels = tf.reshape(pixel_features, [batch, height * width, channels])  # [B, P, C]
         values = self.value_projection(pixels, training=training)
-        update = update_centers(assign_pixels(mask_logits), values)
-        update = self.batch_norm(update, training=training)
+        update = update_centers(assign_pixels(mask_logits), values, mask_logits.shape[-1])
+        update = self.batch_norm(update, training=training)  # [B, N, C]
         return self.output_projection(update, training=training)
+
+    def fold(self) -> None:
+        """Makes the remaining normalization a factor and an offset, for inference."""
+        self.batch_norm = Affine(*affine_of(self.batch_norm), name=self.batch_norm.name)

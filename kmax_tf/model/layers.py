@@ -6,6 +6,7 @@ import dataclasses
 import functools
 from typing import Any, Callable, Optional
 
+import numpy as np
 import tensorflow as tf
 
 from kmax_tf.keras_api import keras
@@ -78,6 +79,61 @@ class BatchNorm(keras.layers.BatchNormalization):
         return outputs
 
 
+class Affine(keras.layers.Layer):
+    """What folding leaves of a batch normalization: a factor and an offset, or one of them."""
+
+    def __init__(
+        self,
+        scale: Optional[np.ndarray] = None,
+        offset: Optional[np.ndarray] = None,
+        name: Optional[str] = None,
+    ):
+        super().__init__(name=name, trainable=False)
+        self.scale, self.offset = (
+            None if value is None else self._constant(value, kind)
+            for value, kind in ((scale, "scale"), (offset, "offset"))
+        )
+
+    def _constant(self, value: np.ndarray, name: str) -> tf.Variable:
+        variable = self.add_weight(name=name, shape=value.shape, trainable=False)
+        variable.assign(value)
+        return variable
+
+    def call(self, x: tf.Tensor, training: Optional[bool] = None) -> tf.Tensor:
+        """Scales and shifts."""
+        if training:
+            raise ValueError(f"{self.name}: batch normalizations were folded, so training is over")
+        if self.scale is not None:
+            x = x * tf.cast(self.scale, x.dtype)
+        if self.offset is not None:
+            offset = tf.cast(self.offset, x.dtype)
+            # The operation that kernels of convolutions and matrix products take up.
+            x = tf.nn.bias_add(x, offset) if offset.shape.rank == 1 else x + offset
+        return x
+
+
+def affine_of(batch_norm: keras.layers.Layer) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the factor and the offset, in float64, that a normalization is in inference."""
+    gamma, beta, mean, variance = (
+        variable.numpy().astype(np.float64)
+        for variable in (
+            batch_norm.gamma,
+            batch_norm.beta,
+            batch_norm.moving_mean,
+            batch_norm.moving_variance,
+        )
+    )
+    scale = gamma / np.sqrt(variance + batch_norm.epsilon)
+    return scale, beta - mean * scale
+
+
+def fold_into(kernel: tf.Variable, batch_norm: keras.layers.Layer) -> Affine:
+    """Scales a kernel [..., C] by the normalization behind it; returns what takes its place."""
+    scale, offset = affine_of(batch_norm)
+    kernel.assign(kernel.numpy() * scale)
+    return Affine(offset=offset, name=batch_norm.name)
+
+
 class ConvBN(keras.layers.Layer):
     """Convolution without bias, batch normalization, optional activation.
 
@@ -121,6 +177,10 @@ class ConvBN(keras.layers.Layer):
         x = self.batch_norm(self.conv(x), training=training)
         return x if self.activation is None else self.activation(x)
 
+    def fold(self) -> None:
+        """Folds the normalization into the convolution, for inference."""
+        self.batch_norm = fold_into(self.conv.kernel, self.batch_norm)
+
 
 class DepthwiseBN(keras.layers.Layer):
     """Depthwise convolution without bias, batch normalization, GELU. [B, H, W, C] -> the same."""
@@ -135,6 +195,13 @@ class DepthwiseBN(keras.layers.Layer):
     def call(self, x: tf.Tensor, training: Optional[bool] = None) -> tf.Tensor:
         """Applies the three in turn."""
         return gelu(self.batch_norm(self.conv(x), training=training))
+
+    def fold(self) -> None:
+        """Folds the normalization into the convolution, for inference."""
+        scale, offset = affine_of(self.batch_norm)
+        kernel = self.conv.depthwise_kernel  # [h, w, C, 1]
+        kernel.assign(kernel.numpy() * scale[:, np.newaxis])
+        self.batch_norm = Affine(offset=offset, name=self.batch_norm.name)
 
 
 class SeparableConvBN(keras.layers.Layer):
@@ -185,6 +252,10 @@ class DenseBN(keras.layers.Layer):
         """Applies the three in turn."""
         x = self.batch_norm(self.dense(x), training=training)
         return x if self.activation is None else self.activation(x)
+
+    def fold(self) -> None:
+        """Folds the normalization into the dense layer, for inference."""
+        self.batch_norm = fold_into(self.dense.kernel, self.batch_norm)
 
 
 class DropPath(keras.layers.Layer):

@@ -73,6 +73,7 @@ class ResidualBlock(keras.layers.Layer):
             )
         self.conv3 = ConvBN(4 * filters, batch_norm, initial_scale=0.0, name="conv3")
         self.drop_path = DropPath(drop_path_keep_prob, name="drop_path")
+        self.activate_input = act
         self.batch_norm = batch_norm
 
     def build(self, input_shape: tf.TensorShape) -> None:
@@ -88,7 +89,7 @@ class ResidualBlock(keras.layers.Layer):
     def call(self, x: tf.Tensor, training: Optional[bool] = None) -> tf.Tensor:
         """Adds the branch to the shortcut."""
         act = self.options.activation
-        x = act(x)
+        x = self.activate_input(x)
         shortcut = x if self.shortcut is None else self.shortcut(x, training=training)
         x = self.conv1(x, training=training)
         if self.options.axial:

@@ -6,16 +6,19 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Optional
 
+import numpy as np
 import tensorflow as tf
 
 from kmax_tf.keras_api import keras
 from kmax_tf.model.heads import HeadOptions, PredictionHeads
 from kmax_tf.model.kmeans_attention import KMeansAttention
 from kmax_tf.model.layers import (
+    Affine,
     BatchNormFactory,
     ConvBN,
     DenseBN,
     DropPath,
+    affine_of,
     gelu,
     static_or_dynamic_shape,
 )
@@ -87,6 +90,16 @@ class SelfAttention(keras.layers.Layer):
         retrieved = tf.transpose(retrieved, [0, 2, 1, 3])  # [B, N, heads, d]
         retrieved = tf.reshape(retrieved, [batch, count, options.value_channels])
         return self.output_projection(retrieved, training=training)
+
+    def fold(self) -> None:
+        """Makes the remaining normalizations factors and offsets, for inference."""
+        scale, offset = affine_of(self.batch_norm_similarity)
+        # An offset common to all logits of a head does nothing to their softmax.
+        self.batch_norm_similarity = Affine(
+            scale[:, np.newaxis, np.newaxis], name=self.batch_norm_similarity.name
+        )
+        scale, offset = affine_of(self.batch_norm_value)
+        self.batch_norm_value = Affine(scale, offset, name=self.batch_norm_value.name)
 
 
 class KMaXBlock(keras.layers.Layer):

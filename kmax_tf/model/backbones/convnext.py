@@ -37,7 +37,7 @@ class Downsample(keras.layers.Layer):
 
 
 class ConvNeXtBlock(keras.layers.Layer):
-    """7x7 depthwise convolution and a two-layer perceptron. [B, H, W, C] -> the same, not activated.
+    """7x7 depthwise convolution and two dense layers. [B, H, W, C] -> the same, not activated.
 
     The branch is scaled, one factor a channel, before it is added.
     """

@@ -13,7 +13,7 @@ from kmax_tf.model.residual import BlockOptions, ResidualStage
 
 
 class ThreeConvStem(keras.layers.Layer):
-    """Three 3x3 convolutions, the first of stride 2. [B, H, W, 3] -> [B, H/2, W/2, 2 * channels]."""
+    """3x3 convolutions, the first of stride 2. [B, H, W, 3] -> [B, H/2, W/2, 2 * channels]."""
 
     def __init__(
         self,
@@ -90,6 +90,21 @@ class ResNet(keras.layers.Layer):
             x = stage(x, training=training)
             features[2 ** (i + 2)] = x
         return features
+
+    def fold(self) -> None:
+        """Makes the rectifiers of features another operation, which computes the same.
+
+        TensorFlow's graph optimizer fuses convolution, offset, sum and ReLU, and gives up on the
+        whole graph where something else reads the sum, as it is with features (TensorFlow 2.15).
+        """
+        for stage in self.stages[1:]:
+            if stage.blocks[0].activate_input is tf.nn.relu:
+                stage.blocks[0].activate_input = positive_part
+
+
+def positive_part(x: tf.Tensor) -> tf.Tensor:
+    """Returns max(x, 0)."""
+    return tf.maximum(x, tf.zeros([], x.dtype))
 
 
 def keep_prob(final: float, input_stride: int) -> float:

@@ -1,0 +1,107 @@
+"""Forward pass of an experiment: time, memory and what the machine could do.
+
+One JSON line a variant:
+  model: what exports and predictions run (batch normalizations folded).
+  model_and_postprocessing: with merging into a panoptic map.
+  unfolded: the network as training builds it.
+  resnet50: keras.applications' classifier without its top at the same size, as a yardstick.
+`ratio` is the time over that of `unfolded`, measured in turns; `peak_share` is the share of the
+multiply-adds a second that a product of two 2048 x 2048 matrices reached in the same run.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import numpy as np
+import tensorflow as tf
+from kmax_tf.model.complexity import multiply_adds
+from measuring import finished, peak_memory, print_line, product_peak, ratio, summary, time_in_turns
+
+import kmax_tf
+from kmax_tf.keras_api import keras
+from kmax_tf.model.folding import fold_batch_norms
+from kmax_tf.postprocessing.builder import build_postprocessor
+
+
+def main() -> None:
+    """Measures and prints."""
+    args = arguments()
+    tf.config.threading.set_intra_op_parallelism_threads(args.threads)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    keras.mixed_precision.set_global_policy(args.precision)
+    experiment = kmax_tf.load_experiment(args.config, args.set)
+    height, width = args.size
+    images = tf.constant(
+        np.random.default_rng(0).uniform(0, 255, [args.batch, height, width, 3]).astype(np.float32)
+    )
+    model = kmax_tf.build_model(experiment)
+    folded = fold_batch_norms(model)
+    yardstick = keras.applications.ResNet50(
+        include_top=False, weights=None, input_shape=[height, width, 3]
+    )
+    postprocess = build_postprocessor(experiment)
+
+    def compiled(network, after=lambda predictions: predictions):
+        @tf.function(jit_compile=args.xla or None)
+        def run(images):
+            return after(network(images, training=False))
+
+        return lambda: finished(run(images))
+
+    def masks_and_classes(predictions):
+        return predictions["mask_logits"], predictions["class_logits"]
+
+    runs = {
+        "model": compiled(folded, masks_and_classes),
+        "model_and_postprocessing": compiled(folded, postprocess),
+        "unfolded": compiled(model, masks_and_classes),
+        "resnet50": compiled(yardstick),
+    }
+    work = {"resnet50": multiply_adds(yardstick, height, width)}
+    work.update(dict.fromkeys(("model", "unfolded"), multiply_adds(folded, height, width)))
+    size = 2048
+    seconds = time_in_turns({**runs, "product": product_peak(size)}, args.repeats)
+    peak = size**3 / min(seconds["product"])
+    for name, run in runs.items():
+        memory = peak_memory(run)
+        line = {
+            "case": name,
+            "config": args.config,
+            "size": [height, width],
+            "batch": args.batch,
+            "threads": args.threads,
+            "xla": args.xla,
+            "precision": args.precision,
+            **summary(seconds[name]),
+            "images_per_s": round(args.batch / np.median(seconds[name]), 3),
+            "ratio": ratio(seconds[name], seconds["unfolded"]),
+            "peak_memory_mb": None if memory is None else round(memory / 2**20),
+        }
+        if name in work:
+            rate = args.batch * work[name] / np.median(seconds[name])
+            line["multiply_adds"] = args.batch * work[name]
+            line["peak_share"] = round(rate / peak, 3)
+        print_line(**line)
+
+
+def arguments() -> argparse.Namespace:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--config", default="coco/resnet50.textproto", help="experiment file")
+    parser.add_argument("--set", action="append", default=[], help="override, as in kmax config")
+    parser.add_argument("--size", type=int, nargs="+", default=[641], help="side, or height width")
+    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=11)
+    parser.add_argument("--xla", action="store_true")
+    parser.add_argument(
+        "--precision", default="float32", choices=["float32", "mixed_bfloat16", "mixed_float16"]
+    )
+    args = parser.parse_args()
+    args.size = args.size * 2 if len(args.size) == 1 else args.size
+    return args
+
+
+if __name__ == "__main__":
+    main()

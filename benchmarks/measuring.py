@@ -1,0 +1,92 @@
+"""What the benchmarks share: timing in turns, peak memory, the machine's matrix-product peak."""
+
+from __future__ import annotations
+
+import gc
+import json
+import pathlib
+import statistics
+import time
+from collections.abc import Mapping
+from typing import Any, Callable, Optional
+
+import tensorflow as tf
+
+Run = Callable[[], Any]
+
+
+def time_in_turns(runs: Mapping[str, Run], repeats: int) -> dict[str, list[float]]:
+    """Times functions one after another, round after round, so that load falls on all alike.
+
+    Args:
+      runs: functions by name; each must have finished its work when it returns.
+      repeats: rounds, after one that isn't timed.
+
+    Returns:
+      Seconds of each call by name.
+    """
+    for run in runs.values():
+        run()
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(repeats):
+        for name, run in runs.items():
+            start = time.perf_counter()
+            run()
+            seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def summary(seconds: list[float]) -> dict[str, float]:
+    """Returns median and quartiles in milliseconds."""
+    low, median, high = statistics.quantiles(seconds, n=4)
+    return {
+        "median_ms": round(1e3 * median, 2),
+        "quartiles_ms": [round(1e3 * low, 2), round(1e3 * high, 2)],
+        "best_ms": round(1e3 * min(seconds), 2),
+    }
+
+
+def ratio(seconds: list[float], reference: list[float]) -> float:
+    """Returns the median of the ratios of calls that were made in turns."""
+    return round(statistics.median(a / b for a, b in zip(seconds, reference)), 3)
+
+
+def finished(outputs: Any) -> Any:
+    """Returns outputs after their computation: fetching a value waits for accelerators."""
+    for tensor in tf.nest.flatten(outputs):
+        tf.reshape(tensor, [-1])[:1].numpy()
+    return outputs
+
+
+def peak_memory(run: Run) -> Optional[int]:
+    """Returns by how many bytes a call raises the process' memory at most; None if unknown.
+
+    Known on Linux, whose kernel forgets the earlier peak when asked to.
+    """
+    status, reset = pathlib.Path("/proc/self/status"), pathlib.Path("/proc/self/clear_refs")
+    gc.collect()
+    try:
+        reset.write_text("5")
+    except OSError:
+        return None
+    before = _kilobytes(status, "VmRSS")
+    run()
+    return 1024 * (_kilobytes(status, "VmHWM") - before)
+
+
+def _kilobytes(status: pathlib.Path, key: str) -> int:
+    line = next(line for line in status.read_text().splitlines() if line.startswith(key + ":"))
+    return int(line.split()[1])
+
+
+def product_peak(size: int = 2048, dtype: tf.DType = tf.float32) -> Run:
+    """Returns a product of two matrices of size x size: size ** 3 multiply-adds."""
+    generator = tf.random.Generator.from_seed(0)
+    left, right = (tf.cast(generator.normal([size, size]), dtype) for _ in range(2))
+    product = tf.function(lambda: tf.matmul(left, right))
+    return lambda: finished(product())
+
+
+def print_line(**values: Any) -> None:
+    """Prints one JSON line."""
+    print(json.dumps(values), flush=True)
