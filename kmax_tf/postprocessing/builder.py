@@ -5,6 +5,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from kmax_tf.config import label_space
+from kmax_tf.config_validation import mask_stride
 from kmax_tf.postprocessing.merging import MaskWise, Merging, PixelWise, Postprocessor
 from kmax_tf.protos import experiment_pb2
 from kmax_tf.structures import Predictions
@@ -28,7 +29,7 @@ def build_postprocessor(experiment: experiment_pb2.Experiment) -> Postprocessor:
     return Postprocessor(
         label_space(experiment.dataset),
         merging,
-        output_stride=64 >> len(experiment.model.pixel_decoder.stages),
+        output_stride=mask_stride(experiment.model),
         pixel_threshold=options.pixel_threshold,
         thing_area_limit=options.thing_area_limit,
         stuff_area_limit=options.stuff_area_limit,
