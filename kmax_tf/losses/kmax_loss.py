@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Optional
 
 import tensorflow as tf
 
@@ -94,14 +93,14 @@ class KMaXLoss:
         """Returns each weighted term, [B]."""
         truth = self._match(targets, predictions)
         size = tuple(predictions["mask_logits"].shape[1:3])
-        result = self._prediction_terms(truth, predictions)
+        result = self._prediction_terms(truth, predictions, size)
         for i, prediction in enumerate(predictions.get("intermediate", []), start=1):
             resized = Predictions(
                 mask_logits=_resize(prediction["mask_logits"], size),
                 class_logits=prediction["class_logits"],
-                pixel_embeddings=_resize(prediction["pixel_embeddings"], size),
+                pixel_embeddings=prediction["pixel_embeddings"],
             )
-            block_terms = self._prediction_terms(truth, resized)
+            block_terms = self._prediction_terms(truth, resized, size)
             result.update({f"block{i}/{name}": value for name, value in block_terms.items()})
         if self.options.semantic_weight and "semantic_logits" in predictions:
             result["semantic"] = self._semantic(targets, predictions["semantic_logits"])
@@ -156,8 +155,16 @@ class KMaXLoss:
             ),
         )
 
-    def _prediction_terms(self, truth: _Truth, prediction: Predictions) -> dict[str, tf.Tensor]:
-        """Returns the weighted terms of one prediction at the size of the final one."""
+    def _prediction_terms(
+        self, truth: _Truth, prediction: Predictions, size: tuple[int, int]
+    ) -> dict[str, tf.Tensor]:
+        """Returns the weighted terms of one prediction.
+
+        Args:
+          truth: at the size of the final prediction.
+          prediction: its mask logits resized to that; its embeddings as they are.
+          size: height and width of the final prediction.
+        """
         options = self.options
         mask_logits = _flatten(prediction["mask_logits"])  # [B, P, N]
         centers = truth.matching.center_of_segment
@@ -184,26 +191,25 @@ class KMaXLoss:
         if options.instance_discrimination_weight:
             result["instance_discrimination"] = (
                 options.instance_discrimination_weight
-                * self._instance_discrimination(truth, prediction["pixel_embeddings"])
+                * self._instance_discrimination(truth, prediction["pixel_embeddings"], size)
             )
         return result
 
     def _instance_discrimination(
-        self, truth: _Truth, pixel_embeddings: tf.Tensor, indices: Optional[tf.Tensor] = None
+        self, truth: _Truth, pixel_embeddings: tf.Tensor, size: tuple[int, int]
     ) -> tf.Tensor:
-        """Returns [B]: the contrastive term over sampled pixels."""
+        """Returns [B]: the contrastive term over sampled pixels of a grid of that size."""
         options = self.options
-        if indices is None:
-            indices = terms.sample_pixels(
-                truth.segments,
-                truth.labeled,
-                truth.areas,
-                options.sample_count,
-                options.sample_temperature,
-                tf.random.uniform(tf.shape(truth.segments)),
-            )
+        indices = terms.sample_pixels(
+            truth.segments,
+            truth.labeled,
+            truth.areas,
+            options.sample_count,
+            options.sample_temperature,
+            tf.random.uniform(tf.shape(truth.segments)),
+        )
         return terms.instance_discrimination(
-            tf.gather(_flatten(pixel_embeddings), indices, batch_dims=1),
+            terms.interpolate_pixels(pixel_embeddings, size, indices),
             tf.gather(truth.segments, indices, batch_dims=1),
             truth.areas.shape[1],
             options.temperature,

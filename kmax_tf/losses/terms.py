@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from kmax_tf.losses.self_similarity import log_normalizers
+
 WEIGHT_FLOOR = 1e-5
 
 
@@ -156,6 +158,44 @@ def sample_pixels(
     return tf.math.top_k(logits + gumbel, k=count, sorted=False).indices
 
 
+def interpolate_pixels(grid: tf.Tensor, size: tuple[int, int], indices: tf.Tensor) -> tf.Tensor:
+    """Returns what a bilinear resize with aligned corners gives at some pixels only.
+
+    Args:
+      grid: [B, h, w, D].
+      size: H and W of the resized grid.
+      indices: [B, S] int32 pixels of it, row after row.
+
+    Returns:
+      [B, S, D].
+    """
+    batch, height, width, channels = grid.shape
+    flat = tf.reshape(grid, [batch or -1, height * width, channels])
+    if (height, width) == size:
+        return tf.gather(flat, indices, batch_dims=1)
+    (row, row_share), (column, column_share) = (
+        _position(index, full, side)
+        for index, full, side in (
+            (indices // size[1], size[0], height),
+            (indices % size[1], size[1], width),
+        )
+    )
+    next_row, next_column = tf.minimum(row + 1, height - 1), tf.minimum(column + 1, width - 1)
+    upper, lower = (
+        (1.0 - column_share) * tf.gather(flat, r * width + column, batch_dims=1)
+        + column_share * tf.gather(flat, r * width + next_column, batch_dims=1)
+        for r in (row, next_row)
+    )
+    return (1.0 - row_share) * upper + row_share * lower
+
+
+def _position(index: tf.Tensor, full: int, side: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns the coarse index below a fine one, and the share [..., 1] of the next one."""
+    position = tf.cast(index, tf.float32) * ((side - 1) / (full - 1))
+    below = tf.floor(position)
+    return tf.cast(below, tf.int32), (position - below)[..., tf.newaxis]
+
+
 def instance_discrimination(
     embeddings: tf.Tensor,
     segments: tf.Tensor,
@@ -178,12 +218,11 @@ def instance_discrimination(
       sampled pixels of its segment, itself included, so the target's part of the cross-entropy is
       the similarity to the segment's mean embedding.
     """
-    similarity = tf.matmul(embeddings, embeddings, transpose_b=True) / temperature  # [B, S, S]
     counts = segment_sums(tf.ones_like(embeddings[..., :1]), segments, num_segments)
     means = segment_sums(embeddings, segments, num_segments) / tf.maximum(counts, 1.0)
     own = tf.gather(means, tf.maximum(segments, 0), batch_dims=1)  # [B, S, D]
     attraction = tf.reduce_sum(embeddings * own, axis=-1) / temperature
-    normalizer = tf.reduce_logsumexp(similarity, axis=-1)  # [B, S]
+    normalizer = log_normalizers(embeddings, temperature)  # [B, S]
     unmatched = gradient_only(normalizer) if spread else tf.zeros_like(normalizer)
     return mean_of_nonzero(tf.where(segments >= 0, normalizer - attraction, unmatched))
 
