@@ -12,16 +12,31 @@ multiply-adds a second that a product of two 2048 x 2048 matrices reached in the
 from __future__ import annotations
 
 import argparse
+import json
+import subprocess
+import sys
+from typing import Optional
 
 import numpy as np
 import tensorflow as tf
-from kmax_tf.model.complexity import multiply_adds
-from measuring import finished, peak_memory, print_line, product_peak, ratio, summary, time_in_turns
+from measuring import (
+    Run,
+    finished,
+    peak_memory,
+    print_line,
+    product_peak,
+    ratio,
+    summary,
+    time_in_turns,
+)
 
 import kmax_tf
 from kmax_tf.keras_api import keras
+from kmax_tf.model.complexity import multiply_adds
 from kmax_tf.model.folding import fold_batch_norms
 from kmax_tf.postprocessing.builder import build_postprocessor
+
+SIZE_OF_PRODUCT = 2048
 
 
 def main() -> None:
@@ -30,6 +45,36 @@ def main() -> None:
     tf.config.threading.set_intra_op_parallelism_threads(args.threads)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     keras.mixed_precision.set_global_policy(args.precision)
+    runs, work = cases(args)
+    if args.memory_of:
+        print_line(peak_memory=peak_memory(runs[args.memory_of]))
+        return
+    dtype = tf.as_dtype(keras.mixed_precision.global_policy().compute_dtype)
+    product = product_peak(SIZE_OF_PRODUCT, dtype)
+    seconds = time_in_turns({**runs, "product": product}, args.repeats)
+    peak = SIZE_OF_PRODUCT**3 / min(seconds["product"])
+    for name in runs:
+        rate = args.batch / np.median(seconds[name])  # images a second
+        memory = memory_in_a_process_of_its_own(name)
+        print_line(
+            case=name,
+            config=args.config,
+            size=args.size,
+            batch=args.batch,
+            threads=args.threads,
+            xla=args.xla,
+            precision=args.precision,
+            **summary(seconds[name]),
+            images_per_s=round(rate, 3),
+            ratio=ratio(seconds[name], seconds["unfolded"]),
+            peak_memory_mb=None if memory is None else round(memory / 2**20),
+            multiply_adds=args.batch * work[name] if name in work else None,
+            peak_share=round(rate * work[name] / peak, 3) if name in work else None,
+        )
+
+
+def cases(args: argparse.Namespace) -> tuple[dict[str, Run], dict[str, int]]:
+    """Returns what is measured, and the multiply-adds an image of what has some."""
     experiment = kmax_tf.load_experiment(args.config, args.set)
     height, width = args.size
     images = tf.constant(
@@ -40,7 +85,6 @@ def main() -> None:
     yardstick = keras.applications.ResNet50(
         include_top=False, weights=None, input_shape=[height, width, 3]
     )
-    postprocess = build_postprocessor(experiment)
 
     def compiled(network, after=lambda predictions: predictions):
         @tf.function(jit_compile=args.xla or None)
@@ -54,35 +98,19 @@ def main() -> None:
 
     runs = {
         "model": compiled(folded, masks_and_classes),
-        "model_and_postprocessing": compiled(folded, postprocess),
+        "model_and_postprocessing": compiled(folded, build_postprocessor(experiment)),
         "unfolded": compiled(model, masks_and_classes),
         "resnet50": compiled(yardstick),
     }
-    work = {"resnet50": multiply_adds(yardstick, height, width)}
-    work.update(dict.fromkeys(("model", "unfolded"), multiply_adds(folded, height, width)))
-    size = 2048
-    seconds = time_in_turns({**runs, "product": product_peak(size)}, args.repeats)
-    peak = size**3 / min(seconds["product"])
-    for name, run in runs.items():
-        memory = peak_memory(run)
-        line = {
-            "case": name,
-            "config": args.config,
-            "size": [height, width],
-            "batch": args.batch,
-            "threads": args.threads,
-            "xla": args.xla,
-            "precision": args.precision,
-            **summary(seconds[name]),
-            "images_per_s": round(args.batch / np.median(seconds[name]), 3),
-            "ratio": ratio(seconds[name], seconds["unfolded"]),
-            "peak_memory_mb": None if memory is None else round(memory / 2**20),
-        }
-        if name in work:
-            rate = args.batch * work[name] / np.median(seconds[name])
-            line["multiply_adds"] = args.batch * work[name]
-            line["peak_share"] = round(rate / peak, 3)
-        print_line(**line)
+    work = dict.fromkeys(("model", "unfolded"), multiply_adds(folded, height, width))
+    return runs, {**work, "resnet50": multiply_adds(yardstick, height, width)}
+
+
+def memory_in_a_process_of_its_own(case: str) -> Optional[int]:
+    """Returns the peak memory of the first call, beyond the weights; later ones reuse it."""
+    command = [sys.executable, *sys.argv, f"--memory-of={case}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])["peak_memory"]
 
 
 def arguments() -> argparse.Namespace:
@@ -98,6 +126,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--precision", default="float32", choices=["float32", "mixed_bfloat16", "mixed_float16"]
     )
+    parser.add_argument("--memory-of", help="print the peak memory of this case only")
     args = parser.parse_args()
     args.size = args.size * 2 if len(args.size) == 1 else args.size
     return args

@@ -61,7 +61,8 @@ def finished(outputs: Any) -> Any:
 def peak_memory(run: Run) -> Optional[int]:
     """Returns by how many bytes a call raises the process' memory at most; None if unknown.
 
-    Known on Linux, whose kernel forgets the earlier peak when asked to.
+    Known on Linux, whose kernel forgets the earlier peak when asked to. TensorFlow keeps what it
+    once took, so this tells something of the first call in a process only.
     """
     status, reset = pathlib.Path("/proc/self/status"), pathlib.Path("/proc/self/clear_refs")
     gc.collect()
