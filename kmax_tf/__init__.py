@@ -9,6 +9,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from kmax_tf.checkpoints.exporter import export_checkpoint
+    from kmax_tf.checkpoints.importer import import_checkpoint
     from kmax_tf.checkpoints.restore import restore_weights
     from kmax_tf.config import load_experiment
     from kmax_tf.data.builder import build_dataset
@@ -26,7 +28,9 @@ __all__ = [
     "build_dataset",
     "build_model",
     "compile_for_training",
+    "export_checkpoint",
     "export_saved_model",
+    "import_checkpoint",
     "load_experiment",
     "postprocess",
     "restore_weights",
@@ -37,6 +41,8 @@ _HOME = {
     "build_dataset": "data.builder",
     "build_model": "model.builder",
     "compile_for_training": "training.keras_fit",
+    "export_checkpoint": "checkpoints.exporter",
+    "import_checkpoint": "checkpoints.importer",
     "export_saved_model": "export.saved_model",
     "load_experiment": "config",
     "postprocess": "postprocessing.builder",

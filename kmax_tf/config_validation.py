@@ -243,6 +243,15 @@ def _schedule(experiment: experiment_pb2.Experiment) -> Iterator[Problem]:
         )
 
 
+def _start(experiment: experiment_pb2.Experiment) -> Iterator[Problem]:
+    training = experiment.training
+    if training.initial_checkpoint and training.initial_weights:
+        yield Problem(
+            "training.initial_weights",
+            "training starts from initial_checkpoint already; leave one of them empty",
+        )
+
+
 def _runtime(experiment: experiment_pb2.Experiment) -> Iterator[Problem]:
     runtime = experiment.runtime
     if runtime.tpu and runtime.strategy != training_pb2.TPU:
@@ -336,5 +345,6 @@ _CHECKS: tuple[Callable[[experiment_pb2.Experiment], Iterator[Problem]], ...] = 
     _samples,
     _loss_weights,
     _schedule,
+    _start,
     _runtime,
 )

@@ -1,13 +1,15 @@
 """Names of the public TensorFlow kMaX-DeepLab checkpoints (deeplab2), for our variables.
 
-The one place where the reference's names appear. Values differ in nothing but a leading axis of
-length 1, which its kernels of one-dimensional convolutions have and our dense kernels don't.
+Values differ in nothing but axes of length 1.
 """
 
 from __future__ import annotations
 
 import re
 from typing import Callable
+
+from kmax_tf.checkpoints.places import Place, variable_names
+from kmax_tf.model.kmax import KMaX
 
 SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
 
@@ -144,3 +146,35 @@ def checkpoint_keys(names: list[str]) -> dict[str, str]:
             key = re.sub(pattern, replacement, key)
         keys[name] = key + SUFFIX
     return keys
+
+
+def places(model: KMaX) -> dict[str, Place]:
+    """Returns where each variable of a model stands in a public checkpoint, by our name."""
+    variables = variable_names(model)
+    keys = checkpoint_keys(list(variables))
+    return {
+        name: Place(keys[name], _public_shape(name, tuple(variable.shape)))
+        for name, variable in variables.items()
+    }
+
+
+def _public_shape(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+    if name.endswith("/kernel") and re.match(
+        r"transformer_decoder/(?!.*pixel_head)|heads/(mask|class)_head", name
+    ):
+        return (1, *shape[-2:])  # one-dimensional convolutions
+    if name.endswith("/layer_scale"):
+        return (1, 1, 1, *shape)
+    if name.startswith("backbone/") and name.endswith("/depthwise_kernel"):
+        return (*shape[:2], 1, shape[2])  # a grouped convolution
+    return shape
+
+
+def part_of(key: str) -> str:
+    """Returns the sub-model that a key belongs to."""
+    root = key.split("/", maxsplit=1)[0]
+    if root.startswith("semantic_"):
+        return "semantic_branch"
+    if root.startswith(("pixel_space_", "transformer_class_", "transformer_mask_")):
+        return "heads"
+    return "backbone" if root == "encoder" else root

@@ -26,6 +26,8 @@ COMMANDS = (
     "config",
     "make-shapes",
     "convert-dataset",
+    "import-weights",
+    "export-weights",
     "export",
     "predict",
     "demo",

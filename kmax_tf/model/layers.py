@@ -57,10 +57,10 @@ class BatchNorm(keras.layers.BatchNormalization):
     """Batch normalization whose moving variance takes up the biased variance of the batch.
 
     That is the published behaviour. Keras' fused operation, which is the fast one, gives the
-    unbiased variance, n / (n - 1) times as large.
+    unbiased variance, n / (n - 1) times as large; what it has no operation for, the biased one.
 
     Attributes:
-      unbiased: keeps the latter.
+      unbiased: takes up the unbiased variance instead.
     """
 
     def __init__(self, unbiased: bool = False, **kwargs: Any):
@@ -69,13 +69,17 @@ class BatchNorm(keras.layers.BatchNormalization):
 
     def call(self, inputs: tf.Tensor, training: Optional[bool] = None) -> tf.Tensor:
         """Normalizes, in training by the statistics of the batch."""
-        if self.unbiased or not training or not self.trainable or not self.fused:
+        if not training or not self.trainable or bool(self.fused) == self.unbiased:
             return super().call(inputs, training=training)
         before = tf.identity(self.moving_variance)
         outputs = super().call(inputs, training=training)
-        count = tf.size(inputs) // self.moving_variance.shape[0]
+        count = tf.cast(tf.size(inputs) // self.moving_variance.shape.num_elements(), before.dtype)
+        if self.synchronized:
+            count *= tf.distribute.get_strategy().num_replicas_in_sync
+        # From one variance to the other: times (n - 1) / n or n / (n - 1).
+        change = tf.math.divide_no_nan(1.0, count - 1.0) if self.unbiased else -1.0 / count
         taken_up = self.moving_variance - self.momentum * before
-        self.moving_variance.assign_sub(taken_up / tf.cast(count, taken_up.dtype))
+        self.moving_variance.assign_add(change * taken_up)
         return outputs
 
 

@@ -10,6 +10,7 @@ import tensorflow as tf
 from google.protobuf import text_format
 from official.core import base_task, config_definitions, exp_factory, task_factory
 
+from kmax_tf.checkpoints.importer import import_checkpoint
 from kmax_tf.checkpoints.restore import restore_weights
 from kmax_tf.config import experiment_text, label_space
 from kmax_tf.data.builder import build_dataset
@@ -83,9 +84,11 @@ class KMaXTask(base_task.Task):
         return build_model(self.experiment)
 
     def initialize(self, model: KMaX) -> None:
-        """Loads the initial checkpoint, where the run has none of its own yet."""
+        """Loads the initial checkpoint or weights, where the run has no checkpoint of its own."""
         if self.task_config.init_checkpoint:
             print(restore_weights(model, self.task_config.init_checkpoint).summary())
+        elif self.experiment.training.initial_weights:
+            print(import_checkpoint(model, self.experiment.training.initial_weights).summary())
 
     def build_inputs(
         self,

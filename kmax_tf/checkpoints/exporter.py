@@ -1,0 +1,81 @@
+"""Writing our weights as the public implementations' checkpoints."""
+
+from __future__ import annotations
+
+import os
+import re
+
+import numpy as np
+import tensorflow as tf
+from google.protobuf import text_format
+
+from kmax_tf.checkpoints import deeplab2, pytorch
+from kmax_tf.checkpoints.places import variable_names
+from kmax_tf.checkpoints.restore import CheckpointError
+from kmax_tf.checkpoints.torch_writer import write_state
+from kmax_tf.config import label_space
+from kmax_tf.errors import OutputError
+from kmax_tf.files import check_writable
+from kmax_tf.model.kmax import KMaX
+from kmax_tf.protos import experiment_pb2
+
+EXPORT_FORMATS = ("deeplab2", "pytorch", "safetensors")
+
+
+def export_checkpoint(model: KMaX, path: str | os.PathLike[str], format: str) -> str:
+    """Writes a model's weights with the names and layouts of a public implementation.
+
+    Importing the file again gives the same weights, bit for bit.
+
+    Args:
+      model: with its weights.
+      path: prefix ("deeplab2") or file.
+      format: "deeplab2": a TensorFlow checkpoint; "pytorch": a file for torch.load; "safetensors":
+        the same values as a safetensors file.
+
+    Returns:
+      The path that was written.
+
+    Raises:
+      CheckpointError: no such format, or the format has no place for the model's backbone.
+      OutputError: the file cannot be written.
+    """
+    path = os.fspath(path)
+    if format not in EXPORT_FORMATS:
+        raise CheckpointError(f"no format '{format}'; give one of {', '.join(EXPORT_FORMATS)}")
+    check_writable(os.path.dirname(os.path.abspath(path)))
+    places = (deeplab2 if format == "deeplab2" else pytorch).places(model)
+    order = _class_order(model) if format != "deeplab2" else None
+    state = {}
+    for name, variable in variable_names(model).items():
+        value = variable.numpy()
+        if order is not None and re.match(r".*class_head/dense/(kernel|bias)$", name):
+            value = value[..., order]
+        state[places[name].key] = places[name].from_ours(value)
+    if format == "deeplab2":
+        return _write_tensorflow(state, path)
+    suffix = ".safetensors" if format == "safetensors" else ".pth"
+    path = path if path.endswith(suffix) else path + suffix
+    write_state(state, path)
+    return path
+
+
+def _class_order(model: KMaX) -> np.ndarray:
+    """Returns which of our class channels comes at each place in the order of ids, void last."""
+    experiment = text_format.Parse(model.experiment_text, experiment_pb2.Experiment())
+    ids = label_space(experiment.dataset).ids
+    return np.append(np.argsort(ids), len(ids))
+
+
+def _write_tensorflow(state: dict[str, np.ndarray], prefix: str) -> str:
+    keys = sorted(state)
+    try:
+        tf.raw_ops.SaveV2(
+            prefix=prefix,
+            tensor_names=keys,
+            shape_and_slices=[""] * len(keys),
+            tensors=[tf.constant(state[key]) for key in keys],
+        )
+    except tf.errors.OpError as error:
+        raise OutputError(f"cannot write the checkpoint {prefix}: {error}") from error
+    return prefix
