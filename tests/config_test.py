@@ -8,6 +8,7 @@ from google.protobuf import text_format
 from kmax_tf import config
 from kmax_tf.errors import ConfigError, OutputError, UserError
 from kmax_tf.protos import dataset_pb2, experiment_pb2
+from tests import shipped
 
 COCO = "coco/resnet50.textproto"
 DATASET = """
@@ -41,7 +42,7 @@ def error_of(path, *overrides):
 
 def test_the_result_is_resolved_and_self_contained(tmp_path):
     experiment = config.load_experiment(COCO)
-    assert not experiment.HasField("base")
+    assert not experiment.base
     assert not experiment.HasField("dataset_file")
     assert len(experiment.dataset.classes) == 133
     assert [stage.blocks for stage in experiment.model.resnet.stages] == [3, 4, 6, 3]
@@ -50,18 +51,28 @@ def test_the_result_is_resolved_and_self_contained(tmp_path):
     assert config.load_experiment(copy) == experiment
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        path.relative_to(config.shipped_configs()).as_posix()
-        for path in sorted(config.shipped_configs().glob("*/*.textproto"))
-        if path.parent.name != "datasets" and path.name != "base.textproto"
-    ],
-)
+@pytest.mark.parametrize("path", shipped.experiments())
 def test_every_shipped_experiment_is_valid_and_survives_a_round_trip(path):
     experiment = config.load_experiment(path)
     text = config.experiment_text(experiment)
     assert text_format.Parse(text, experiment_pb2.Experiment()) == experiment
+    assert experiment.name == path.removesuffix(".textproto").replace("/", "_")
+
+
+@pytest.mark.parametrize("path", shipped.experiments())
+def test_every_published_experiment_says_what_was_published(path):
+    published = config.load_experiment(path).published
+    if path.split("/", 1)[0] in ("coco", "cityscapes", "ade20k"):
+        assert 40 < published.pq < 70
+        assert published.source
+    else:
+        assert not published.ListFields()
+
+
+def value_at(message, path):
+    for name in path.split("."):
+        message = getattr(message, name)
+    return message
 
 
 @pytest.mark.parametrize("field", ["model", "train_data", "losses", "postprocessing", "training"])
@@ -117,10 +128,139 @@ def test_coco_has_the_published_values(field):
         ],
     }[field]
     for path, value in published:
-        found = getattr(experiment, field)
-        for name in path.split("."):
-            found = getattr(found, name)
+        found = value_at(getattr(experiment, field), path)
         np.testing.assert_allclose(found, value, rtol=1e-6, err_msg=path)
+
+
+# What differs from COCO.
+CITYSCAPES = {
+    "train_data": {
+        "batch_size": 32,
+        "crop_size": [1025, 2049],
+        "min_size": 0,
+        "max_size": 0,
+        "max_segments": 267,
+        "small_instance_area": 4096,
+        "small_instance_weight": 3.0,
+        "augmentation.min_scale": 0.5,
+        "augmentation.max_scale": 2.0,
+    },
+    "eval_data": {"crop_size": [1025, 2049], "min_size": 0, "max_size": 0},
+    "model": {
+        "transformer_decoder.num_centers": 256,
+        "transformer_decoder.drop_path_keep_prob": 0.8,
+        "semantic_head.channels": 256,
+    },
+    "losses": {
+        "instance_discrimination.sample_count": 4096,
+        "instance_discrimination.sample_temperature": 0.6,
+        "semantic.top_fraction": 0.2,
+    },
+    "training": {"steps": 60000, "optimizer.learning_rate": 3e-4, "optimizer.warmup_steps": 5000},
+    "postprocessing": {
+        "mask_wise.thing_threshold": 0.5,
+        "mask_wise.stuff_threshold": 0.3,
+        "mask_wise.overlap_threshold": 0.9,
+        "mask_wise.class_weight": 1.0,
+        "mask_wise.mask_weight": 0.0,
+        "thing_area_limit": 256,
+        "stuff_area_limit": 2048,
+    },
+    "dataset": {"num_ids": 19, "ignore_label": 255, "label_divisor": 1000},
+}
+ADE20K = {
+    "train_data": {
+        "batch_size": 64,
+        "crop_size": [641, 641],
+        "min_size": 641,
+        "max_size": 641,
+        "max_segments": 306,
+        "small_instance_area": 0,
+        "augmentation.min_scale": 0.5,
+        "augmentation.max_scale": 2.0,
+    },
+    "eval_data": {"crop_size": [641, 641], "min_size": 641, "max_size": 641},
+    "model": {
+        "transformer_decoder.num_centers": 128,
+        "transformer_decoder.drop_path_keep_prob": 1.0,
+        "semantic_decoder.atrous_rates": [6, 12, 18],
+    },
+    "losses": {
+        "instance_discrimination.sample_count": 1024,
+        "instance_discrimination.sample_temperature": 1.5,
+        "semantic.top_fraction": 1.0,
+    },
+    "training": {"steps": 100000, "optimizer.learning_rate": 5e-4, "optimizer.warmup_steps": 5000},
+    "postprocessing": {
+        "mask_wise.thing_threshold": 0.4,
+        "mask_wise.stuff_threshold": 0.4,
+        "mask_wise.overlap_threshold": 0.8,
+        "mask_wise.class_weight": 1.0,
+        "mask_wise.mask_weight": 1.0,
+        "thing_area_limit": 0,
+        "stuff_area_limit": 0,
+    },
+    "dataset": {"num_ids": 151, "ignore_label": 0, "label_divisor": 1000},
+}
+ADE20K_1281 = {
+    "train_data": {"crop_size": [1281, 1281], "min_size": 1281, "max_size": 1281},
+    "eval_data": {"crop_size": [1281, 1281], "min_size": 1281, "max_size": 1281},
+    "losses": {"instance_discrimination.sample_count": 4096},
+}
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("cityscapes/resnet50.textproto", CITYSCAPES),
+        ("cityscapes/convnext_tiny.textproto", CITYSCAPES),
+        ("ade20k/resnet50.textproto", ADE20K),
+        ("ade20k/convnext_large_1281.textproto", {**ADE20K, **ADE20K_1281}),
+    ],
+)
+def test_other_datasets_have_the_published_values(path, expected):
+    experiment = config.load_experiment(path)
+    for part, values in expected.items():
+        for name, value in values.items():
+            found = value_at(getattr(experiment, part), name)
+            np.testing.assert_allclose(found, value, rtol=1e-6, err_msg=f"{part}.{name}")
+
+
+KEEP_PROBS = {
+    "coco": {
+        "resnet50": 1.0,
+        "max_s": 0.8,
+        "convnext_tiny": 0.7,
+        "convnext_small": 0.6,
+        "convnext_base": 0.5,
+        "convnext_large": 0.4,
+    },
+    "cityscapes": {
+        "resnet50": 1.0,
+        "max_s": 0.8,
+        "convnext_tiny": 0.8,
+        "convnext_small": 0.7,
+        "convnext_base": 0.6,
+        "convnext_large": 0.4,
+    },
+    "ade20k": {
+        "resnet50": 1.0,
+        "resnet50_1281": 1.0,
+        "convnext_large": 0.3,
+        "convnext_large_1281": 0.3,
+    },
+}
+
+
+def test_drop_path_of_the_backbone_is_as_published():
+    found = {}
+    for path in shipped.experiments():
+        folder, name = path.removesuffix(".textproto").split("/")
+        model = config.load_experiment(path).model
+        backbone = getattr(model, model.WhichOneof("backbone"))
+        if folder in KEEP_PROBS:
+            found.setdefault(folder, {})[name] = pytest.approx(backbone.drop_path_keep_prob)
+    assert found == KEEP_PROBS
 
 
 def test_bases_are_relative_to_their_file_and_repeated_fields_replace(write):
@@ -141,6 +281,33 @@ def test_bases_are_relative_to_their_file_and_repeated_fields_replace(write):
     assert experiment.train_data.min_size == 1281
 
 
+def test_a_later_base_wins_and_the_file_itself_over_both(write):
+    write(
+        "first.textproto", f'base: "{COCO}" training {{ seed: 1 steps_per_loop: 1 }} name: "first"'
+    )
+    write("second.textproto", "training { seed: 2 } train_data { crop_size: [641, 641] }")
+    leaf = write("leaf.textproto", 'base: "first.textproto" base: "second.textproto" name: "leaf"')
+    experiment = config.load_experiment(leaf)
+    assert (experiment.name, experiment.training.seed) == ("leaf", 2)
+    assert experiment.training.steps_per_loop == 1
+    assert list(experiment.train_data.crop_size) == [641, 641]
+    write("leaf.textproto", 'base: ["second.textproto", "first.textproto"] training { seed: 3 }')
+    experiment = config.load_experiment(leaf)
+    assert (experiment.name, experiment.training.seed) == ("first", 3)
+    # COCO's sizes came with the first base, which is merged last now.
+    assert list(experiment.train_data.crop_size) == [1281, 1281]
+
+
+def test_a_base_of_two_bases_is_merged_once_before_both(write):
+    """Else it would undo, with the second base, what the first one changed."""
+    write("root.textproto", f'base: "{COCO}" training {{ seed: 1 steps_per_loop: 1 }}')
+    write("a/one.textproto", 'base: "../root.textproto" training { seed: 2 }')
+    write("b/two.textproto", 'base: "../root.textproto" training { steps_per_loop: 2 }')
+    leaf = write("leaf.textproto", 'base: "a/one.textproto" base: "b/two.textproto"')
+    training = config.load_experiment(leaf).training
+    assert (training.seed, training.steps_per_loop) == (2, 2)
+
+
 def test_a_local_file_wins_over_a_shipped_one(write):
     write(COCO, f'base: "{config.shipped_configs() / COCO}" name: "mine"')
     assert config.load_experiment(COCO).name == "mine"
@@ -152,6 +319,24 @@ def test_a_base_that_leads_back(write):
     assert error_of("a.textproto") == (
         "b.textproto:1: base leads back to itself: a.textproto -> b.textproto -> a.textproto"
     )
+
+
+def test_a_second_base_that_leads_back(write):
+    write("a.textproto", f'base: "{COCO}"\nbase: "b/b.textproto"')
+    write("b/b.textproto", 'name: "b"\n\nbase: "../a.textproto"')
+    assert error_of("a.textproto") == (
+        "b/b.textproto:3: base leads back to itself: a.textproto -> b/b.textproto -> a.textproto"
+    )
+
+
+def test_the_place_of_each_base_is_its_own(write):
+    write("a.textproto", f'base: "{COCO}"\n\nbase: "nothing.textproto"')
+    assert error_of("a.textproto").startswith("a.textproto:3: no file nothing.textproto (base ")
+    write("b.textproto", f'base: ["{COCO}",\n"nothing.textproto"]')
+    assert error_of("b.textproto").startswith("b.textproto:2: no file nothing.textproto (base ")
+    write("wrong.textproto", "training {\n  step: 3\n}")
+    write("c.textproto", f'base: "{COCO}" base: "wrong.textproto"')
+    assert error_of("c.textproto").startswith("wrong.textproto:2: Training has no field 'step'")
 
 
 def test_missing_files_are_named_with_the_place_that_names_them(write):

@@ -3,7 +3,7 @@ import functools
 import pytest
 
 from kmax_tf import config
-from kmax_tf.config_validation import crop_sizes_near, decoder_strides, problems
+from kmax_tf.config_validation import crop_sizes_near, decoder_strides, mask_stride, problems
 from kmax_tf.overrides import merge_override
 from kmax_tf.protos import experiment_pb2
 
@@ -11,14 +11,18 @@ STAGES = "{filters: 8 blocks: 1}"
 CAT = 'id: 1 name: "cat"'
 
 
-@functools.lru_cache(maxsize=1)
+@functools.cache
+def shipped(name):
+    return config.load_experiment(name)
+
+
 def coco():
-    return config.load_experiment("coco/resnet50.textproto")
+    return shipped("coco/resnet50.textproto")
 
 
-def problems_after(*overrides):
+def problems_after(*overrides, start="coco/resnet50.textproto"):
     experiment = experiment_pb2.Experiment()
-    experiment.CopyFrom(coco())
+    experiment.CopyFrom(shipped(start))
     for override in overrides:
         merge_override(override, experiment, {})
     return {problem.path: problem.text for problem in problems(experiment)}
@@ -40,8 +44,20 @@ def test_the_starting_point_has_none():
         ("train_data.augmentation.min_scale=2", "train_data.augmentation.min_scale", "max_scale 1"),
         # The model.
         (f"model.resnet.stages={STAGES}", "model.resnet.stages", "must be four"),
-        ("model.resnet.stages[3].block_type=AXIAL", "model.resnet.stages[3].block_type", "for the"),
+        ("model.resnet.stages[3].block_type=AXIAL", None, None),
         ("model.resnet.stages[1]={}", None, None),
+        (
+            "model.resnet.stages[1]={filters: 12 blocks: 3 block_type: AXIAL}",
+            "model.resnet.stages[1].filters",
+            "12 cannot be shared by axial_attention.num_heads = 8; give a multiple of 8",
+        ),
+        (
+            "model.resnet.stages[1]={filters: 12 blocks: 3 first_block_type: AXIAL}",
+            "model.resnet.stages[1].filters",
+            "12 cannot be shared by axial_attention.num_heads = 8",
+        ),
+        ("model.resnet.stages[1]={filters: 12 blocks: 3}", None, None),
+        ("model.axial_attention.num_heads=24", "model.pixel_decoder.stages[0].filters", "512 "),
         (f"model.pixel_decoder.stages={STAGES}", "model.pixel_decoder.stages", "must be 3 to 5"),
         (
             f"model.pixel_decoder.stages={', '.join([STAGES] * 6)}",
@@ -52,11 +68,6 @@ def test_the_starting_point_has_none():
             "model.pixel_decoder.stages[1].filters=252",
             "model.pixel_decoder.stages[1].filters",
             "252 cannot be shared by axial_attention.num_heads = 8; give a multiple of 8",
-        ),
-        (
-            "model.pixel_decoder.stages[0].dilation=2",
-            "model.pixel_decoder.stages[0].dilation",
-            "no 3x3 convolution to dilate",
         ),
         (
             "model.resnet.stages={filters: 8}, {blocks: 1}, {}, {}",
@@ -148,6 +159,52 @@ def test_each_rule_is_broken_by_one_example(override, path, text):
         assert text in found.get(path, f"nothing at {path} but {found}")
 
 
+@pytest.mark.parametrize("name", ["blocks", "channels"])
+@pytest.mark.parametrize("values", [[3, 3, 9], [3, 3, 9, 3, 3], []])
+def test_convnext_has_four_stages(name, values):
+    found = problems_after(
+        f"model.convnext.{name}={values}", start="cityscapes/convnext_tiny.textproto"
+    )
+    assert found == {
+        f"model.convnext.{name}": f"must be four, for strides 4, 8, 16 and 32, not {len(values)}"
+    }
+
+
+def test_heads_matter_to_axial_stages_of_the_backbone_and_the_pixel_decoder():
+    """Of MaX-S, the last stage and all of stride 16 but its first block are axial."""
+    found = problems_after(
+        "model.axial_attention.num_heads=48",
+        "model.pixel_decoder.stages[0].filters=96",
+        "model.pixel_decoder.stages[1].filters=96",
+        start="coco/max_s.textproto",
+    )
+    assert list(found) == ["model.resnet.stages[2].filters", "model.resnet.stages[3].filters"]
+
+
+# The crop has 257 x 129 pixels of stride 4 and 513 x 257 of stride 2.
+@pytest.mark.parametrize(
+    ("start", "overrides", "stride"),
+    [
+        ("coco/resnet50.textproto", [], 4),
+        ("coco/convnext_tiny.textproto", [], 4),
+        ("coco/convnext_tiny.textproto", ["model.convnext.stem_to_stride_2=true"], 4),
+        ("cityscapes/resnet50.textproto", [], 2),
+        ("cityscapes/max_s.textproto", [], 2),
+        ("cityscapes/convnext_tiny.textproto", [], 4),
+        ("cityscapes/convnext_tiny.textproto", ["model.convnext.stem_to_stride_2=true"], 2),
+    ],
+)
+def test_samples_are_counted_at_the_stride_of_the_mask_logits(start, overrides, stride):
+    """As published, Cityscapes' ConvNeXt has masks of stride 4, the resolution of its stem."""
+    assert mask_stride(config.load_experiment(start, overrides).model) == stride
+    pixels = {2: 513 * 257, 4: 257 * 129}[stride]
+    crop = "train_data.crop_size=1025,513"
+    path = "losses.instance_discrimination.sample_count"
+    assert problems_after(crop, *overrides, f"{path}={pixels}", start=start) == {}
+    text = problems_after(crop, *overrides, f"{path}={pixels + 1}", start=start)[path]
+    assert f" = {pixels} of the mask logits (stride {stride})" in text
+
+
 @pytest.mark.parametrize(
     ("parent", "group"),
     [
@@ -219,3 +276,4 @@ def test_crop_sizes_near(side, near):
 
 def test_decoder_strides():
     assert decoder_strides(coco().model) == (32, 16, 8, 4)
+    assert decoder_strides(shipped("cityscapes/resnet50.textproto").model) == (32, 16, 8, 4, 2)

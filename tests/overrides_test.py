@@ -105,7 +105,7 @@ def test_a_oneof_switches(experiment, override):
         ("model.pixel_decoder.stages[2].filters=3", "stages is a list of 2; name one"),
         ("model.pixel_decoder.stages.filters=3", "stages is a list of 2; name one"),
         ("model.pixel_decoder.stages[0]=3", "stages[0]: expected {fields of Stage}"),
-        ("model.resnet={stem: 3}", "--set model.resnet: ResNet has no field 'stem'"),
+        ("model.resnet={root: 3}", "--set model.resnet: ResNet has no field 'root'"),
     ],
 )
 def test_errors_name_the_override(experiment, override, message):

@@ -32,8 +32,9 @@ def parse(text, message=None, origins=None):
         "training { optimizer { learning_rate: inf clip_norm: -inf } }",
         "train_data { crop_size: [1, 2] records: [] cache: true on_bad_record: SKIP }",
         "train_data { crop_size: 1 crop_size: 2 cache: 0 crop_size: [3] }",
-        "model { resnet { stages: [{ filters: 1 }, < blocks: 2 >] stages { dilation: 3 } } }",
+        "model { resnet { stages: [{ filters: 1 }, < blocks: 2 >] stages { blocks: 3 } } }",
         "model { semantic_head {} resnet: {} }",
+        'base: "a.textproto" base: ["b.textproto", "c.textproto"]',
     ],
 )
 def test_agrees_with_the_parser_of_protobuf(text):

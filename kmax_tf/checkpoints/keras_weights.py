@@ -65,8 +65,7 @@ def read_backbone(model: KMaX, path: str) -> tuple[Weights, list[str]]:
         stem = model.backbone.stem
         if not isinstance(stem, ConvBN):
             raise CheckpointError(f"{path} is of a ResNet-50; the backbone has another stem")
-        values, folded = _as_our_resnet(values, stem.batch_norm.epsilon)
-        return values, ignored + folded
+        return _as_our_resnet(values, stem.batch_norm.epsilon), ignored
     for name, value in values.items():
         if name.endswith("/depthwise_kernel"):  # of a grouped convolution, [7, 7, 1, C]
             values[name] = value.reshape(*value.shape[:2], -1, 1)
@@ -158,10 +157,9 @@ def _conv_or_norm(kind: str) -> str:
     return {"conv": "conv", "bn": "batch_norm", "layernorm": "norm"}[kind]
 
 
-def _as_our_resnet(values: Mapping[str, np.ndarray], epsilon: float) -> tuple[Weights, list[str]]:
+def _as_our_resnet(values: Mapping[str, np.ndarray], epsilon: float) -> Weights:
     """Moves biases, epsilon and the preprocessing into kernels and normalizations."""
     result: Weights = {}
-    biases = [name for name in values if name.endswith("/conv/bias")]
     for name in [name for name in values if name.endswith("/conv/kernel")]:
         layer = name[: -len("/conv/kernel")]
         kernel = values[name].astype(np.float64)
@@ -179,4 +177,4 @@ def _as_our_resnet(values: Mapping[str, np.ndarray], epsilon: float) -> tuple[We
         result[name] = kernel.astype(np.float32)
         for part, value in zip(_NORM, (gamma, beta, new_mean, new_variance)):
             result[f"{layer}/batch_norm/{part}"] = value.astype(np.float32)
-    return result, biases
+    return result

@@ -8,7 +8,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kmax_tf.losses.matching import match_in_graph, match_on_host
+from kmax_tf.losses.matching import match_in_graph, match_on_host, rounded
 from tests.reference import matching_oracle
 
 
@@ -130,4 +130,29 @@ def test_in_graph_compiles_with_xla():
     compiled = tf.function(match_in_graph, jit_compile=True)(tf.constant(similarity), valid)
     plain = match_on_host(tf.constant(similarity), valid)
     for found, expected in zip(compiled, plain):
+        np.testing.assert_array_equal(found, expected)
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 10**6), resolution=st.sampled_from([0.5, 0.25, 2**-14]))
+def test_rounded_similarities_give_the_best_total_of_the_rounded(matcher, seed, resolution):
+    similarity = random_similarity(seed, 4, 5)
+    center_of_segment, _ = run(rounded(matcher, resolution), similarity)
+    in_steps = np.round(similarity / resolution) * resolution
+    assert total(in_steps, center_of_segment) == matching_oracle.best_total(in_steps)
+
+
+@pytest.mark.parametrize("poison", [np.nan, np.inf, -np.inf])
+def test_rounding_ends_when_similarities_are_not_numbers(matcher, poison):
+    center_of_segment, _ = run(rounded(matcher, 0.5), np.full([3, 4], poison, np.float32))
+    assert len(set(center_of_segment)) == 3
+
+
+def test_rounding_compiles_with_xla():
+    similarity = tf.constant([random_similarity(0, 5, 8)])
+    valid = tf.fill([1, 5], True)
+    match = rounded(match_in_graph, 2**-14)
+    for found, expected in zip(
+        tf.function(match, jit_compile=True)(similarity, valid), match(similarity, valid)
+    ):
         np.testing.assert_array_equal(found, expected)

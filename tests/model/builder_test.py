@@ -1,40 +1,15 @@
-"""Every field of an experiment's model reaches the layer it names; parameters are counted."""
+"""Every field of an experiment's model reaches the layer it names."""
 
 from __future__ import annotations
 
-import pathlib
-
 import pytest
+import tensorflow as tf
 
 import kmax_tf
 from kmax_tf.model import builder
+from kmax_tf.model.backbones.resnet import ThreeConvStem
 from kmax_tf.model.semantic_branch import SemanticDecoder, SemanticHead
-
-CONFIGS = pathlib.Path(__file__).parents[2] / "configs"
-# Experiment: (variables, parameters, of these trainable).
-COUNTS = {
-    "shapes/laptop.textproto": (678, 1_272_688, 1_250_070),
-}
-# Built and counted where its outputs are tested, as building it takes a while.
-COUNTED_ELSEWHERE = {"coco/resnet50.textproto"}
-
-
-def test_every_experiment_is_counted():
-    files = {str(path.relative_to(CONFIGS)) for path in CONFIGS.glob("*/*.textproto")}
-    bases = {name for name in files if name.endswith("/base.textproto")}
-    datasets = {name for name in files if name.startswith("datasets/")}
-    assert files - bases - datasets == set(COUNTS) | COUNTED_ELSEWHERE
-
-
-@pytest.mark.parametrize("name", COUNTS)
-def test_parameters(name):
-    model = kmax_tf.build_model(kmax_tf.load_experiment(name))
-
-    def count(variables):
-        return sum(variable.shape.num_elements() for variable in variables)
-
-    found = len(model.variables), count(model.variables), count(model.trainable_variables)
-    assert found == COUNTS[name]
+from kmax_tf.protos import model_pb2
 
 
 def build_parts(experiment):
@@ -48,8 +23,8 @@ class _Parts(dict):
     """The parts of a model by name."""
 
 
-def load(*overrides):
-    return kmax_tf.load_experiment("coco/resnet50.textproto", overrides)
+def load(*overrides, path="coco/resnet50.textproto"):
+    return kmax_tf.load_experiment(path, overrides)
 
 
 def block_heads(parts):
@@ -62,13 +37,32 @@ def axis(parts):
 
 FIELDS = {
     "resnet.stem_channels=8": (lambda p: p["backbone"].stem.conv.filters, 8),
-    "resnet.activation=GELU": (lambda p: p["backbone"].activation, builder.ACTIVATIONS["gelu"]),
+    "resnet.activation=GELU": (
+        lambda p: p["backbone"].stages[1].blocks[2].options.activation,
+        builder.ACTIVATIONS["gelu"],
+    ),
+    "resnet.max_pool=true": (
+        lambda p: (p["backbone"].max_pool is not None, p["backbone"].stages[0].blocks[0].stride),
+        (True, 1),
+    ),
+    "resnet.stages[1].first_block_type=AXIAL": (
+        lambda p: [block.options.axial for block in p["backbone"].stages[1].blocks],
+        [True, False, False, False],
+    ),
+    "resnet.stages[3].block_type=AXIAL": (
+        lambda p: [block.options.axial for block in p["backbone"].stages[3].blocks],
+        [True, True, True],
+    ),
     "resnet.drop_path_keep_prob=0.5": (
         lambda p: p["backbone"].stages[3].blocks[2].drop_path.keep_prob,
         0.5,
     ),
-    "pixel_decoder.axial_attention.num_heads=4": (lambda p: axis(p).num_heads, 4),
-    "pixel_decoder.axial_attention.max_span=99": (lambda p: axis(p).max_span, 99),
+    "axial_attention.num_heads=4": (lambda p: axis(p).num_heads, 4),
+    "axial_attention.max_span=99": (lambda p: axis(p).max_span, 99),
+    "pixel_decoder.dilation=3": (
+        lambda p: [p["pixel_decoder"].stages[i].blocks[0].options.dilation for i in (2, 3)],
+        [3, 3],
+    ),
     "transformer_decoder.num_centers=64": (lambda p: p["transformer_decoder"].num_centers, 64),
     "transformer_decoder.block_strides=[32, 8]": (
         lambda p: p["transformer_decoder"].block_strides,
@@ -127,6 +121,10 @@ FIELDS = {
     "semantic_decoder.dropout=0.5": (lambda p: p["semantic_branch"].aspp.dropout.rate, 0.5),
     "batch_norm.momentum=0.5": (lambda p: p["backbone"].stem.batch_norm.momentum, 0.5),
     "batch_norm.epsilon=0.5": (lambda p: p["heads"].mask_head.batch_norm.epsilon, 0.5),
+    "batch_norm.unbiased_moving_variance=true": (
+        lambda p: p["pixel_decoder"].stages[2].blocks[0].conv1.batch_norm.unbiased,
+        True,
+    ),
 }
 
 
@@ -146,6 +144,85 @@ def test_field_reaches_its_layer(published, changed, field):
     read, expected = FIELDS[field]
     assert read(published) != expected
     assert read(changed) == expected
+
+
+CONVNEXT_FIELDS = {
+    "blocks=[1, 2, 1, 1]": (lambda b: [len(stage.blocks) for stage in b.stages], [1, 2, 1, 1]),
+    "channels=[8, 16, 24, 32]": (
+        lambda b: [stage.blocks[0].channels for stage in b.stages],
+        [8, 16, 24, 32],
+    ),
+    "drop_path_keep_prob=0.5": (
+        lambda b: b.stages[3].blocks[-1].drop_path.keep_prob,
+        pytest.approx(0.5),
+    ),
+    "layer_scale=0.5": (lambda b: b.stages[0].blocks[0].initial_scale, 0.5),
+    "stem_to_stride_2=true": (lambda b: b.stem_to_stride_2, True),
+}
+
+
+@pytest.fixture(scope="module")
+def convnexts():
+    """The published backbone and one with all fields changed."""
+    overrides = [f"model.convnext.{field}" for field in CONVNEXT_FIELDS]
+    path = "coco/convnext_tiny.textproto"
+    return [build_parts(load(*added, path=path))["backbone"] for added in ([], overrides)]
+
+
+@pytest.mark.parametrize("field", CONVNEXT_FIELDS)
+def test_field_of_convnext_reaches_its_layer(convnexts, field):
+    read, expected = CONVNEXT_FIELDS[field]
+    assert read(convnexts[0]) != expected
+    assert read(convnexts[1]) == expected
+
+
+def test_published_convnext(convnexts):
+    backbone = convnexts[0]
+    assert [len(stage.blocks) for stage in backbone.stages] == [3, 3, 9, 3]
+    assert [stage.blocks[0].channels for stage in backbone.stages] == [96, 192, 384, 768]
+    assert backbone.stages[0].blocks[0].initial_scale == pytest.approx(1e-6)
+    assert not backbone.stem_to_stride_2
+
+
+def test_published_max_s():
+    """Blocks whose input has stride 16 or more are axial."""
+    backbone = build_parts(load(path="coco/max_s.textproto"))["backbone"]
+    assert isinstance(backbone.stem, ThreeConvStem)
+    assert backbone.stem.conv3.conv.filters == 128
+    axial = [[block.options.axial for block in stage.blocks] for stage in backbone.stages]
+    assert axial == [[False] * 3, [False] * 4, [False] + [True] * 5, [True] * 3]
+    options = [block.options for stage in backbone.stages for block in stage.blocks]
+    assert {option.activation for option in options} == {builder.ACTIVATIONS["gelu"]}
+    assert {(option.num_heads, option.max_span) for option in options} == {(8, 255)}
+    keep_probs = [[b.drop_path.keep_prob for b in stage.blocks] for stage in backbone.stages]
+    expected = [[1.0] * 3, [1.0] * 4, [1.0] + [0.85] * 5, [0.85, 0.8, 0.8]]
+    assert keep_probs == [pytest.approx(row) for row in expected]
+
+
+def test_convolutions_of_the_backbone_are_not_dilated(published):
+    stages = published["backbone"].stages
+    assert {block.options.dilation for stage in stages for block in stage.blocks} == {1}
+
+
+RELU, GELU = builder.ACTIVATIONS["relu"], builder.ACTIVATIONS["gelu"]
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "features", "skips"),
+    [
+        ("coco/resnet50.textproto", "SEMANTIC_SKIPS", None, RELU),
+        ("coco/max_s.textproto", "SEMANTIC_SKIPS", None, GELU),
+        ("coco/convnext_tiny.textproto", "SEMANTIC_SKIPS", None, GELU),
+        ("pytorch/coco_resnet50.textproto", "ALL", RELU, tf.identity),
+        ("pytorch/coco_convnext_tiny.textproto", "NONE", None, tf.identity),
+    ],
+)
+def test_activated_features(path, value, features, skips):
+    experiment = load(path=path)
+    assert model_pb2.ActivatedFeatures.Name(experiment.model.activated_features) == value
+    parts = build_parts(experiment)
+    assert parts["feature_activation"] == features
+    assert parts["semantic_branch"].activation == skips
 
 
 def test_published_pixel_decoder(published):

@@ -9,6 +9,7 @@ import tensorflow as tf
 import kmax_tf
 from kmax_tf.keras_api import keras
 from kmax_tf.model.kmax import check_image_size
+from tests.model.building import build_with_zeros
 from tests.model.weights import randomize
 
 SMALL = [
@@ -26,8 +27,8 @@ SMALL = [
 CENTERS, EMBEDDING, CLASSES, IDS = 6, 8, 9, 10
 
 
-def load():
-    return kmax_tf.load_experiment("shapes/laptop.textproto", SMALL)
+def load(*overrides):
+    return kmax_tf.load_experiment("shapes/laptop.textproto", [*SMALL, *overrides])
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +128,36 @@ def test_function_of_unknown_sizes_equals_eager(model):
         expected = model(images(*size))
         for key, value in compiled(images(*size)).items():
             np.testing.assert_allclose(value, expected[key], rtol=1e-3, atol=1e-4, err_msg=key)
+
+
+ACTIVATED = {"SEMANTIC_SKIPS": {8, 4}, "ALL": {32, 16, 8, 4, 2}, "NONE": set()}
+
+
+@pytest.fixture(scope="module")
+def plain_branch(model):
+    """A semantic branch that activates nothing by itself, with the model's weights."""
+    branch = build_with_zeros(load("model.activated_features=NONE")).semantic_branch
+    branch.set_weights(model.semantic_branch.get_weights())
+    return branch
+
+
+@pytest.mark.parametrize("value", ACTIVATED)
+def test_activated_features(model, plain_branch, value):
+    """Those of some strides for the semantic branch, those of all or of none for the decoder."""
+    built = build_with_zeros(load(f"model.activated_features={value}"))
+    built.set_weights(model.get_weights())
+    pixels = images(65, 33)
+    outputs = built(pixels)
+
+    def activated(strides):
+        return {s: tf.nn.relu(x) if s in strides else x for s, x in features.items()}
+
+    features = model.backbone(pixels / np.float32(127.5) - 1)
+    decoder_reads = activated(ACTIVATED[value] if value == "ALL" else ())
+    expected = plain_branch(activated(ACTIVATED[value]))
+    np.testing.assert_allclose(outputs["semantic_logits"], expected, rtol=1e-3, atol=1e-4)
+    expected = model.heads.pixel_head(model.pixel_decoder(decoder_reads)[4])
+    np.testing.assert_allclose(outputs["pixel_embeddings"], expected, rtol=1e-3, atol=1e-4)
 
 
 def test_sub_models_hold_every_variable_once(model):

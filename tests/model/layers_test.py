@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from kmax_tf.keras_api import keras
 from kmax_tf.model.layers import (
     ACTIVATIONS,
     BatchNormFactory,
@@ -79,30 +80,117 @@ def test_activations_are_exact():
     close(ACTIVATIONS["relu"](x), oracle.relu(x), 0)
 
 
+def fused_for(axis, rank):
+    """Whether Keras has a fused operation for the axes, which is the fast one."""
+    return rank == 4 and axis in (-1, 1)
+
+
+@pytest.mark.parametrize("unbiased", [False, True])
+@pytest.mark.parametrize("compiled", [False, True])
 @pytest.mark.parametrize(
-    ("axis", "shape"), [(-1, (4, 3, 5)), ((0, 2), (3, 4, 2, 5, 5)), ((1, 3), (4, 2, 5, 3))]
+    ("axis", "shape"),
+    [
+        (-1, (4, 3, 5)),
+        (-1, (2, 4, 3, 5)),
+        (1, (2, 5, 3, 3)),
+        ((0, 2), (3, 4, 2, 5, 5)),
+        ((1, 3), (4, 2, 5, 3)),
+    ],
 )
-def test_batch_norm_in_training_normalizes_over_the_other_axes(axis, shape):
-    layer = NORM("norm", axis=axis)
+def test_batch_norm_in_training_normalizes_over_the_other_axes(axis, shape, compiled, unbiased):
+    layer = BatchNormFactory(unbiased_moving_variance=unbiased)("norm", axis=axis)
     x = 3.0 * random(*shape) + 1.0
-    y = layer(x, training=True)
+    layer(x)
+    randomize(layer)
+    means, variances = norm_of(layer)[2:]
     kept = [a % len(shape) for a in np.atleast_1d(axis)]
     others = tuple(a for a in range(len(shape)) if a not in kept)
     mean, variance = oracle.batch_statistics(x.astype(np.float64), others)
-    close(y, oracle.normalize(x, (1.0, 0.0, mean, variance)))
-    close(layer.moving_mean, 0.01 * np.squeeze(mean).reshape(layer.moving_mean.shape), 1e-5)
+    scale, offset = (array(part).reshape(mean.shape) for part in (layer.gamma, layer.beta))
+    run = tf.function(layer) if compiled else layer
+    close(run(x, training=True), oracle.normalize(x, (scale, offset, mean, variance)))
+
+    def moved(old, new):
+        return 0.99 * old + 0.01 * np.squeeze(new)
+
+    assert layer.fused == fused_for(axis, len(shape))
     count = x.size / mean.size
-    biased = 0.99 + 0.01 * np.squeeze(variance).reshape(layer.moving_variance.shape)
-    corrected = 0.99 + 0.01 * np.squeeze(variance).reshape(biased.shape) * count / (count - 1)
-    found = layer.moving_variance.numpy()
-    # Keras corrects the variance where it has a fused operation for the axes.
-    assert np.allclose(found, biased, rtol=1e-4) or np.allclose(found, corrected, rtol=1e-4)
+    correction = count / (count - 1) if unbiased else 1.0
+    _, _, new_mean, new_variance = norm_of(layer)
+    np.testing.assert_allclose(new_mean, moved(means, mean), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(new_variance, moved(variances, variance * correction), rtol=1e-6)
+
+
+BATCH_NORM_INPUTS = {"fused": (2, 4, 3, 5), "unfused": (6, 3, 5)}
+
+
+@pytest.mark.parametrize("unbiased", [False, True])
+def test_statistics_of_a_single_value(unbiased):
+    layer = BatchNormFactory(unbiased_moving_variance=unbiased)("norm")
+    layer(random(1, 3), training=True)
+    close(layer.moving_variance, [0.99] * 3, 1e-6)
+
+
+@pytest.mark.parametrize("shape", BATCH_NORM_INPUTS.values(), ids=list(BATCH_NORM_INPUTS))
+@pytest.mark.parametrize("case", ["inference", "frozen"])
+def test_batch_norm_uses_and_keeps_its_moving_statistics(shape, case):
+    layer = NORM("norm")
+    x = 3.0 * random(*shape) + 1.0
+    layer(x)
+    randomize(layer)
+    layer.trainable = case != "frozen"
+    before = [variable.numpy() for variable in layer.variables]
+    expected = oracle.normalize(x.astype(np.float64), norm_of(layer))
+    for training in [True, False, None] if case == "frozen" else [False, None]:
+        close(layer(x, training=training), expected)
+    for variable, old in zip(layer.variables, before):
+        np.testing.assert_array_equal(variable, old)
+
+
+@pytest.mark.parametrize("shape", BATCH_NORM_INPUTS.values(), ids=list(BATCH_NORM_INPUTS))
+def test_batch_norm_keeps_its_statistics_in_float32_with_bfloat16_inputs(shape):
+    keras.mixed_precision.set_global_policy("mixed_bfloat16")
+    try:
+        layer = NORM("norm")
+        x = tf.cast(3.0 * random(*shape) + 1.0, tf.bfloat16)
+        layer(x)
+    finally:
+        keras.mixed_precision.set_global_policy("float32")
+    randomize(layer)
+    means, variances = norm_of(layer)[2:]
+    y = layer(x, training=True)
+    assert y.dtype == tf.bfloat16
+    assert layer.moving_variance.dtype == tf.float32
+    values = tf.cast(x, tf.float64).numpy()
+    mean, variance = oracle.batch_statistics(values, tuple(range(len(shape) - 1)))
+    # The unfused one multiplies and adds in bfloat16.
+    tolerance = 1e-6 if layer.fused else 1e-3
+    _, _, new_mean, new_variance = norm_of(layer)
+    np.testing.assert_allclose(
+        new_mean, 0.99 * means + 0.01 * np.squeeze(mean), rtol=tolerance, atol=tolerance
+    )
+    np.testing.assert_allclose(
+        new_variance, 0.99 * variances + 0.01 * np.squeeze(variance), rtol=tolerance
+    )
+
+
+def test_moving_statistics_do_not_drift_when_nothing_changes():
+    """The correction of the fused operation's variance is made from differences."""
+    layer = NORM("norm")
+    x = 100.0 * random(2, 5, 3, 2)
+    for _ in range(2000):
+        layer(x, training=True)
+    mean, variance = oracle.batch_statistics(x.astype(np.float64), (0, 1, 2))
+    np.testing.assert_allclose(layer.moving_mean, np.squeeze(mean), rtol=1e-4)
+    np.testing.assert_allclose(layer.moving_variance, np.squeeze(variance), rtol=1e-4)
 
 
 def test_batch_norm_factory_passes_its_options():
     layer = BatchNormFactory(momentum=0.5, epsilon=0.25)("norm", initial_scale=0.1)
     layer(random(2, 3))
     assert (layer.momentum, layer.epsilon, layer.name) == (0.5, 0.25, "norm")
+    assert not layer.unbiased
+    assert BatchNormFactory(unbiased_moving_variance=True)("norm").unbiased
     close(layer.gamma, [0.1] * 3)
 
 

@@ -25,6 +25,21 @@ def test_published_values():
 
 
 @pytest.mark.parametrize(
+    ("path", "override", "stride"),
+    [
+        ("coco/convnext_tiny.textproto", (), 4),
+        ("cityscapes/resnet50.textproto", (), 2),
+        # Its fifth stage reads the stem, which has stride 4.
+        ("cityscapes/convnext_tiny.textproto", (), 4),
+        ("cityscapes/convnext_tiny.textproto", ("model.convnext.stem_to_stride_2=true",), 2),
+    ],
+)
+def test_output_stride_is_that_of_the_mask_logits(path, override, stride):
+    experiment = kmax_tf.load_experiment(path, override)
+    assert build_postprocessor(experiment).output_stride == stride
+
+
+@pytest.mark.parametrize(
     "field",
     ["thing_threshold", "stuff_threshold", "overlap_threshold", "class_weight", "mask_weight"],
 )

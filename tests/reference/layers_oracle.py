@@ -64,6 +64,18 @@ def convolve_depthwise(x, kernel):
     return np.concatenate(channels, axis=-1)
 
 
+def convolve_patches(x, kernel):
+    """[B, H, W, C] * [k, k, C, F] with stride k: one value for each whole patch."""
+    size = kernel.shape[0]
+    batch, height, width, _ = x.shape
+    out = np.zeros([batch, height // size, width // size, kernel.shape[3]])
+    for row in range(height // size):
+        for column in range(width // size):
+            patch = x[:, row * size : (row + 1) * size, column * size : (column + 1) * size]
+            out[:, row, column] = np.einsum("bijc,ijcf->bf", patch, kernel)
+    return out
+
+
 def resize(x, height, width):
     """Bilinear with aligned corners: the first and last rows and columns stay where they are."""
     out = np.zeros([x.shape[0], height, width, x.shape[3]])

@@ -1,0 +1,135 @@
+"""A training pass of COCO ResNet-50 against what the public implementation gives."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import kmax_tf
+from kmax_tf.losses.builder import build_loss
+from tests.golden import recordings, weights_recipe
+from tests.model.building import build_with_zeros
+
+NAME = "coco_resnet50"
+# Blocks, branches of the transformer and the feed-forward network end in these.
+LAST_OF_BRANCH = ("_conv3_bn/_batch_norm/gamma", "_memory_ffn_conv2_bn/_batch_norm/gamma")
+
+
+def load(*overrides):
+    return kmax_tf.load_experiment(
+        "coco/resnet50.textproto",
+        [
+            # The recording has neither.
+            "model.transformer_decoder.drop_path_keep_prob=1",
+            "model.semantic_decoder.dropout=0",
+            "losses.instance_discrimination.sample_count=1089",
+            *overrides,
+        ],
+    )
+
+
+def weights():
+    """The recipe's, with less of each branch."""
+    return {
+        key: value * (0.2 if key.split("/.ATTRIBUTES")[0].endswith(LAST_OF_BRANCH) else 1.0)
+        for key, value in recordings.recipe_weights(NAME).items()
+    }
+
+
+@pytest.fixture(scope="module")
+def training():
+    """One training pass: outputs, loss terms and gradients, and what was recorded."""
+    recorded = np.load(recordings.FOLDER / f"train_{NAME}.npz")
+    # The public implementation can't tell similarities apart that differ by less.
+    experiment = load(f"losses.matching_resolution={2**-14}")
+    model = build_with_zeros(experiment)
+    recordings.assign(model, weights())
+    targets = {
+        "semantic_map": tf.constant(recorded["semantic_map"], tf.int32),
+        "segment_map": tf.constant(recorded["segment_map"], tf.int32),
+        "segment_classes": tf.constant(recorded["segment_classes"], tf.int32),
+        "semantic_weights": tf.constant(recorded["semantic_weights"]),
+    }
+    with tf.GradientTape() as tape:
+        outputs = model(weights_recipe.image(129, 129, 2), training=True)
+        terms = build_loss(experiment).per_example(targets, outputs)
+        total = tf.reduce_mean(tf.add_n(list(terms.values())))
+    gradients = tape.gradient(total, model.trainable_variables)
+    keys = {name: key.split("/.ATTRIBUTES")[0] for name, key in recordings.keys(model).items()}
+    return {
+        "outputs": outputs,
+        "terms": terms,
+        "terms_of_best_matching": build_loss(load()).per_example(targets, outputs),
+        "gradients": {
+            keys[recordings.name(variable)]: gradient
+            for variable, gradient in zip(model.trainable_variables, gradients)
+        },
+        "moving": {keys[recordings.name(v)]: v.numpy() for v in model.non_trainable_variables},
+        "recorded": recorded,
+    }
+
+
+def test_training_outputs_agree(training):
+    outputs = dict(training["outputs"])
+    tensors = {}
+    for i, prediction in enumerate(outputs.pop("intermediate"), start=1):
+        size = outputs["mask_logits"].shape[1:3]
+        tensors[f"block{i}/class_logits"] = prediction["class_logits"]
+        tensors[f"block{i}/mask_logits"] = tf.compat.v1.image.resize_bilinear(
+            prediction["mask_logits"], size, align_corners=True
+        )
+    tensors.update(outputs)
+    recordings.check(training["recorded"], tensors, tolerance=1e-4)
+
+
+def test_loss_terms_agree(training):
+    recorded = training["recorded"]
+    expected = {
+        key[len("loss/") :]: recorded[key] for key in recorded.files if key.startswith("loss/")
+    }
+    np.testing.assert_allclose(
+        tf.add_n(list(training["terms"].values())), expected.pop("total"), rtol=1e-4
+    )
+    assert set(training["terms"]) == set(expected)
+    for term, value in expected.items():
+        np.testing.assert_allclose(training["terms"][term], value, rtol=1e-4, err_msg=term)
+
+
+def test_the_best_matching_differs_only_where_similarities_are_tiny(training):
+    """Image 0 has segments that resemble no center: the published rounding can't tell centers."""
+    for term, value in training["terms_of_best_matching"].items():
+        published = training["terms"][term].numpy()
+        np.testing.assert_allclose(value[1], published[1], rtol=1e-5, err_msg=term)
+        if "mask_id" in term:
+            assert abs(value[0] / published[0] - 1) < 0.1
+
+
+def test_gradients_agree(training):
+    recorded = training["recorded"]
+    gradients = training["gradients"]
+    norms = {key: float(tf.norm(gradients[key])) for key in sorted(gradients)}
+    assert len(norms) == len(recorded["gradient_norms"])
+    largest = float(recorded["gradient_global_norm"])
+    np.testing.assert_allclose(
+        np.linalg.norm(list(norms.values())), recorded["gradient_global_norm"], rtol=1e-4
+    )
+    # Some are zero but for rounding, such as those of biases before a normalization; some are sums
+    # over pixels that cancel, which rounding at the kinks of ReLU shows in.
+    errors = [
+        max(0.0, abs(norm - expected) - 1e-7 * largest) / expected
+        for norm, expected in zip(norms.values(), recorded["gradient_norms"])
+    ]
+    assert np.quantile(errors, 0.95) < 2e-4
+    assert max(errors) < 5e-3
+
+
+@pytest.mark.parametrize("what", ["mean", "variance"])
+def test_moving_statistics_agree(training, what):
+    moving = training["moving"]
+    norms = [
+        np.linalg.norm(moving[key].astype(np.float64))
+        for key in sorted(moving)
+        if key.endswith(f"moving_{what}")
+    ]
+    np.testing.assert_allclose(norms, training["recorded"][f"moving_{what}_norms"], rtol=1e-5)
