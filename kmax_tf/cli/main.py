@@ -24,12 +24,14 @@ from kmax_tf.errors import UserError
 COMMANDS = (
     "doctor",
     "config",
+    "models",
     "make-shapes",
     "convert-dataset",
     "import-weights",
     "export-weights",
     "export",
     "predict",
+    "explain",
     "demo",
 )
 _USER_ERROR = 2  # what argparse exits with too

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pathlib
 import re
-from typing import Protocol
+from typing import Optional, Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -71,18 +71,28 @@ def load_predictor(path: str | os.PathLike[str]) -> Predictor:
       UserError: it is none of them, or is damaged.
     """
     folder = pathlib.Path(path)
-    if (folder / "saved_model.pb").exists():
-        return _SavedModelPredictor(folder)
-    versions = [
-        child
-        for child in (folder.iterdir() if folder.is_dir() else [])
-        if re.fullmatch(r"\d+", child.name) and (child / "saved_model.pb").exists()
-    ]
-    if versions:
-        return _SavedModelPredictor(max(versions, key=lambda child: int(child.name)))
+    export = find_export(folder)
+    if export is not None:
+        return _SavedModelPredictor(export)
     if (folder / "experiment.textproto").exists():
         return _RunPredictor(folder)
     raise UserError(
         f"{folder} holds no model: expected saved_model.pb (written by `kmax export`), numbered "
         "versions of it, or experiment.textproto with checkpoints (written by trainer.py)"
     )
+
+
+def find_export(folder: pathlib.Path) -> Optional[pathlib.Path]:
+    """Returns the SavedModel that a folder means: itself or its newest version; None: it has none.
+
+    Args:
+      folder: may not exist.
+    """
+    if (folder / "saved_model.pb").exists():
+        return folder
+    versions = [
+        child
+        for child in (folder.iterdir() if folder.is_dir() else [])
+        if re.fullmatch(r"\d+", child.name) and (child / "saved_model.pb").exists()
+    ]
+    return max(versions, key=lambda child: int(child.name), default=None)

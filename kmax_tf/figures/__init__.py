@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+from kmax_tf.figures.clusters import Assignment, draw_clusters
 from kmax_tf.figures.colors import segment_colors
 from kmax_tf.figures.overlay import draw_panoptic
 from kmax_tf.figures.panels import draw_errors, draw_legend, side_by_side
 
-__all__ = ["draw_errors", "draw_legend", "draw_panoptic", "segment_colors", "side_by_side"]
+__all__ = [
+    "Assignment",
+    "draw_clusters",
+    "draw_errors",
+    "draw_legend",
+    "draw_panoptic",
+    "segment_colors",
+    "side_by_side",
+]

@@ -70,7 +70,9 @@ def side_by_side(
     captions = [name for name, _ in pictures] if titles is None else list(titles)
     if len(captions) != len(pictures):
         raise ValueError(f"{len(pictures)} pictures need as many titles, not {len(captions)}")
-    sheet = _arrange([picture for _, picture in pictures], captions)
+    height, width = pictures[0][1].shape[:2]
+    columns = 2 if len(pictures) == 4 else 1 if width > 1.5 * height else len(pictures)
+    sheet = arrange([picture for _, picture in pictures], captions, columns)
     if not legend:
         return sheet
     maps = [prediction] if truth is None else [truth, prediction]
@@ -79,6 +81,41 @@ def side_by_side(
     if truth is not None and errors:
         entries += [_Entry("wrong class", _WRONG_CLASS), _Entry("wrong instance", _WRONG_SEGMENT)]
     return np.concatenate([sheet, _draw_entries(entries, sheet.shape[1])])
+
+
+def arrange(pictures: Sequence[np.ndarray], captions: Sequence[str], columns: int) -> np.ndarray:
+    """Puts pictures on a sheet, each below its caption.
+
+    Args:
+      pictures: [h, w, 3] uint8, of one size.
+      captions: one a picture, each of as many lines; written smaller where they are too wide.
+      columns: pictures in a row.
+
+    Returns:
+      [height, width, 3] uint8.
+    """
+    height, width = pictures[0].shape[:2]
+    rows = -(-len(pictures) // columns)
+    gap = max(8, width // 60)
+    size = max(14, min(height // 22, 36))
+    widest = max(text_size(line, size)[0] for text in captions for line in text.split("\n"))
+    size = max(8, size * min(width, widest) // widest)
+    line_height = round(1.35 * size)
+    caption_height = round(0.55 * size) + line_height * (1 + captions[0].count("\n"))
+    sheet = PIL.Image.new(
+        "RGB",
+        (columns * (width + gap) + gap, rows * (height + caption_height + gap)),
+        _PAPER,
+    )
+    drawing = PIL.ImageDraw.Draw(sheet)
+    for number, (picture, caption) in enumerate(zip(pictures, captions)):
+        left = gap + (number % columns) * (width + gap)
+        top = (number // columns) * (height + caption_height + gap)
+        for row, line in enumerate(caption.split("\n")):
+            middle = (left + width / 2, top + 0.275 * size + (row + 0.5) * line_height)
+            draw_centered(drawing, middle, line, size, _INK)
+        sheet.paste(PIL.Image.fromarray(picture), (left, top + caption_height))
+    return np.asarray(sheet)
 
 
 def draw_errors(
@@ -169,29 +206,6 @@ def _labeled(panoptic: np.ndarray, label_space: LabelSpace) -> np.ndarray:
     ids, index = np.unique(panoptic // label_space.label_divisor, return_inverse=True)
     labeled = np.array([class_index(int(class_id), label_space) >= 0 for class_id in ids])
     return labeled[index].reshape(panoptic.shape)
-
-
-def _arrange(pictures: Sequence[np.ndarray], captions: Sequence[str]) -> np.ndarray:
-    """Puts pictures [h, w, 3] of one size on a sheet, each below its caption."""
-    height, width = pictures[0].shape[:2]
-    columns = 2 if len(pictures) == 4 else 1 if width > 1.5 * height else len(pictures)
-    rows = -(-len(pictures) // columns)
-    gap = max(8, width // 60)
-    size = max(14, min(height // 22, 36))
-    caption_height = round(1.9 * size)
-    sheet = PIL.Image.new(
-        "RGB",
-        (columns * (width + gap) + gap, rows * (height + caption_height + gap)),
-        _PAPER,
-    )
-    drawing = PIL.ImageDraw.Draw(sheet)
-    for number, (picture, caption) in enumerate(zip(pictures, captions)):
-        left = gap + (number % columns) * (width + gap)
-        top = (number // columns) * (height + caption_height + gap)
-        middle = (left + width / 2, top + caption_height / 2)
-        draw_centered(drawing, middle, caption, size, _INK)
-        sheet.paste(PIL.Image.fromarray(picture), (left, top + caption_height))
-    return np.asarray(sheet)
 
 
 def _class_entries(class_ids: Sequence[int] | np.ndarray, label_space: LabelSpace) -> list[_Entry]:

@@ -87,10 +87,21 @@ class KMaX(keras.Model):
     ) -> Predictions:
         """Runs the sub-models."""
         check_image_size(inputs.shape)
+        if None in inputs.shape[1:3]:
+            assert_image_size(inputs)
         predictions = cast(Predictions, {**super().call(inputs, training=training, mask=mask)})
         if not training:
             predictions.pop("intermediate", None)
         return predictions
+
+    def predictions_by_block(self, images: tf.Tensor) -> Predictions:
+        """Predicts as in inference, with the predictions of the kMaX blocks in `intermediate`.
+
+        Args:
+          images: [B, H, W, 3], as in a call.
+        """
+        check_image_size(images.shape)
+        return cast(Predictions, {**super().call(images, training=False)})
 
     def set_loss(self, loss_terms: LossFn, names: Sequence[str]) -> None:
         """Sets the loss of `fit` and `evaluate`, and tracks the mean of each of its terms."""
@@ -161,3 +172,24 @@ def check_image_size(shape: tf.TensorShape) -> None:
                 f"The image {axis} is {size}, but the model takes sizes of the form 32k + 1: the "
                 f"nearest are {below} and {below + 32}. Pad the image (with 127.5) or resize it."
             )
+
+
+def assert_image_size(images: tf.Tensor) -> None:
+    """Checks the same when the graph runs, for sizes that weren't known when it was made.
+
+    A graph compiled by XLA has no assertions: there, other sizes give misaligned features.
+    """
+    sides = tf.shape(images)[1:3]
+    below = tf.maximum(33, (sides - 1) // 32 * 32 + 1)
+    tf.debugging.Assert(
+        tf.reduce_all((sides >= 33) & (sides % 32 == 1)),
+        [
+            "Height and width of the images are",
+            sides,
+            "but the model takes sizes of the form 32k + 1: the nearest are",
+            below,
+            "and",
+            below + 32,
+            "Pad the images (with 127.5) or resize them.",
+        ],
+    )

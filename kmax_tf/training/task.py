@@ -14,8 +14,13 @@ from kmax_tf.checkpoints.importer import import_checkpoint
 from kmax_tf.checkpoints.restore import restore_weights
 from kmax_tf.config import experiment_text, label_space
 from kmax_tf.data.builder import build_dataset
+from kmax_tf.evaluation.assignments import (
+    InputSizes,
+    assignments_by_block,
+    draw_assignments,
+)
 from kmax_tf.evaluation.metrics import PanopticMetrics
-from kmax_tf.evaluation.predictions import raw_predictions
+from kmax_tf.evaluation.predictions import RawPrediction, raw_predictions
 from kmax_tf.figures import side_by_side
 from kmax_tf.keras_api import keras
 from kmax_tf.losses.builder import build_loss
@@ -142,9 +147,16 @@ class KMaXTask(base_task.Task):
         """Predicts one replica's share of a batch."""
         del metrics
         images, targets, raw = inputs
-        predictions = model(images, training=False)
+        assignments = []
+        if self.experiment.training.summary_assignments:
+            predictions = model.predictions_by_block(images)
+            assignments = assignments_by_block(predictions)
+            del predictions["intermediate"]  # the loss is that of the final masks
+        else:
+            predictions = model(images, training=False)
         terms = self._loss_terms(targets, predictions)
         return {
+            "assignments": assignments,
             self.loss: tf.add_n(list(terms.values())),
             "maps": self._postprocess(predictions),
             "images": images,
@@ -162,14 +174,25 @@ class KMaXTask(base_task.Task):
         for replica, images in enumerate(step_outputs["images"]):
             maps = {name: values[replica] for name, values in step_outputs["maps"].items()}
             raw = {name: values[replica] for name, values in step_outputs["raw"].items()}
-            for image in raw_predictions(images, maps, raw):
+            assignments = [values[replica] for values in step_outputs["assignments"]]
+            for index, image in enumerate(raw_predictions(images, maps, raw)):
                 state.metrics.update(image.image_id, image.truth, image.prediction)
                 if len(state.pictures) < self.experiment.training.summary_images:
                     panoptic = image.prediction["panoptic"]
                     state.pictures.append(
                         side_by_side(image.image(), image.truth, panoptic, self._label_space)
                     )
+                    if assignments:
+                        of_image = [values[index] for values in assignments]
+                        state.clusters.append(self._draw_clusters(image, of_image))
         return state
+
+    def _draw_clusters(self, image: RawPrediction, maps: list[tf.Tensor]) -> np.ndarray:
+        """Draws the cluster assignments [h, w] of one image."""
+        height, width = self.experiment.eval_data.crop_size
+        sizes = InputSizes((height, width), tf.shape(image.fitted_image)[:2])
+        panoptic = image.prediction["panoptic"]
+        return draw_assignments(image.image(), panoptic, maps, sizes, self._label_space)
 
     def reduce_aggregated_logs(
         self, aggregated_logs: _EvaluationState, global_step: Optional[tf.Tensor] = None
@@ -177,6 +200,8 @@ class KMaXTask(base_task.Task):
         """Returns the metrics in percent and draws the pictures into TensorBoard."""
         for index, picture in enumerate(aggregated_logs.pictures):
             tf.summary.image(f"example_{index}", picture[np.newaxis], step=global_step)
+        for index, picture in enumerate(aggregated_logs.clusters):
+            tf.summary.image(f"clusters_{index}", picture[np.newaxis], step=global_step)
         result = aggregated_logs.metrics.result()
         shares = {
             f"{group}/{name}": np.float32(np.nan_to_num(value))
@@ -192,3 +217,4 @@ class _EvaluationState:
 
     metrics: PanopticMetrics
     pictures: list[np.ndarray] = dataclasses.field(default_factory=list)
+    clusters: list[np.ndarray] = dataclasses.field(default_factory=list)

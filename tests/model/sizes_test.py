@@ -89,6 +89,15 @@ def test_strides_of_the_outputs(built, size):
         assert outputs[name].shape[1:3] == expected, name
 
 
+@pytest.mark.parametrize("size", [(64, 33), (33, 40), (32, 65)])
+def test_other_sizes_are_refused_by_a_graph_for_any_size(built, size):
+    nearest = [max(33, (side - 1) // 32 * 32 + 1) for side in size]
+    with pytest.raises(tf.errors.InvalidArgumentError) as caught:
+        built.dynamic(images(*size))
+    assert f"images are] [{size[0]} {size[1]}] [but the model takes sizes" in str(caught.value)
+    assert f"nearest are] [{nearest[0]} {nearest[1]}] [and]" in str(caught.value)
+
+
 def test_gradients_reach_everything(built):
     """What is resized or subsampled included."""
     with tf.GradientTape() as tape:

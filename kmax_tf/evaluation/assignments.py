@@ -1,0 +1,83 @@
+"""Which cluster center each pixel belongs to, kMaX block after kMaX block, as pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import NamedTuple, Optional
+
+import numpy as np
+import tensorflow as tf
+
+from kmax_tf.data.preprocessing import resize_map, restore_map
+from kmax_tf.figures import Assignment, draw_clusters
+from kmax_tf.structures import LabelSpace, Predictions
+
+# Of a panel: there are many on a sheet.
+_LONGEST_SIDE = 640
+
+
+class InputSizes(NamedTuple):
+    """How an image lies in the network's input.
+
+    Attributes:
+      whole: height and width of the input.
+      image: [2] int32, height and width of the image in it; the rest is padding.
+    """
+
+    whole: tuple[int, int]
+    image: tf.Tensor
+
+
+def assignments_by_block(predictions: Predictions) -> list[tf.Tensor]:
+    """Assigns pixels to centers as each kMaX block does, and as the final masks do.
+
+    Args:
+      predictions: with `intermediate` (`KMaX.predictions_by_block`).
+
+    Returns:
+      One map [B, h, w] int32 a block, then that of the final masks.
+    """
+    stages = [*predictions["intermediate"], predictions]
+    return [tf.argmax(stage["mask_logits"], axis=-1, output_type=tf.int32) for stage in stages]
+
+
+def draw_assignments(
+    image: np.ndarray,
+    panoptic: np.ndarray,
+    maps: Sequence[tf.Tensor],
+    sizes: InputSizes,
+    label_space: LabelSpace,
+    blocks: Optional[Collection[int]] = None,
+) -> np.ndarray:
+    """Draws the assignments of one image, block after block, and what came of them.
+
+    Args:
+      image: [H, W, 3] uint8; shrunk where it is large.
+      panoptic: [H, W] panoptic map that was predicted.
+      maps: [h, w] one a block, then that of the final masks (`assignments_by_block`).
+      sizes: of the network's input.
+      label_space: what the map's ids mean.
+      blocks: numbers, from 1, of the blocks to draw; None: all. The final masks are always drawn.
+
+    Returns:
+      [height, width, 3] uint8, as `figures.draw_clusters`.
+    """
+    shrink = min(1.0, _LONGEST_SIDE / max(panoptic.shape))
+    size = tf.constant([max(1, round(side * shrink)) for side in panoptic.shape])
+    if shrink < 1:
+        smooth = tf.image.resize(image, size, "area")
+        image = np.asarray(tf.cast(tf.round(smooth), tf.uint8))
+    assignments = []
+    for number, centers in enumerate(maps, 1):
+        full = resize_map(centers, sizes.whole)
+        assignments.append(
+            Assignment(
+                name=f"block {number}" if number < len(maps) else "final masks",
+                stride=(sizes.whole[0] - 1) // (int(centers.shape[0]) - 1),
+                centers=np.asarray(restore_map(full, sizes.image, size)),
+            )
+        )
+    last = len(maps) - 1
+    shown = None if blocks is None else {*(number - 1 for number in blocks), last}
+    small = np.asarray(resize_map(tf.constant(panoptic), size))
+    return draw_clusters(image, assignments, small, label_space, shown)
