@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.optimize import linear_sum_assignment
 
 from kmax_tf.losses.matching import match_in_graph, match_on_host, rounded
 from tests.reference import matching_oracle
@@ -156,3 +157,47 @@ def test_rounding_compiles_with_xla():
         tf.function(match, jit_compile=True)(similarity, valid), match(similarity, valid)
     ):
         np.testing.assert_array_equal(found, expected)
+
+
+KINDS = {
+    "uniform": lambda rng, shape: rng.uniform(-1, 1, shape),
+    "products of probabilities": lambda rng, shape: (
+        rng.beta(0.1, 3, shape) * rng.beta(0.1, 3, shape)
+    ),
+    "few values, so ties": lambda rng, shape: rng.integers(0, 3, shape) / 2,
+    "all alike": lambda rng, shape: np.full(shape, 0.25),
+    "rank one": lambda rng, shape: (
+        rng.random([*shape[:2], 1]) * rng.random([shape[0], 1, shape[2]])
+    ),
+    "everyone wants the same": lambda rng, shape: (
+        rng.random(shape) * 1e-3 + np.linspace(1, 0, shape[2])
+    ),
+    "large and small": lambda rng, shape: rng.choice([1e-30, 1e-7, 1.0, 4.0], shape),
+    "not numbers here and there": lambda rng, shape: np.where(
+        rng.random(shape) < 0.2,
+        rng.choice([np.nan, np.inf, -np.inf], shape),
+        rng.random(shape),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("segments", "centers"), [(12, 16), (16, 12), (1, 8)])
+def test_thousands_of_matrices_have_the_total_of_scipy(matcher, kind, segments, centers):
+    """Any rows are padding: none, some or all, with values that must not matter."""
+    rng = np.random.default_rng(7)
+    similarity = KINDS[kind](rng, [250, segments, centers]).astype(np.float32)
+    valid = rng.random([250, segments]) < rng.choice([0.0, 0.5, 0.9, 1.0], [250, 1])
+    center_of_segment, segment_of_center = matcher(tf.constant(similarity), tf.constant(valid))
+    counted = np.where(np.isfinite(similarity), similarity, 0.0).astype(np.float64)
+    for image in range(250):
+        rows = np.flatnonzero(valid[image])
+        best = counted[image, rows]
+        best = best[linear_sum_assignment(best, maximize=True)].sum()
+        found = center_of_segment[image].numpy()
+        assert (found[~valid[image]] == -1).all()
+        assert (found >= 0).sum() == min(len(rows), centers)
+        assert total(counted[image], found) == pytest.approx(best, abs=2e-6)
+        back = np.full(centers, -1)
+        back[found[found >= 0]] = np.flatnonzero(found >= 0)
+        np.testing.assert_array_equal(segment_of_center[image], back)
