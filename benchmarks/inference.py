@@ -12,10 +12,7 @@ multiply-adds a second that a product of two 2048 x 2048 matrices reached in the
 from __future__ import annotations
 
 import argparse
-import json
-import subprocess
 import sys
-from typing import Optional
 
 import numpy as np
 import tensorflow as tf
@@ -23,6 +20,7 @@ from measuring import (
     Run,
     finished,
     peak_memory,
+    peak_memory_in_a_process,
     print_line,
     product_peak,
     ratio,
@@ -55,7 +53,7 @@ def main() -> None:
     peak = SIZE_OF_PRODUCT**3 / min(seconds["product"])
     for name in runs:
         rate = args.batch / np.median(seconds[name])  # images a second
-        memory = memory_in_a_process_of_its_own(name)
+        memory = peak_memory_in_a_process([*sys.argv, f"--memory-of={name}"])
         print_line(
             case=name,
             config=args.config,
@@ -104,13 +102,6 @@ def cases(args: argparse.Namespace) -> tuple[dict[str, Run], dict[str, int]]:
     }
     work = dict.fromkeys(("model", "unfolded"), multiply_adds(folded, height, width))
     return runs, {**work, "resnet50": multiply_adds(yardstick, height, width)}
-
-
-def memory_in_a_process_of_its_own(case: str) -> Optional[int]:
-    """Returns the peak memory of the first call, beyond the weights; later ones reuse it."""
-    command = [sys.executable, *sys.argv, f"--memory-of={case}"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return json.loads(done.stdout.splitlines()[-1])["peak_memory"]
 
 
 def arguments() -> argparse.Namespace:

@@ -6,8 +6,10 @@ import gc
 import json
 import pathlib
 import statistics
+import subprocess
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Callable, Optional
 
 import tensorflow as tf
@@ -73,6 +75,12 @@ def peak_memory(run: Run) -> Optional[int]:
     before = _kilobytes(status, "VmRSS")
     run()
     return 1024 * (_kilobytes(status, "VmHWM") - before)
+
+
+def peak_memory_in_a_process(command: Sequence[str]) -> Optional[int]:
+    """Runs a benchmark again, in a process of its own, that prints the peak memory of one case."""
+    done = subprocess.run([sys.executable, *command], capture_output=True, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])["peak_memory"]
 
 
 def _kilobytes(status: pathlib.Path, key: str) -> int:

@@ -147,6 +147,7 @@ def build_transformer_decoder(
         num_heads=options.num_heads,
         ffn_channels=options.ffn_channels,
         drop_path_keep_prob=options.drop_path_keep_prob,
+        softmax_attention=options.cross_attention == model_pb2.SOFTMAX,
     )
     return TransformerDecoder(
         options.num_centers,

@@ -15,7 +15,8 @@ def fold_batch_norms(model: KMaX) -> KMaX:
       model: with its weights; unchanged.
     """
     copy = KMaX.from_config(model.get_config())
-    copy.set_weights(model.get_weights())
+    for name, part in copy.checkpoint_items.items():  # not the means that a compiled model tracks
+        part.set_weights(model.checkpoint_items[name].get_weights())
     # Those inside come first: a mask head's factor goes into its folded projection.
     for layer in reversed([part for part in copy.submodules if hasattr(part, "fold")]):
         layer.fold()

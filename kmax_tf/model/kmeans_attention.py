@@ -69,8 +69,9 @@ def update_centers(assignment: tf.Tensor, values: tf.Tensor, num_centers: int) -
 class KMeansAttention(keras.layers.Layer):
     """The k-means update of the cluster centers.
 
-    (mask logits [B, H, W, N], pixel features [B, H, W, C]) -> update [B, N, channels], normalized,
-    to be added to the centers.
+    (centers [B, N, C], pixel features [B, H, W, C'], mask logits [B, H, W, N]) -> update
+    [B, N, channels], normalized, to be added to the centers. The centers speak through the mask
+    logits only, which are their similarities to the pixels.
     """
 
     def __init__(self, channels: int, batch_norm: BatchNormFactory, name: Optional[str] = None):
@@ -87,9 +88,14 @@ class KMeansAttention(keras.layers.Layer):
         )
 
     def call(
-        self, mask_logits: tf.Tensor, pixel_features: tf.Tensor, training: Optional[bool] = None
+        self,
+        centers: tf.Tensor,
+        pixel_features: tf.Tensor,
+        mask_logits: tf.Tensor,
+        training: Optional[bool] = None,
     ) -> tf.Tensor:
         """Assigns pixels to centers and sums them."""
+        del centers
         batch, height, width, channels = static_or_dynamic_shape(pixel_features)
         pixels = tf.reshape(pixel_features, [batch, height * width, channels])  # [B, P, C]
         values = self.value_projection(pixels, training=training)

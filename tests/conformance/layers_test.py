@@ -16,6 +16,7 @@ import tensorflow as tf
 import kmax_tf.model
 from kmax_tf.keras_api import keras
 from kmax_tf.model import (
+    attention,
     axial_attention,
     heads,
     kmeans_attention,
@@ -123,10 +124,12 @@ CASES = {
         [FEATURES],
     ),
     "KMeansAttention": Case(
-        lambda n: kmeans_attention.KMeansAttention(4, n, name="x"), [(5, 3, 6), (5, 3, 8)]
+        lambda n: kmeans_attention.KMeansAttention(4, n, name="x"), [(8, 4), (5, 3, 6), (5, 3, 8)]
     ),
-    "SelfAttention": Case(
-        lambda n: transformer_decoder.SelfAttention(BLOCK_OPTIONS, n, name="x"), [(5, 8)]
+    "SelfAttention": Case(lambda n: attention.SelfAttention(8, 4, 8, 2, n, name="x"), [(5, 8)]),
+    "SoftmaxAttention": Case(
+        lambda n: attention.SoftmaxAttention(8, 4, 8, 2, n, name="x"),
+        [(5, 8), (5, 3, 6), (5, 3, 5)],
     ),
     "KMaXBlock": Case(
         lambda n: transformer_decoder.KMaXBlock(BLOCK_OPTIONS, HEAD_OPTIONS, n, name="x"),
@@ -216,8 +219,8 @@ def layer_classes():
 
 
 def test_every_layer_class_has_a_case():
-    """But for what takes the place of a normalization in a folded model, which can't be trained."""
-    assert {name.split("-")[0] for name in CASES} == layer_classes() - {"Affine"}
+    """But for a base class, and for what takes the place of a normalization in a folded model."""
+    assert {name.split("-")[0] for name in CASES} == layer_classes() - {"Affine", "Attention"}
 
 
 @every_layer

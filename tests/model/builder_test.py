@@ -70,20 +70,24 @@ FIELDS = {
     ),
     "transformer_decoder.channels=64": (lambda p: p["transformer_decoder"].channels, 64),
     "transformer_decoder.key_channels=64": (
-        lambda p: p["transformer_decoder"].blocks[0].self_attention.options.key_channels,
+        lambda p: p["transformer_decoder"].blocks[0].self_attention.key_channels,
         64,
     ),
     "transformer_decoder.value_channels=64": (
-        lambda p: p["transformer_decoder"].blocks[0].self_attention.options.value_channels,
+        lambda p: p["transformer_decoder"].blocks[0].self_attention.value_channels,
         64,
     ),
     "transformer_decoder.num_heads=4": (
-        lambda p: p["transformer_decoder"].blocks[0].self_attention.options.num_heads,
+        lambda p: p["transformer_decoder"].blocks[0].self_attention.num_heads,
         4,
     ),
     "transformer_decoder.ffn_channels=64": (
         lambda p: p["transformer_decoder"].blocks[0].ffn_hidden.dense.units,
         64,
+    ),
+    "transformer_decoder.cross_attention=SOFTMAX": (
+        lambda p: type(p["transformer_decoder"].blocks[0].cross_attention).__name__,
+        "SoftmaxAttention",
     ),
     "transformer_decoder.drop_path_keep_prob=0.5": (
         lambda p: p["transformer_decoder"].blocks[1].drop_paths[2].keep_prob,

@@ -27,7 +27,7 @@ BACKBONES = {
 @pytest.fixture(scope="module", params=BACKBONES)
 def models(request):
     experiment = kmax_tf.load_experiment("shapes/laptop.textproto", BACKBONES[request.param])
-    model = kmax_tf.build_model(experiment)
+    model = kmax_tf.compile_for_training(kmax_tf.build_model(experiment), experiment)
     randomize(model)
     return model, fold_batch_norms(model)
 

@@ -18,6 +18,9 @@ from kmax_tf.model.layers import BatchNormFactory
 from tests.model.weights import array, norm_of, random, randomize
 from tests.reference import layers_oracle as oracle
 
+# They speak through the mask logits only.
+CENTERS = np.full([1, 2, 4], np.nan, np.float32)
+
 
 @settings(max_examples=20, deadline=None)
 @given(
@@ -44,7 +47,7 @@ def test_assignment_and_sums_equal_the_oracle(seed, height, width, centers, tied
 def test_layer_equals_the_oracle():
     layer = KMeansAttention(4, BatchNormFactory())
     logits, features = random(2, 3, 5, 6), random(2, 3, 5, 7, seed=1)
-    layer(logits, features)
+    layer(CENTERS, features, logits)
     randomize(layer)
     pixels = features.reshape(2, 15, 7).astype(np.float64)
     projection = layer.value_projection
@@ -55,17 +58,17 @@ def test_layer_equals_the_oracle():
     update = oracle.normalize(sums, norm_of(layer.batch_norm))
     output = layer.output_projection
     expected = oracle.normalize(update @ array(output.dense.kernel), norm_of(output.batch_norm))
-    np.testing.assert_allclose(layer(logits, features), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(layer(CENTERS, features, logits), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_no_gradient_passes_the_assignment():
     layer = KMeansAttention(4, BatchNormFactory())
     logits, features = tf.constant(random(1, 3, 3, 2)), tf.constant(random(1, 3, 3, 5))
-    layer(logits, features)
+    layer(CENTERS, features, logits)
     randomize(layer)
     with tf.GradientTape() as tape:
         tape.watch([logits, features])
-        update = tf.reduce_sum(layer(logits, features))
+        update = tf.reduce_sum(layer(CENTERS, features, logits))
     of_logits, of_features = tape.gradient(update, [logits, features])
     assert of_logits is None
     assert (np.abs(of_features).max(-1) > 0).all()
@@ -73,5 +76,5 @@ def test_no_gradient_passes_the_assignment():
 
 def test_update_starts_at_zero():
     layer = KMeansAttention(4, BatchNormFactory())
-    update = layer(random(1, 3, 3, 2), random(1, 3, 3, 5), training=True)
+    update = layer(CENTERS, random(1, 3, 3, 5), random(1, 3, 3, 2), training=True)
     np.testing.assert_array_equal(update, np.zeros([1, 2, 4]))

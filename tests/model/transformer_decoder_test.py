@@ -11,9 +11,9 @@ from kmax_tf.model.layers import BatchNormFactory
 from kmax_tf.model.transformer_decoder import (
     KMaXBlock,
     KMaXBlockOptions,
-    SelfAttention,
     TransformerDecoder,
 )
+from tests.model.attention_test import self_attention
 from tests.model.weights import array, norm_of, random, randomize
 from tests.reference import layers_oracle as oracle
 
@@ -36,25 +36,11 @@ def dense_bn(layer, x, activation=None):
     return y if activation is None else activation(y)
 
 
-def self_attention(layer, centers):
-    heads = layer.options.num_heads
-    weights = {
-        "qkv_kernel": array(layer.qkv_projection.dense.kernel),
-        "output_kernel": array(layer.output_projection.dense.kernel),
-        "key_channels": layer.options.key_channels,
-        "qkv": norm_of(layer.qkv_projection.batch_norm),
-        "similarity": norm_of(layer.batch_norm_similarity),
-        "value": [part.reshape(heads, -1) for part in norm_of(layer.batch_norm_value)],
-        "output": norm_of(layer.output_projection.batch_norm),
-    }
-    return oracle.self_attention(centers, weights, heads)
-
-
 def kmax_block(block, centers, features, mask_logits):
     """The published order: both updates read the centers as they come."""
     projected = dense_bn(block.center_projection, centers, oracle.gelu)
     pixels = dense_bn(block.pixel_projection, oracle.gelu(features), oracle.gelu)
-    attention = block.kmeans_attention
+    attention = block.cross_attention
     values = dense_bn(attention.value_projection, pixels.reshape(len(pixels), -1, pixels.shape[-1]))
     _, sums = oracle.assign_and_sum(
         mask_logits.reshape(len(pixels), -1, mask_logits.shape[-1]), values
@@ -65,26 +51,6 @@ def kmax_block(block, centers, features, mask_logits):
     centers = oracle.gelu(centers + update + self_attention(block.self_attention, projected))
     hidden = dense_bn(block.ffn_hidden, centers, oracle.gelu)
     return oracle.gelu(centers + dense_bn(block.ffn_output, hidden))
-
-
-def test_self_attention_equals_the_oracle():
-    layer = SelfAttention(OPTIONS, NORM)
-    centers = random(2, 5, 8)
-    layer(centers)
-    randomize(layer)
-    expected = self_attention(layer, centers.astype(np.float64))
-    np.testing.assert_allclose(layer(centers), expected, rtol=1e-4, atol=1e-5)
-
-
-def test_self_attention_permutes_with_the_centers():
-    layer = SelfAttention(OPTIONS, NORM)
-    centers = random(1, 5, 8)
-    layer(centers)
-    randomize(layer)
-    order = [3, 1, 4, 0, 2]
-    np.testing.assert_allclose(
-        layer(centers[:, order]), layer(centers).numpy()[:, order], rtol=1e-4, atol=1e-5
-    )
 
 
 @pytest.fixture

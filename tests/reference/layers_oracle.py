@@ -141,21 +141,28 @@ def axis_attention(x, weights, heads, max_span):
 
 
 def self_attention(centers, weights, heads):
-    """Attention among centers [B, N, C], one head and one center at a time.
+    """Attention among centers [B, N, C].
 
-    `weights`: qkv_kernel [C, 2 K + V], output_kernel; norms qkv, similarity ([heads]), value
-    ([heads, d]) and output. K is `weights["key_channels"]`.
+    `weights`: qkv_kernel [C, 2 K + V] and norm qkv; those of `attend`. K is
+    `weights["key_channels"]`.
     """
     keys = weights["key_channels"]
     qkv = normalize(centers @ weights["qkv_kernel"], weights["qkv"])
-    query, key, value = np.split(qkv, [keys, 2 * keys], axis=-1)
-    retrieved = np.zeros(value.shape)
-    key_depth, value_depth = keys // heads, value.shape[-1] // heads
-    for image in range(centers.shape[0]):
+    return attend(*np.split(qkv, [keys, 2 * keys], axis=-1), weights, heads)
+
+
+def attend(query, key, value, weights, heads):
+    """Attention from [B, N, K] to [B, L, K], one head and one query at a time.
+
+    `weights`: output_kernel; norms similarity ([heads]), value ([heads, d]) and output.
+    """
+    retrieved = np.zeros([*query.shape[:2], value.shape[-1]])
+    key_depth, value_depth = key.shape[-1] // heads, value.shape[-1] // heads
+    for image in range(query.shape[0]):
         for head in range(heads):
             of_key = slice(head * key_depth, (head + 1) * key_depth)
             of_value = slice(head * value_depth, (head + 1) * value_depth)
-            for center in range(centers.shape[1]):
+            for center in range(query.shape[1]):
                 logits = np.array([query[image, center, of_key] @ k for k in key[image, :, of_key]])
                 logits = normalize(logits, [part[head] for part in weights["similarity"]])
                 mixed = softmax(logits) @ value[image, :, of_value]
