@@ -86,10 +86,7 @@ class KMaX(keras.Model):
         self, inputs: tf.Tensor, training: Optional[bool] = None, mask: Any = None
     ) -> Predictions:
         """Runs the sub-models."""
-        check_image_size(inputs.shape)
-        if None in inputs.shape[1:3]:
-            assert_image_size(inputs)
-        predictions = cast(Predictions, {**super().call(inputs, training=training, mask=mask)})
+        predictions = self._predict(inputs, training, mask)
         if not training:
             predictions.pop("intermediate", None)
         return predictions
@@ -100,8 +97,15 @@ class KMaX(keras.Model):
         Args:
           images: [B, H, W, 3], as in a call.
         """
+        return self._predict(images, training=False)
+
+    def _predict(
+        self, images: tf.Tensor, training: Optional[bool], mask: Any = None
+    ) -> Predictions:
         check_image_size(images.shape)
-        return cast(Predictions, {**super().call(images, training=False)})
+        if None in images.shape[1:3]:
+            assert_image_size(images)
+        return cast(Predictions, {**super().call(images, training=training, mask=mask)})
 
     def set_loss(self, loss_terms: LossFn, names: Sequence[str]) -> None:
         """Sets the loss of `fit` and `evaluate`, and tracks the mean of each of its terms."""
