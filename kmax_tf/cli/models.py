@@ -98,14 +98,12 @@ def run(args: argparse.Namespace) -> int:
     Raises:
       UserError: an experiment is wrong, or the size is none that models take.
     """
-    import tensorflow as tf
-
     from kmax_tf.config import load_experiment
     from kmax_tf.keras_api import keras
     from kmax_tf.model.kmax import check_image_size
 
     if args.size:
-        check_image_size(tf.TensorShape([1, *args.size, 3]))
+        check_image_size([1, *args.size, 3])
     names = args.configs or shipped_experiments()
     experiments = [load_experiment(name, args.overrides) for name in names]
     if not args.json:

@@ -97,7 +97,7 @@ class KMaX(keras.Model):
         Args:
           images: [B, H, W, 3], as in a call.
         """
-        return self._predict(images, training=False)
+        return self._predict(tf.convert_to_tensor(images), training=False)
 
     def _predict(
         self, images: tf.Tensor, training: Optional[bool], mask: Any = None
@@ -163,7 +163,7 @@ class KMaX(keras.Model):
         return list(self._trackers.values())
 
 
-def check_image_size(shape: tf.TensorShape) -> None:
+def check_image_size(shape: tf.TensorShape | Sequence[Optional[int]]) -> None:
     """Checks that sides have the form 32k + 1, at which strides divide with aligned corners.
 
     Raises:
