@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 # Share of a center's color over the image, which is drained of all its own.
 _OPACITY = 0.62
-# A sheet is as near to this shape (width over height) as its panels allow.
-_SHEET_ASPECT = 1.6
+# A sheet is as near to the shape of a screen (width over height) as its panels allow.
+_SHEET_ASPECT = 16 / 9
 # Colors are picked from a grid of this many values a channel: of these CIELAB lightnesses, neither
 # nearly black nor white, and chromas, neither grey, which would pass for the image, nor glaring.
 _GRID = 12

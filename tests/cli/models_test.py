@@ -7,6 +7,7 @@ import io
 import json
 import math
 import re
+from pathlib import Path
 
 import pytest
 import tensorflow as tf
@@ -159,6 +160,26 @@ def test_experiments_are_in_the_order_of_datasets_and_then_of_size():
         "convnext_base",
         "convnext_large",
     ]
+
+
+def test_the_documented_table_is_up_to_date_but_for_what_takes_minutes_to_count():
+    document = Path(__file__).resolve().parents[2] / "docs" / "models.md"
+    lines = [
+        line for line in document.read_text().splitlines() if re.match(r"\| \S+\.textproto ", line)
+    ]
+    documented = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
+    assert [row[0] for row in documented] == models.shipped_experiments()
+    for name, backbone, size, *_, pq, things, stuff, ap, miou, source in documented:
+        experiment = kmax_tf.load_experiment(name)
+        assert backbone == models.backbone_name(experiment.model)
+        assert size == "x".join(map(str, experiment.eval_data.crop_size))
+        published = {
+            field.name: value if isinstance(value, str) else f"{value:.1f}"
+            for field, value in experiment.published.ListFields()
+        }
+        keys = ("pq", "pq_things", "pq_stuff", "mask_ap", "miou", "source")
+        cells = dict(zip(keys, (pq, things, stuff, ap, miou, source)))
+        assert {key: value for key, value in cells.items() if value} == published
 
 
 @pytest.mark.parametrize("name", shipped.experiments())
