@@ -32,39 +32,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Draws each image; one that cannot be read is named and counted, the others go on."""
+    """Draws each image."""
     import io
     import os
-    import sys
 
     from PIL import Image
 
-    from kmax_tf.command_line import error_line
-    from kmax_tf.data.images import BadExampleError, read_image
-    from kmax_tf.data.progress import Progress
-    from kmax_tf.errors import UserError
+    from kmax_tf.cli.image_files import read_images
     from kmax_tf.export.explainer import load_explainer
-    from kmax_tf.export.results import result_names
     from kmax_tf.files import check_writable, write_atomically
 
     check_writable(args.output)
     explainer = load_explainer(args.model, args.config)
     explainer.check_blocks(args.blocks)
-    progress = Progress(len(args.images), "explain")
-    failures = 0
-    for path, name in zip(args.images, result_names(args.images)):
-        try:
-            image = read_image(path)
-        except BadExampleError as error:
-            print(error_line("kmax", error), file=sys.stderr)
-            failures += 1
-        else:
-            picture = io.BytesIO()
-            Image.fromarray(explainer(image, args.blocks)).save(picture, "PNG")
-            write_atomically(os.path.join(args.output, f"{name}_clusters.png"), picture.getvalue())
-        progress.advance()
-    if failures:
-        raise UserError(f"{failures} of {len(args.images)} images could not be read")
+    for name, image in read_images(args.images, "explain"):
+        picture = io.BytesIO()
+        Image.fromarray(explainer(image, args.blocks)).save(picture, "PNG")
+        write_atomically(os.path.join(args.output, f"{name}_clusters.png"), picture.getvalue())
     print(f"pictures in {args.output}")
     return 0
 

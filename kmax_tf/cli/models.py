@@ -1,8 +1,7 @@
 """`kmax models`: prints the shipped experiments as a table: sizes, work and published results.
 
-Parameters are trainable ones, in millions: of the whole model, without the semantic branch (what
-the paper counts), and without the predictors of the kMaX blocks either. Multiply-adds are of one
-image in inference, in billions.
+Parameters are trainable ones, in millions: of the whole model, and without the semantic branch,
+which is what the paper counts. Multiply-adds are of one image in inference, in billions.
 """
 
 from __future__ import annotations
@@ -11,26 +10,42 @@ import argparse
 import dataclasses
 import gc
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Optional
 
 from kmax_tf.cli import arguments
 
 if TYPE_CHECKING:
-    from kmax_tf.model.kmax import KMaX
+    from kmax_tf.keras_api import keras
     from kmax_tf.protos import experiment_pb2, model_pb2
 
 HELP = "print the shipped experiments: parameters, multiply-adds, published results"
 
 _DATASETS = ("coco", "cityscapes", "ade20k", "pytorch", "shapes")
+# (blocks, channels of the first stage) -> letter.
 _CONVNEXT_SIZES: dict[tuple[tuple[int, ...], int], str] = {
     ((3, 3, 9, 3), 96): "T",
     ((3, 3, 27, 3), 96): "S",
     ((3, 3, 27, 3), 128): "B",
     ((3, 3, 27, 3), 192): "L",
 }
-_RESNET_DEPTHS: dict[tuple[int, ...], str] = {(3, 4, 6, 3): "50", (3, 4, 23, 3): "101"}
+# (blocks, filters, whether axial) of each stage -> name.
+_RESNETS: dict[tuple[tuple[int, int, bool], ...], str] = {
+    ((3, 64, False), (4, 128, False), (6, 256, False), (3, 512, False)): "ResNet-50",
+    ((3, 64, False), (4, 128, False), (6, 256, True), (3, 512, True)): "MaX-S",
+}
 _RESULTS = {"pq": "PQ", "pq_things": "things", "pq_stuff": "stuff", "mask_ap": "AP", "miou": "mIoU"}
+# Format of the columns: > is of numbers, which go to the right.
+_COLUMNS = {
+    "config": "<37",
+    "backbone": "<14",
+    "input": ">9",
+    "parameters, M": ">13",
+    "- semantic": ">10",
+    "multiply-adds, G": ">16",
+    **dict.fromkeys(_RESULTS.values(), ">6"),
+    "source": "<6",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +58,6 @@ class ModelRow:
       height, width: of the network's input.
       parameters: trainable ones of the whole model.
       parameters_without_semantic_branch: the paper's count.
-      parameters_without_auxiliary: also without the predictors of the kMaX blocks.
       multiply_adds: of one image in inference.
       published: results in percent, by the names of `Published`, and their source.
     """
@@ -54,7 +68,6 @@ class ModelRow:
     width: int
     parameters: int
     parameters_without_semantic_branch: int
-    parameters_without_auxiliary: int
     multiply_adds: int
     published: dict[str, Any]
 
@@ -80,23 +93,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prints a row as soon as its model is built and counted."""
-    import tensorflow as tf
+    """Prints a row as soon as its model is built and counted.
 
+    Raises:
+      UserError: an experiment is wrong, or the size is none that models take.
+    """
     from kmax_tf.config import load_experiment
     from kmax_tf.keras_api import keras
     from kmax_tf.model.kmax import check_image_size
 
+    if args.size:
+        check_image_size([1, *args.size, 3])
     names = args.configs or shipped_experiments()
     experiments = [load_experiment(name, args.overrides) for name in names]
-    if args.size:
-        check_image_size(tf.TensorShape([1, *args.size, 3]))
-    columns = _columns(names)
     if not args.json:
-        print("\n".join(_head(columns)), flush=True)
+        print(_head(), flush=True)
     for name, experiment in zip(names, experiments):
         row = describe(name, experiment, args.size)
-        print(json.dumps(dataclasses.asdict(row)) if args.json else _line(row, columns), flush=True)
+        print(json.dumps(dataclasses.asdict(row)) if args.json else _line(row), flush=True)
         # The largest models take a gigabyte each.
         keras.backend.clear_session()
         gc.collect()
@@ -139,7 +153,8 @@ def describe(
 
     height, width = size or experiment.eval_data.crop_size
     model = build_model(experiment)
-    total, without_semantic, without_auxiliary = _trainable_parameters(model)
+    parameters = _trainable_parameters(model)
+    branch = _trainable_parameters(model.semantic_branch) if model.semantic_branch else 0
     published = {
         field.name: round(value, 3) if isinstance(value, float) else value
         for field, value in experiment.published.ListFields()
@@ -149,9 +164,8 @@ def describe(
         backbone=backbone_name(experiment.model),
         height=height,
         width=width,
-        parameters=total,
-        parameters_without_semantic_branch=without_semantic,
-        parameters_without_auxiliary=without_auxiliary,
+        parameters=parameters,
+        parameters_without_semantic_branch=parameters - branch,
         multiply_adds=multiply_adds(model, height, width),
         published=published,
     )
@@ -166,31 +180,15 @@ def backbone_name(options: model_pb2.Model) -> str:
         blocks = tuple(convnext.blocks)
         letter = _CONVNEXT_SIZES.get((blocks, convnext.channels[0]))
         return f"ConvNeXt-{letter}" if letter else "ConvNeXt " + "-".join(map(str, blocks))
-    stages = options.resnet.stages
-    blocks = tuple(stage.blocks for stage in stages)
-    widths = [stage.filters for stage in stages]
-    depth = _RESNET_DEPTHS.get(blocks) if widths == [64, 128, 256, 512] else None
-    axial = [stage.block_type == model_pb2.AXIAL for stage in stages]
-    if depth == "50" and axial == [False, False, True, True]:
-        return "MaX-S"
-    if depth and not any(axial):
-        return f"ResNet-{depth}"
-    return "ResNet " + "-".join(map(str, blocks))
-
-
-def _trainable_parameters(model: KMaX) -> tuple[int, int, int]:
-    """Returns those of all, without the semantic branch, and without the blocks' predictors."""
-
-    def count(variables: Iterable[Any]) -> int:
-        return sum(int(variable.shape.num_elements()) for variable in variables)
-
-    total = count(model.trainable_variables)
-    branch = model.semantic_branch
-    semantic = count(branch.trainable_variables) if branch is not None else 0
-    heads = sum(
-        count(block.heads.trainable_variables) for block in model.transformer_decoder.blocks
+    stages = tuple(
+        (stage.blocks, stage.filters, stage.block_type == model_pb2.AXIAL)
+        for stage in options.resnet.stages
     )
-    return total, total - semantic, total - semantic - heads
+    return _RESNETS.get(stages) or "ResNet " + "-".join(str(blocks) for blocks, _, _ in stages)
+
+
+def _trainable_parameters(part: keras.layers.Layer) -> int:
+    return sum(int(variable.shape.num_elements()) for variable in part.trainable_variables)
 
 
 def _backbone_order(path: Any) -> tuple[int, str]:
@@ -200,48 +198,31 @@ def _backbone_order(path: Any) -> tuple[int, str]:
     return place, path.name
 
 
-def _columns(names: Sequence[str]) -> dict[str, int]:
-    """Returns titles and least widths; negative ones are of numbers, which go to the right."""
-    return {
-        "config": max(len("config"), *(len(name) for name in names)),
-        "backbone": 14,
-        "input": -9,
-        "parameters, M": -13,
-        "- semantic": -10,
-        "- predictors": -12,
-        "multiply-adds, G": -16,
-        **dict.fromkeys(_RESULTS.values(), -6),
-        "source": 0,
-    }
+def _head() -> str:
+    """Returns the titles and the line below them."""
+    rules = {title: "-" * len(format("", layout)) for title, layout in _COLUMNS.items()}
+    marked = [
+        rule[:-1] + ":" if _COLUMNS[title][0] == ">" else rule for title, rule in rules.items()
+    ]
+    return f"{_padded(list(_COLUMNS))}\n{_padded(marked)}"
 
 
-def _head(columns: dict[str, int]) -> list[str]:
-    titles = _padded(list(columns), columns)
-    rule = ["-" * (abs(width) or 6) for width in columns.values()]
-    marked = [line[:-1] + ":" if width < 0 else line for line, width in zip(rule, columns.values())]
-    return [titles, f"| {' | '.join(marked)} |"]
-
-
-def _line(row: ModelRow, columns: dict[str, int]) -> str:
+def _line(row: ModelRow) -> str:
     """Returns a row of the table, which is Markdown too."""
     results = [f"{row.published[name]:.1f}" if name in row.published else "" for name in _RESULTS]
-    cells = [
-        row.config,
-        row.backbone,
-        f"{row.height}x{row.width}",
-        f"{row.parameters / 1e6:.2f}",
-        f"{row.parameters_without_semantic_branch / 1e6:.2f}",
-        f"{row.parameters_without_auxiliary / 1e6:.2f}",
-        f"{row.multiply_adds / 1e9:.2f}",
-        *results,
-        row.published.get("source", ""),
-    ]
-    return _padded(cells, columns)
+    return _padded(
+        [
+            row.config,
+            row.backbone,
+            f"{row.height}x{row.width}",
+            f"{row.parameters / 1e6:.2f}",
+            f"{row.parameters_without_semantic_branch / 1e6:.2f}",
+            f"{row.multiply_adds / 1e9:.2f}",
+            *results,
+            row.published.get("source", ""),
+        ]
+    )
 
 
-def _padded(cells: Sequence[str], columns: dict[str, int]) -> str:
-    padded = [
-        cell.rjust(-width) if width < 0 else cell.ljust(width)
-        for cell, width in zip(cells, columns.values())
-    ]
-    return f"| {' | '.join(padded)} |"
+def _padded(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(map(format, cells, _COLUMNS.values()))} |"

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 # Share of a center's color over the image, which is drained of all its own.
 _OPACITY = 0.62
-# A sheet is as near to this shape (width over height) as its panels allow.
-_SHEET_ASPECT = 1.6
+# A sheet is as near to the shape of a screen (width over height) as its panels allow.
+_SHEET_ASPECT = 16 / 9
 # Colors are picked from a grid of this many values a channel: of these CIELAB lightnesses, neither
 # nearly black nor white, and chromas, neither grey, which would pass for the image, nor glaring.
 _GRID = 12
@@ -46,7 +46,7 @@ class Assignment:
 def draw_clusters(
     image: np.ndarray,
     assignments: Sequence[Assignment],
-    panoptic: np.ndarray | None,
+    panoptic: np.ndarray,
     label_space: LabelSpace,
     shown: Collection[int] | None = None,
 ) -> np.ndarray:
@@ -58,7 +58,7 @@ def draw_clusters(
     Args:
       image: [H, W, 3] uint8.
       assignments: stages in order; maps of the image's size.
-      panoptic: [H, W] integer panoptic map, the last panel; None leaves it out.
+      panoptic: [H, W] integer panoptic map, the last panel.
       label_space: what its ids mean.
       shown: indices of the stages to draw, in order; None: all.
 
@@ -77,9 +77,8 @@ def draw_clusters(
         before = assignments[index - 1] if index else None
         pictures.append(_draw_assignment(image, assignments[index].centers, colors))
         captions.append(_caption(assignments[index], before))
-    if panoptic is not None:
-        pictures.append(overlay.draw_panoptic(image, panoptic, label_space))
-        captions.append("panoptic map\n")
+    pictures.append(overlay.draw_panoptic(image, panoptic, label_space))
+    captions.append("panoptic map\n")
     return arrange(pictures, captions, _columns(len(pictures), pictures[0].shape))
 
 
@@ -94,7 +93,7 @@ def center_colors(maps: Sequence[np.ndarray]) -> dict[int, Color]:
         for center, count in zip(*np.unique(centers, return_counts=True)):
             owned[int(center)] = owned.get(int(center), 0.0) + int(count) / centers.size
     ranked = sorted(owned, key=lambda center: (-owned[center], center))
-    return dict(zip(ranked, itertools.cycle(_distinct_colors(min(len(ranked), 128)))))
+    return dict(zip(ranked, _distinct_colors(len(ranked))))
 
 
 def share_changed(before: np.ndarray, after: np.ndarray) -> float:
@@ -141,15 +140,15 @@ def _distinct_colors(count: int) -> list[Color]:
     lab = _lab(candidates / 255)
     chroma = np.hypot(lab[:, 1], lab[:, 2])
     usable = np.full(len(lab), True)
-    for values, (least, most) in ((lab[:, 0], _LIGHTNESS), (chroma, _CHROMA)):
-        usable &= (values > least) & (values < most)
+    for measure, (least, most) in ((lab[:, 0], _LIGHTNESS), (chroma, _CHROMA)):
+        usable &= (measure > least) & (measure < most)
     candidates, lab = candidates[usable], lab[usable]
     chosen = [int(chroma[usable].argmax())]
     distance = np.full(len(lab), np.inf)
     for _ in range(count - 1):
         distance = np.minimum(distance, np.linalg.norm(lab - lab[chosen[-1]], axis=1))
         chosen.append(int(distance.argmax()))
-    return [tuple(round(value) for value in candidates[i]) for i in chosen[:count]]
+    return [tuple(round(value) for value in candidates[i]) for i in chosen]
 
 
 def _lab(rgb: np.ndarray) -> np.ndarray:

@@ -20,6 +20,10 @@ def multiply_adds(model: Callable[..., Any], height: int, width: int) -> int:
         class_logits are what inference needs.
       height: of the image.
       width: of the image.
+
+    Raises:
+      ValueError: the graph calls functions (a `tf.function`, a loop, a branch) or has products of
+        unknown size, so that not all could be counted.
     """
     function = tf.function(lambda images: model(images, training=False))
     traced = function.get_concrete_function(tf.TensorSpec([1, height, width, 3], tf.float32))
@@ -44,22 +48,40 @@ def _needed(outputs: Iterable[tf.Tensor]) -> Iterator[tf.Operation]:
 
 def _of_operation(operation: tf.Operation) -> int:
     """Returns the multiply-adds of one operation; 0 of any but products."""
+    if any(attribute.HasField("func") for attribute in operation.node_def.attr.values()):
+        raise ValueError(f"{operation.name} calls a function, whose products cannot be counted")
+    terms = _terms_of_each_output(operation)
+    if not terms:
+        return 0
+    count = operation.outputs[0].shape.num_elements()
+    if count is None:
+        raise ValueError(f"the size of {operation.name} is unknown, so it cannot be counted")
+    return int(count * terms)
+
+
+def _terms_of_each_output(operation: tf.Operation) -> int:
+    """Returns how many products are summed to one number of the output; 0: it is no product."""
     if operation.type == "Conv2D":
-        kernel = operation.inputs[1].shape  # [h, w, C, filters]
-        return int(operation.outputs[0].shape.num_elements() * math.prod(kernel[:3]))
+        return math.prod(operation.inputs[1].shape[:3])  # of [h, w, C, filters]
     if operation.type == "DepthwiseConv2dNative":
-        kernel = operation.inputs[1].shape  # [h, w, C, multiplier]
-        return int(operation.outputs[0].shape.num_elements() * math.prod(kernel[:2]))
+        return math.prod(operation.inputs[1].shape[:2])  # of [h, w, C, multiplier]
     if operation.type in ("MatMul", "BatchMatMulV2"):
-        left = operation.inputs[0].shape
+        left = operation.inputs[0]
+        if left.op.type == "OneHot":
+            return 0  # a sum written as a product (`sum_by_product`): alike on every machine
         transposed = operation.get_attr("transpose_a" if operation.type == "MatMul" else "adj_x")
-        return int(operation.outputs[0].shape.num_elements() * left[-2 if transposed else -1])
-    if operation.type == "Einsum":
-        labels = operation.get_attr("equation").decode().split("->")[0].split(",")
-        sizes = {
-            label: size
-            for word, tensor in zip(labels, operation.inputs)
-            for label, size in zip(word, tensor.shape)
-        }
-        return math.prod(sizes.values())
+        return int(left.shape[-2 if transposed else -1])
+    if operation.type == "Einsum" and len(operation.inputs) == 2:
+        return _terms_of_einsum(operation)
     return 0
+
+
+def _terms_of_einsum(operation: tf.Operation) -> int:
+    """Multiplies the sizes of the axes that the output of an einsum doesn't have."""
+    words, output = operation.get_attr("equation").decode().split("->")
+    sizes: dict[str, int] = {}
+    for word, tensor in zip(words.split(","), operation.inputs):
+        first, _, last = word.partition("...")
+        sizes.update(zip(first, tensor.shape))
+        sizes.update(zip(reversed(last), reversed(tensor.shape)))
+    return math.prod(size for label, size in sizes.items() if label not in output)

@@ -86,10 +86,7 @@ class KMaX(keras.Model):
         self, inputs: tf.Tensor, training: Optional[bool] = None, mask: Any = None
     ) -> Predictions:
         """Runs the sub-models."""
-        check_image_size(inputs.shape)
-        if None in inputs.shape[1:3]:
-            assert_image_size(inputs)
-        predictions = cast(Predictions, {**super().call(inputs, training=training, mask=mask)})
+        predictions = self._predict(inputs, training, mask)
         if not training:
             predictions.pop("intermediate", None)
         return predictions
@@ -100,8 +97,15 @@ class KMaX(keras.Model):
         Args:
           images: [B, H, W, 3], as in a call.
         """
+        return self._predict(tf.convert_to_tensor(images), training=False)
+
+    def _predict(
+        self, images: tf.Tensor, training: Optional[bool], mask: Any = None
+    ) -> Predictions:
         check_image_size(images.shape)
-        return cast(Predictions, {**super().call(images, training=False)})
+        if None in images.shape[1:3]:
+            assert_image_size(images)
+        return cast(Predictions, {**super().call(images, training=training, mask=mask)})
 
     def set_loss(self, loss_terms: LossFn, names: Sequence[str]) -> None:
         """Sets the loss of `fit` and `evaluate`, and tracks the mean of each of its terms."""
@@ -159,7 +163,7 @@ class KMaX(keras.Model):
         return list(self._trackers.values())
 
 
-def check_image_size(shape: tf.TensorShape) -> None:
+def check_image_size(shape: tf.TensorShape | Sequence[Optional[int]]) -> None:
     """Checks that sides have the form 32k + 1, at which strides divide with aligned corners.
 
     Raises:

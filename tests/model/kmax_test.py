@@ -75,6 +75,34 @@ def test_predict_gives_no_intermediate_predictions(model):
     assert "intermediate" not in model.predict(images(33, 33), verbose=0)
 
 
+def test_predictions_by_block_are_those_of_inference_and_of_what_each_block_reads(model):
+    pixels = images(65, 33)
+    predictions = model.predictions_by_block(pixels)
+    plain = model(pixels)
+    assert set(predictions) == {*plain, "intermediate"}
+    for key, value in plain.items():
+        np.testing.assert_allclose(predictions[key], value, rtol=1e-3, atol=1e-4, err_msg=key)
+
+    features = model.pixel_decoder(model.backbone(pixels / np.float32(127.5) - 1))
+    centers = tf.tile(model.transformer_decoder.cluster_centers, [2, 1, 1])
+    assert len(predictions["intermediate"]) == 2
+    for block, stride, found in zip(
+        model.transformer_decoder.blocks, (16, 4), predictions["intermediate"]
+    ):
+        centers, expected = block(centers, features[stride])
+        for key, value in expected.items():
+            np.testing.assert_allclose(found[key], value, rtol=1e-3, atol=1e-4, err_msg=key)
+
+
+def test_predictions_by_block_refuse_the_same_sizes(model):
+    with pytest.raises(kmax_tf.UserError, match="nearest are 33 and 65"):
+        model.predictions_by_block(images(64, 33))
+    signature = [tf.TensorSpec([None, None, None, 3], tf.uint8)]
+    dynamic = tf.function(model.predictions_by_block, input_signature=signature)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="Pad the images"):
+        dynamic(images(33, 64))
+
+
 @pytest.mark.parametrize("dtype", ["int32", "float32", "float64", "float16"])
 def test_type_of_the_image_does_not_matter(model, dtype):
     pixels = images(33, 65)

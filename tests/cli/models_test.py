@@ -1,0 +1,203 @@
+"""`kmax models`: what it counts, and how it is printed."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import math
+import re
+from pathlib import Path
+
+import pytest
+import tensorflow as tf
+
+import kmax_tf
+from kmax_tf.cli import models
+from kmax_tf.cli.main import main
+from tests import shipped
+from tests.training.tiny import OVERRIDES, tiny_experiment
+
+CONFIG = "--config=shapes/laptop.textproto"
+TINY = [f"--set={change}" for change in OVERRIDES]
+
+
+def output_of(*words):
+    with contextlib.redirect_stdout(io.StringIO()) as output:
+        assert main(["models", *map(str, words)]) == 0
+    return output.getvalue().splitlines()
+
+
+def json_of(*words):
+    (line,) = output_of("--json", *words)
+    return json.loads(line)
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    """The row of a tiny model at 97 x 97."""
+    return json_of(CONFIG, *TINY)
+
+
+def test_parameters_are_those_of_a_checkpoint_without_moving_statistics(tiny, tmp_path):
+    model = kmax_tf.build_model(tiny_experiment())
+    prefix = tf.train.Checkpoint(**model.checkpoint_items).save(str(tmp_path / "ckpt"))
+    sizes = {
+        name: math.prod(shape)
+        for name, shape in tf.train.list_variables(prefix)
+        if name.endswith("VARIABLE_VALUE")
+        and not any(word in name for word in ("/moving_mean/", "/moving_variance/", "save_counter"))
+    }
+    assert tiny["parameters"] == sum(sizes.values())
+    branch = sum(size for name, size in sizes.items() if name.startswith("semantic_branch/"))
+    assert branch > 0
+    assert tiny["parameters_without_semantic_branch"] == tiny["parameters"] - branch
+
+
+def test_parameters_do_not_depend_on_the_size_but_multiply_adds_do(tiny):
+    """Convolutions grow as the area, and attention along an axis with its length besides."""
+    large = json_of(CONFIG, *TINY, "--size", 193, 193)
+    assert (large["height"], large["width"]) == (193, 193)
+    for same in ("parameters", "parameters_without_semantic_branch"):
+        assert large[same] == tiny[same]
+    assert 3.5 < large["multiply_adds"] / tiny["multiply_adds"] < 4.5
+
+
+def test_the_size_is_that_of_the_evaluation(tiny):
+    assert (tiny["height"], tiny["width"]) == (97, 97)
+    changed = json_of(
+        CONFIG, *TINY, "--set=eval_data={crop_size: [33, 65] min_size: 33 max_size: 65}"
+    )
+    assert (changed["height"], changed["width"]) == (33, 65)
+    assert changed["multiply_adds"] < tiny["multiply_adds"] / 3
+
+
+def test_the_semantic_branch_has_parameters_but_no_multiply_adds(tiny):
+    wider = json_of(CONFIG, *TINY, "--set=model.semantic_decoder.channels=96")
+    assert wider["parameters"] > tiny["parameters"]
+    for same in ("parameters_without_semantic_branch", "multiply_adds"):
+        assert wider[same] == tiny[same]
+
+
+def test_the_table_has_the_numbers_of_the_json(tiny, tmp_path):
+    config = tmp_path / "mine.textproto"
+    config.write_text(
+        'base: "shapes/laptop.textproto"\n'
+        'name: "mine"\n'
+        'published { pq: 53.04 miou: 61 source: "a paper" }\n'
+    )
+    lines = output_of(f"--config={config}", CONFIG, *TINY)
+    head, rule, mine, laptop = ([cell.strip() for cell in line.split("|")] for line in lines)
+    assert head == [
+        "",
+        *("config", "backbone", "input", "parameters, M", "- semantic", "multiply-adds, G"),
+        *("PQ", "things", "stuff", "AP", "mIoU"),
+        *("source", ""),
+    ]
+    assert all(re.fullmatch("-+:?", cell) for cell in rule[1:-1])
+    numbers = [
+        "ResNet 1-1-1-1",
+        "97x97",
+        f"{tiny['parameters'] / 1e6:.2f}",
+        f"{tiny['parameters_without_semantic_branch'] / 1e6:.2f}",
+        f"{tiny['multiply_adds'] / 1e9:.2f}",
+    ]
+    assert mine == ["", str(config), *numbers, "53.0", "", "", "", "61.0", "a paper", ""]
+    assert laptop == ["", "shapes/laptop.textproto", *numbers, *[""] * 7]
+    places = [[i for i, letter in enumerate(line) if letter == "|"] for line in lines]
+    assert places[0] == places[1] == places[3]  # the first config's path is longer than its column
+
+
+def test_published_results_are_in_the_json(tmp_path):
+    published = "--set=published={pq: 53.04 pq_things: 58.3 source: 'a paper'}"
+    row = json_of(CONFIG, *TINY, published)
+    assert row["published"] == {"pq": 53.04, "pq_things": 58.3, "source": "a paper"}
+
+
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [
+        ((64, 97), "height is 64"),
+        ((97, 100), "width is 100"),
+        ((1, 97), "height is 1"),
+        ((-31, 97), "height is -31"),
+    ],
+)
+def test_an_invalid_size_is_one_sentence_with_the_nearest_valid_ones(capsys, size, words):
+    assert main(["models", "--size", *map(str, size)]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("kmax: error: ")
+    assert words in captured.err
+    wrong = next(side for side in size if side != 97)
+    below = max(33, (wrong - 1) // 32 * 32 + 1)
+    assert f"nearest are {below} and {below + 32}" in captured.err
+
+
+def test_a_config_that_is_not_there_is_one_sentence(capsys):
+    assert main(["models", "--config=shapes/desktop.textproto"]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "shapes/desktop.textproto" in captured.err
+
+
+def test_every_shipped_experiment_is_listed_once():
+    listed = models.shipped_experiments()
+    assert len(listed) == len(set(listed))
+    assert sorted(listed) == sorted(shipped.experiments())
+
+
+def test_experiments_are_in_the_order_of_datasets_and_then_of_size():
+    listed = models.shipped_experiments()
+    folders = [name.split("/")[0] for name in listed]
+    assert list(dict.fromkeys(folders)) == ["coco", "cityscapes", "ade20k", "pytorch", "shapes"]
+    assert folders == sorted(folders, key=folders.index)
+    assert [name[len("coco/") : -len(".textproto")] for name in listed[:6]] == [
+        "resnet50",
+        "max_s",
+        "convnext_tiny",
+        "convnext_small",
+        "convnext_base",
+        "convnext_large",
+    ]
+
+
+def test_the_documented_table_is_up_to_date_but_for_what_takes_minutes_to_count():
+    document = Path(__file__).resolve().parents[2] / "docs" / "models.md"
+    lines = [
+        line for line in document.read_text().splitlines() if re.match(r"\| \S+\.textproto ", line)
+    ]
+    documented = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
+    assert [row[0] for row in documented] == models.shipped_experiments()
+    for name, backbone, size, *_, pq, things, stuff, ap, miou, source in documented:
+        experiment = kmax_tf.load_experiment(name)
+        assert backbone == models.backbone_name(experiment.model)
+        assert size == "x".join(map(str, experiment.eval_data.crop_size))
+        published = {
+            field.name: value if isinstance(value, str) else f"{value:.1f}"
+            for field, value in experiment.published.ListFields()
+        }
+        keys = ("pq", "pq_things", "pq_stuff", "mask_ap", "miou", "source")
+        cells = dict(zip(keys, (pq, things, stuff, ap, miou, source)))
+        assert {key: value for key, value in cells.items() if value} == published
+
+
+@pytest.mark.parametrize("name", shipped.experiments())
+def test_backbones_have_the_names_of_their_files(name):
+    names = {
+        "resnet50": "ResNet-50",
+        "max_s": "MaX-S",
+        "convnext_tiny": "ConvNeXt-T",
+        "convnext_small": "ConvNeXt-S",
+        "convnext_base": "ConvNeXt-B",
+        "convnext_large": "ConvNeXt-L",
+        "laptop": "ResNet 1-1-1-1",
+    }
+    (expected,) = (backbone for word, backbone in names.items() if word in name)
+    assert models.backbone_name(kmax_tf.load_experiment(name).model) == expected
+
+
+def test_a_backbone_without_a_name_is_told_by_its_blocks():
+    overrides = ["model.convnext={blocks: [3, 3, 9, 4] channels: [96, 192, 384, 768]}"]
+    experiment = kmax_tf.load_experiment("coco/convnext_tiny.textproto", overrides)
+    assert models.backbone_name(experiment.model) == "ConvNeXt 3-3-9-4"
