@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 import kmax_tf
+from kmax_tf.model.folding import fold_batch_norms
 from tests.golden import pytorch_weights_recipe, recordings, weights_recipe
 from tests.golden.postprocessing_settings import parameters, postprocessor
 from tests.model.building import build_with_zeros
@@ -48,6 +49,12 @@ def forward(request):
 def test_inference_agrees(forward, run):
     outputs = RUNS[run](forward.model)(forward.image, training=False)
     assert set(outputs) == OUTPUTS
+    recordings.check(forward.recorded, outputs, tolerance=1e-4)
+
+
+def test_folded_inference_agrees(forward):
+    outputs = tf.function(fold_batch_norms(forward.model))(forward.image, training=False)
+    assert set(outputs) == OUTPUTS - {"semantic_logits"}
     recordings.check(forward.recorded, outputs, tolerance=1e-4)
 
 

@@ -246,6 +246,20 @@ def test_sampling_follows_the_inverse_area(temperature):
     np.testing.assert_allclose(frequency, inverse / inverse.sum(), atol=0.012)
 
 
+@pytest.mark.parametrize("side", [(5, 3), (9, 9), (17, 33)])
+def test_interpolated_pixels_are_those_of_the_resized_grid(side):
+    """Upwards, downwards along one axis, and where nothing is to be resized."""
+    size = (17, 33)
+    grid = np.random.default_rng(0).normal(size=[2, *side, 3]).astype(np.float32)
+    pixels = np.random.default_rng(1).permutation(size[0] * size[1])[:100]
+    pixels = np.stack([pixels, pixels[::-1]]).astype(np.int32)
+    pixels[:, 0], pixels[:, 1] = 0, size[0] * size[1] - 1
+    resized = layers_oracle.resize(grid, *size).reshape([2, -1, 3])
+    expected = np.stack([image[rows] for image, rows in zip(resized, pixels)])
+    values = terms.interpolate_pixels(tf.constant(grid), size, tf.constant(pixels))
+    np.testing.assert_allclose(values, expected, atol=1e-5)
+
+
 def test_sampling_is_without_replacement_and_takes_unlabeled_pixels_last():
     segments = tf.constant([[0, 0, 1, -1, -1, -1]])
     labeled = tf.constant([[True, True, True, True, False, False]])
