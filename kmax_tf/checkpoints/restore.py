@@ -10,6 +10,9 @@ import tensorflow as tf
 from kmax_tf.errors import UserError
 from kmax_tf.model.kmax import KMaX
 
+# What TensorFlow raises for a checkpoint that is damaged, here or there.
+DAMAGED = (tf.errors.OpError, ValueError, RuntimeError, IndexError)
+
 
 class CheckpointError(UserError):
     """A checkpoint that is missing, damaged or of another model."""
@@ -85,7 +88,7 @@ def restore_weights(model: KMaX, path: str | os.PathLike[str]) -> RestoreReport:
     prefix = find_checkpoint(path)
     try:
         shapes = dict(tf.train.list_variables(prefix))
-    except (tf.errors.OpError, ValueError, RuntimeError) as error:
+    except DAMAGED as error:
         raise CheckpointError(f"cannot read the checkpoint {prefix}: {error}") from error
     expected = checkpoint_shapes(model)
     _check_same(prefix, expected, shapes)
@@ -93,7 +96,7 @@ def restore_weights(model: KMaX, path: str | os.PathLike[str]) -> RestoreReport:
     try:
         checkpoint.restore(prefix).expect_partial().assert_existing_objects_matched()
         step = int(tf.train.load_variable(prefix, _STEP)) if _STEP in shapes else -1
-    except (tf.errors.OpError, ValueError, AssertionError) as error:
+    except (*DAMAGED, AssertionError) as error:
         raise CheckpointError(f"cannot read the checkpoint {prefix}: {error}") from error
     return RestoreReport(prefix, step, len(expected))
 

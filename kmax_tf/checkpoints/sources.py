@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from kmax_tf.checkpoints import deeplab2, keras_weights, pytorch
 from kmax_tf.checkpoints.places import Place
-from kmax_tf.checkpoints.restore import CheckpointError, find_checkpoint
+from kmax_tf.checkpoints.restore import DAMAGED, CheckpointError, find_checkpoint
 from kmax_tf.checkpoints.torch_file import read_state
 from kmax_tf.model.kmax import KMaX
 
@@ -75,7 +75,7 @@ def _read_deeplab2(model: KMaX, path: str) -> Source:
     try:
         reader = tf.train.load_checkpoint(prefix)
         found = reader.get_variable_to_shape_map()
-    except (tf.errors.OpError, ValueError, RuntimeError) as error:
+    except DAMAGED as error:
         raise CheckpointError(f"cannot read the checkpoint {prefix}: {error}") from error
     # Model Garden's ImageNet checkpoints hold the encoder in a classifier.
     garden = {key.replace("backbone/_encoder/", "encoder/", 1): key for key in found}
@@ -86,17 +86,19 @@ def _read_deeplab2(model: KMaX, path: str) -> Source:
             shapes[key] = tuple(found[original])
         else:
             ignored.append(original)
+    if any(key.startswith("heads/") for key in found):
+        raise CheckpointError(
+            f"{prefix} is not a deeplab2 checkpoint: it is one of ours, which need no import"
+        )
     if not shapes:
-        own = any(key.startswith("heads/") for key in found)
         raise CheckpointError(
             f"{prefix} is not a deeplab2 checkpoint: none of its {len(found)} keys is of one"
-            + ("; it is one of ours, which need no import" if own else "")
         )
 
     def read(key: str) -> np.ndarray:
         try:
             return np.asarray(reader.get_tensor(garden[key]))
-        except (tf.errors.OpError, ValueError, RuntimeError) as error:
+        except DAMAGED as error:
             raise CheckpointError(f"cannot read {key} of {prefix}: {error}") from error
 
     places = deeplab2.places(model)

@@ -24,6 +24,16 @@ class Variable(NamedTuple):
     trainable: bool
 
 
+class PyTorchVariable(NamedTuple):
+    """A variable of a public PyTorch model: there, and in the TensorFlow checkpoints."""
+
+    key: str
+    shape: list[int]
+    theirs: str
+    their_shape: list[int]
+    axes: str
+
+
 def variable_lists() -> list[str]:
     """Returns the models whose variables were recorded."""
     return sorted(path.name.split(".")[0] for path in (FOLDER / "variables").iterdir())
@@ -53,14 +63,22 @@ def recipe_weights(model_name: str) -> dict[str, np.ndarray]:
     }
 
 
+def pytorch_keys(model_name: str) -> list[PyTorchVariable]:
+    """Returns the variables of a public PyTorch model."""
+    return [
+        PyTorchVariable(key + SUFFIX, _shape(shape), theirs, _shape(their_shape), axes)
+        for key, shape, theirs, their_shape, axes in _rows(FOLDER / f"{model_name}_keys.txt.gz")
+    ]
+
+
 def pytorch_recipe_weights(model_name: str) -> dict[str, np.ndarray]:
     """Returns the weights of the PyTorch recording by our key, in TensorFlow's layout."""
     weights = {}
-    for key, shape, theirs, their_shape, axes in _rows(FOLDER / f"{model_name}_keys.txt.gz"):
-        value = pytorch_weights_recipe.weight(theirs, _shape(their_shape))
-        if axes != "-":
-            value = value.transpose([int(axis) for axis in axes])
-        weights[key + SUFFIX] = value.reshape(_shape(shape))
+    for row in pytorch_keys(model_name):
+        value = pytorch_weights_recipe.weight(row.theirs, row.their_shape)
+        if row.axes != "-":
+            value = value.transpose([int(axis) for axis in row.axes])
+        weights[row.key] = value.reshape(row.shape)
     return weights
 
 

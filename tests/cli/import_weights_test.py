@@ -1,0 +1,56 @@
+"""kmax export-weights and import-weights: there and back."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import kmax_tf
+from kmax_tf.cli import main
+from kmax_tf.config import write_run_record
+
+CONFIG = "shapes/laptop.textproto"
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory):
+    """What a training run leaves."""
+    folder = tmp_path_factory.mktemp("run")
+    experiment = kmax_tf.load_experiment(CONFIG)
+    write_run_record(experiment, folder)
+    model = kmax_tf.build_model(experiment)
+    checkpoint = tf.train.Checkpoint(**model.checkpoint_items)
+    tf.train.CheckpointManager(checkpoint, str(folder), max_to_keep=1).save(checkpoint_number=5)
+    return folder
+
+
+def weights(folder):
+    path = tf.train.latest_checkpoint(str(folder))
+    reader = tf.train.load_checkpoint(path)
+    return {key: reader.get_tensor(key) for key, _ in tf.train.list_variables(path)}
+
+
+@pytest.mark.parametrize(
+    ("format", "name"),
+    [("deeplab2", "ckpt"), ("pytorch", "x.pth"), ("safetensors", "x.safetensors")],
+)
+def test_there_and_back(run_folder, tmp_path, capsys, format, name):
+    file, back = tmp_path / name, tmp_path / "back"
+    arguments = ["--format", format, "--checkpoint", str(run_folder), "--output", str(file)]
+    assert main.main(["export-weights", *arguments]) == 0
+    assert f"wrote {file}" in capsys.readouterr().out
+    arguments = ["--config", CONFIG, "--checkpoint", str(file), "--output", str(back)]
+    assert main.main(["import-weights", *arguments]) == 0
+    assert "imported 678 variables" in capsys.readouterr().out
+    before, after = weights(run_folder), weights(back)
+    assert set(before) == set(after)
+    for key in set(before) - {"save_counter/.ATTRIBUTES/VARIABLE_VALUE"}:
+        np.testing.assert_array_equal(before[key], after[key], err_msg=key)
+    assert (back / "experiment.textproto").exists()
+
+
+def test_a_wrong_file_is_one_sentence(tmp_path, capsys):
+    arguments = ["--config", CONFIG, "--checkpoint", str(tmp_path / "no.pth")]
+    assert main.main(["import-weights", *arguments, "--output", str(tmp_path / "out")]) != 0
+    assert "there is no file" in capsys.readouterr().err
