@@ -33,7 +33,7 @@ def main(_: list[str]) -> None:
     from kmax_tf.checkpoints.restore import restore_weights
     from kmax_tf.config import load_experiment
     from kmax_tf.evaluation.evaluator import evaluate_model
-    from kmax_tf.evaluation.metrics import format_table, write_results
+    from kmax_tf.evaluation.results import format_table, write_results
     from kmax_tf.files import check_writable
     from kmax_tf.model.builder import build_model
     from kmax_tf.training.strategy import set_precision

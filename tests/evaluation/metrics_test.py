@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from kmax_tf.errors import OutputError
-from kmax_tf.evaluation.metrics import PanopticMetrics, format_table, write_results
+from kmax_tf.evaluation.metrics import PanopticMetrics
+from kmax_tf.evaluation.results import format_table, write_results
 from tests.reference.panoptic_maps import (
     CAT_1,
     DIVISOR,
@@ -41,7 +42,10 @@ def measure(mask_ap: bool = True, **images: np.ndarray) -> PanopticMetrics:
 
 def test_result_is_in_percent():
     result = measure(a=PREDICTION).result()
-    assert list(result) == ["pq", "sq", "rq", "miou", "ap", "per_class", "images", "resolution"]
+    assert list(result) == [
+        *("pq", "sq", "rq", "miou", "ap", "pq_by_size", "per_class"),
+        *("worst_images", "best_images", "images", "resolution"),
+    ]
     assert result["per_class"]["dog"] == {
         "pq": pytest.approx(100 * 0.8 / 1.5),
         "sq": 80,
