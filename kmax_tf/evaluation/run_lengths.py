@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+import dataclasses
+from typing import Any
 
 import numpy as np
 from pycocotools import mask as rle_masks
@@ -10,7 +11,8 @@ from pycocotools import mask as rle_masks
 from kmax_tf.evaluation.overlaps import number_values, run_ends, sum_by_index
 
 
-class Runs(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Runs:
     """The R runs of equal ids of a map, column after column, as COCO counts pixels.
 
     Attributes:
@@ -32,14 +34,17 @@ class Runs(NamedTuple):
         return sum_by_index(self.index, self.lengths, len(self.ids))
 
     def encode(self, segment: int) -> dict[str, Any]:
-        """Returns the run-length code of one segment: that of `pycocotools.mask.encode`, as text."""
+        """Returns the run-length code of a segment (-1: an empty one) as `pycocotools.mask.encode`.
+
+        Its counts are text.
+        """
         mine = self.index == segment
         starts, lengths = self.starts[mine], self.lengths[mine]
         # Alternately pixels outside and inside, and those behind the last run, if any.
         counts = np.empty(2 * len(starts), np.int64)
-        counts[0::2] = starts - np.concatenate([[0], (starts + lengths)[:-1]])
+        counts[0::2] = starts - np.concatenate([[0], starts + lengths])[: len(starts)]
         counts[1::2] = lengths
-        rest = self.size[0] * self.size[1] - int(starts[-1] + lengths[-1])
+        rest = self.size[0] * self.size[1] - int((starts + lengths).max(initial=0))
         listed = [*counts.tolist(), rest] if rest else counts.tolist()
         height, width = self.size
         code = rle_masks.frPyObjects({"counts": listed, "size": [height, width]}, height, width)
