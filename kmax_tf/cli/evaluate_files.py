@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -44,8 +45,10 @@ def run(args: argparse.Namespace) -> int:
     """Measures, prints the table, and writes metrics.json and report.html."""
     from kmax_tf.data.progress import Progress
     from kmax_tf.evaluation.file_evaluation import available_cores, evaluate_pairs
+    from kmax_tf.evaluation.file_gallery import gallery_of_files
     from kmax_tf.evaluation.file_pairs import pair_images
     from kmax_tf.evaluation.panoptic_files import categories_of, read_panoptic_file
+    from kmax_tf.evaluation.report import write_report
     from kmax_tf.evaluation.results import format_table, write_results
     from kmax_tf.files import check_writable
 
@@ -61,13 +64,24 @@ def run(args: argparse.Namespace) -> int:
     progress = Progress(len(pairs), "evaluate")
     workers = args.workers or available_cores()
     metrics, more = evaluate_pairs(pairs, labels, mask_ap, workers, progress.advance)
-    notes += more
+    gallery, missing = gallery_of_files(
+        pairs, metrics.extremes, labels, truth.file_names, args.images
+    )
+    notes += [*more, *missing]
     result = {**metrics.result(), "miou_of": "panoptic maps", "notes": notes}
-    path = write_results(result, args.output)
     print(format_table(result))
     for note in notes:
         print(f"note: {note}")
-    print(f"results in {path}")
+    path = write_results(result, args.output)
+    report = write_report(
+        args.output,
+        result,
+        labels,
+        metrics.confusion,
+        gallery.of_extremes(metrics.extremes),
+        f"Panoptic evaluation of {os.path.basename(args.predictions)}",
+    )
+    print(f"results in {path}, report in {report}")
     return 0
 
 

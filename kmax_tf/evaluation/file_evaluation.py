@@ -49,7 +49,7 @@ def evaluate_pairs(
       UserError: a file is missing, corrupt or contradicts another one; it says which.
     """
     metrics = PanopticMetrics(label_space, mask_ap)
-    said: dict[str, int] = collections.Counter()
+    said: collections.Counter[str] = collections.Counter()
     chunks = [list(pairs[first : first + _CHUNK]) for first in range(0, len(pairs), _CHUNK)]
     workers = min(workers, len(chunks))
     if workers == 1:
@@ -97,7 +97,7 @@ def _count_chunk(
 ) -> tuple[str, dict[str, int], int]:
     """Counts images in a worker."""
     metrics = PanopticMetrics(label_space, mask_ap)
-    said: dict[str, int] = collections.Counter()
+    said: collections.Counter[str] = collections.Counter()
     for pair in pairs:
         said.update(count_pair(pair, label_space, metrics, mask_ap))
     return metrics.state(), said, len(pairs)

@@ -101,7 +101,8 @@ def count_pair(
             _instances(find_runs(ids), image.segments, label_space, index_of, image is pair.true)
             for ids, image in ((true_ids, pair.true), (predicted_ids, pair.predicted))
         )
-        instances = Instances(*true_ids.shape, truths, detections)
+        height, width = true_ids.shape
+        instances = Instances(height, width, truths, detections)
     try:
         metrics.add(pair.true.image_id, (true, predicted, overlaps), instances)
     except ValueError as error:

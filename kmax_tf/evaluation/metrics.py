@@ -159,9 +159,9 @@ class PanopticMetrics:
 
         Keys: "pq", "sq", "rq" (each {"all", "things", "stuff"}), "miou", "ap" (COCO's statistics,
         see `mask_ap.STATISTICS`; empty without mask AP), "pq_by_size" ({"small", "medium",
-        "large"}, each as "pq"), "per_class" ({name: {"pq", "sq", "rq", "iou", "tp", "fp", "fn",
-        "thing"}}), "worst_images" and "best_images" (each a list of {"image_id", "pq"}), "images",
-        "resolution".
+        "large"}, each as "pq", and "tp", "fp", "fn"), "per_class" ({name: {"pq", "sq", "rq",
+        "iou", "tp", "fp", "fn", "thing"}}), "worst_images" and "best_images" (each a list of
+        {"image_id", "pq"}), "images", "resolution".
         """
         quality = self._panoptic_quality.result()
         mask_ap = {} if self._mask_ap is None else self._mask_ap.result()
@@ -173,7 +173,8 @@ class PanopticMetrics:
             "miou": 100 * self._mean_iou.result(),
             "ap": _percent(mask_ap),
             "pq_by_size": {
-                name: _percent(of_size.average(of_size.pq)) for name, of_size in by_size.items()
+                name: {**_percent(of_size.average(of_size.pq)), **_sums(of_size)}
+                for name, of_size in by_size.items()
             },
             "per_class": self._per_class(quality),
             "worst_images": [
@@ -212,3 +213,7 @@ class PanopticMetrics:
 
 def _percent(shares: Mapping[str, float]) -> dict[str, float]:
     return {name: 100 * share for name, share in shares.items()}
+
+
+def _sums(quality: PanopticQualityResult) -> dict[str, int]:
+    return {name: int(getattr(quality, name).sum()) for name in ("tp", "fp", "fn")}
