@@ -199,11 +199,12 @@ def _confusion(confusion: np.ndarray, label_space: LabelSpace) -> str:
         if not wrong[true, predicted]:
             break
         share = float(shares[true, predicted])
+        width = 1 + round(120 * share)
         other = [*names, "nothing"][predicted]
         lines.append(
             f'<tr><td class="name">{html.escape(names[true])}</td>'
             f'<td class="name">{html.escape(other)}</td><td class="name">'
-            f'<span class="share" style="width:{1 + 120 * share:.0f}px"></span>{100 * share:.1f} %</td>'
+            f'<span class="share" style="width:{width}px"></span>{100 * share:.1f} %</td>'
             f"<td>{wrong[true, predicted]:,}</td></tr>"
         )
     table = (

@@ -60,7 +60,12 @@ def count_image(true_ids, true_info, predicted_ids, predicted_info, counts):
         elif true_id not in matched_true:
             counts[category].fn += 1
 
-    for predicted_id in predicted.keys() - matched_predicted:
+    wrong = {i: entry for i, entry in predicted.items() if i not in matched_predicted}
+    count_wrong(true_ids, predicted_ids, wrong, last_crowd, counts)
+
+
+def count_wrong(true_ids, predicted_ids, predicted, last_crowd, counts):
+    for predicted_id in predicted:
         category = predicted[predicted_id]["category_id"]
         mask = predicted_ids == predicted_id
         forgiven = int((mask & (true_ids == 0)).sum())
