@@ -58,6 +58,12 @@ def pair_images(
             f"images of {truth.path}: image_id {some(missing)}. Each image needs one; an image "
             "in which nothing was found has an empty segments_info."
         )
+    counted = collections.Counter(image.image_id for image in truth.images)
+    if len(counted) < len(truth.images):
+        repeated = [image_id for image_id, count in counted.items() if count > 1]
+        raise UserError(
+            f"{truth.path} has more than one annotation of image_id {some(repeated)}; keep one"
+        )
     pairs = [Pair(image, by_id[image.image_id]) for image in truth.images]
     paths = [path for pair in pairs for path in (pair.true.path, pair.predicted.path)]
     absent = [path for path in paths if not os.path.isfile(path)]
