@@ -15,8 +15,8 @@ from kmax_tf.figures import draw_errors, draw_panoptic, overlay
 if TYPE_CHECKING:
     from kmax_tf.structures import LabelSpace
 
-# Of a panel in pixels: four stand side by side.
-_LONGEST_SIDE = 640
+# Of a panel, in pixels: about what drawings need for names to be readable.
+_SHORT_SIDE, _LONGEST_SIDE = 480, 1280
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,6 +102,6 @@ def _shrink_image(image: np.ndarray) -> np.ndarray:
 
 
 def _panel_size(shape: tuple[int, ...]) -> tuple[int, int]:
-    shrink = min(1.0, _LONGEST_SIDE / max(shape[:2]))
+    shrink = min(1.0, _SHORT_SIDE / min(shape[:2]), _LONGEST_SIDE / max(shape[:2]))
     height, width = (max(1, round(side * shrink)) for side in shape[:2])
     return height, width

@@ -62,9 +62,7 @@ def test_names_that_are_no_numbers_stay_names(tmp_path):
 def test_cityscapes(tmp_path):
     submit("cityscapes", tmp_path, "munster_000001_000019_leftImg8bit")
     name = "munster_000001_000019"
-    check_panoptic(
-        tmp_path / "panoptic" / "panoptic_results.json", name, f"{name}_panoptic.png"
-    )
+    check_panoptic(tmp_path / "panoptic" / "panoptic_results.json", name, f"{name}_panoptic.png")
     with Image.open(tmp_path / "pixel" / f"{name}_pred.png") as image:
         assert image.mode == "L"
         label_ids = np.asarray(image)
