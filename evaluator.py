@@ -1,6 +1,7 @@
 """Evaluates a run: python evaluator.py --config=FILE --model_dir=FOLDER [--checkpoint=PATH].
 
-Writes metrics.json and pictures/ into --output, which is the run's folder unless given.
+Writes metrics.json, report.html and pictures/ into --output, which is the run's folder unless
+given; with --submission=coco or cityscapes also submission/, as their test servers want it.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ _MODE = flags.DEFINE_enum("mode", "eval", ["eval", "continuous_eval"], "once, or
 _TIMEOUT = flags.DEFINE_integer(
     "timeout", 3600, "continuous_eval ends after so many seconds without a new checkpoint"
 )
+_SUBMISSION = flags.DEFINE_enum(
+    "submission", None, ["coco", "cityscapes"], "write files for this dataset's test server, too"
+)
 _SET = flags.DEFINE_multi_string("set", [], "override: path.to.field=value (repeatable)")
 
 
@@ -31,9 +35,11 @@ def main(_: list[str]) -> None:
     import tensorflow as tf
 
     from kmax_tf.checkpoints.restore import restore_weights
-    from kmax_tf.config import load_experiment
+    from kmax_tf.config import label_space, load_experiment
     from kmax_tf.evaluation.evaluator import evaluate_model
-    from kmax_tf.evaluation.metrics import format_table, write_results
+    from kmax_tf.evaluation.report import write_report
+    from kmax_tf.evaluation.results import format_table, write_results
+    from kmax_tf.evaluation.submission import SUBMISSIONS
     from kmax_tf.files import check_writable
     from kmax_tf.model.builder import build_model
     from kmax_tf.training.strategy import set_precision
@@ -46,13 +52,27 @@ def main(_: list[str]) -> None:
     set_precision(experiment.runtime)
     model = build_model(experiment)
 
+    labels = label_space(experiment.dataset)
+
     def evaluate(checkpoint: str) -> int:
-        report = restore_weights(model, checkpoint)
-        print(report.summary())
-        result = evaluate_model(model, experiment, os.path.join(output, "pictures"))
-        path = write_results({**result, "step": report.step}, output)
-        print(f"{format_table(result)}\nresults in {path}, pictures in {output}/pictures")
-        return report.step
+        weights = restore_weights(model, checkpoint)
+        print(weights.summary())
+        submission = None
+        if _SUBMISSION.value:
+            submission = SUBMISSIONS[_SUBMISSION.value](os.path.join(output, "submission"), labels)
+        pictures = os.path.join(output, "pictures")
+        evaluation = evaluate_model(model, experiment, pictures, submission)
+        result = {**evaluation.result, "step": weights.step}
+        path = write_results(result, output)
+        print(f"{format_table(result)}\nresults in {path}, pictures in {pictures}")
+        title = f"Evaluation of {experiment.name}"
+        report = write_report(
+            output, result, labels, evaluation.confusion, evaluation.pictures, title
+        )
+        print(f"report in {report}")
+        if submission is not None:
+            print(f"submission: {submission.finish()}")
+        return weights.step
 
     if _MODE.value == "eval":
         evaluate(_CHECKPOINT.value or model_dir)

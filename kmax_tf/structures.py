@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
-import tensorflow as tf
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 
 class Targets(TypedDict):

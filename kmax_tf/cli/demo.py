@@ -157,6 +157,7 @@ PQ on {metrics["images"]} held-out images: {metrics["pq"]["all"]:.1f}\
    mIoU {metrics["miou"]:.1f}
 time:          {sum(seconds.values()):.0f} s ({times})
 all numbers:   {root / "metrics.json"}
+report:        {root / "report.html"} (open it in a browser)
 pictures:      {root / "pictures"} (input, truth, prediction), {root / "predictions"} (overlays)
 export:        {root / "export"} (a TensorFlow Serving folder)
 TensorBoard:   tensorboard --logdir {root}"""

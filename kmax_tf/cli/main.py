@@ -32,6 +32,7 @@ COMMANDS = (
     "export",
     "predict",
     "explain",
+    "evaluate-files",
     "demo",
 )
 _USER_ERROR = 2  # what argparse exits with too

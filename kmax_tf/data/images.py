@@ -86,7 +86,7 @@ def read_encoded(path: str | os.PathLike[str]) -> EncodedImage:
 
 
 def read_id_map(path: str | os.PathLike[str]) -> np.ndarray:
-    """Reads a PNG whose colours are ids: red + 256 green + 65536 blue.
+    """Reads a PNG whose colours are ids: red + 256 green + 65536 blue (alpha is dropped).
 
     Args:
       path: of the PNG.
@@ -98,13 +98,16 @@ def read_id_map(path: str | os.PathLike[str]) -> np.ndarray:
       BadExampleError: the file is missing, corrupt, or not RGB.
     """
     image = _open(read_bytes(path), path)
-    if image.mode != "RGB":
+    if image.mode not in ("RGB", "RGBA"):
         raise BadExampleError(
             f"{path} has mode {image.mode}; a panoptic PNG must be RGB, since its colours are "
             "segment ids"
         )
-    # Red, green, blue and a fourth byte, which the mask drops, are a little-endian number.
-    return np.asarray(image.convert("RGBA")).view("<i4")[..., 0] & 0xFFFFFF
+    # Red, green, blue and a fourth byte, which the mask drops, are a little-endian number. Pillow
+    # keeps pixels in this form, so that nothing is converted.
+    raw = "RGBX" if image.mode == "RGB" else "RGBA"
+    ids = np.frombuffer(image.tobytes("raw", raw), "<i4").reshape(image.height, image.width)
+    return ids & 0xFFFFFF
 
 
 def read_bytes(path: str | os.PathLike[str]) -> bytes:

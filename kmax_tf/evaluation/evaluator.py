@@ -2,39 +2,66 @@
 
 from __future__ import annotations
 
+import dataclasses
+import io
 import os
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Optional
 
+import numpy as np
 import tensorflow as tf
 from PIL import Image
 
 from kmax_tf.config import label_space
 from kmax_tf.data.builder import build_dataset
 from kmax_tf.data.progress import Progress
+from kmax_tf.evaluation.gallery import Gallery, Picture
 from kmax_tf.evaluation.metrics import PanopticMetrics
-from kmax_tf.evaluation.predictions import raw_predictions
+from kmax_tf.evaluation.predictions import RawPrediction, raw_predictions
+from kmax_tf.evaluation.submission import Submission
 from kmax_tf.figures import side_by_side
+from kmax_tf.files import write_atomically
 from kmax_tf.model.folding import fold_batch_norms
 from kmax_tf.model.kmax import KMaX
 from kmax_tf.postprocessing.builder import build_postprocessor
-from kmax_tf.protos import experiment_pb2
+from kmax_tf.protos import experiment_pb2, postprocessing_pb2
+from kmax_tf.structures import LabelSpace
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """What was measured.
+
+    Attributes:
+      result: the metrics in percent (`PanopticMetrics.result`).
+      confusion: [K, K+1] pixels of each true class by predicted class (the last: unlabeled).
+      pictures: of the worst and the best images, by heading.
+    """
+
+    result: dict[str, Any]
+    confusion: np.ndarray
+    pictures: Mapping[str, list[Picture]]
 
 
 def evaluate_model(
-    model: KMaX, experiment: experiment_pb2.Experiment, pictures_dir: str
-) -> dict[str, Any]:
+    model: KMaX,
+    experiment: experiment_pb2.Experiment,
+    pictures_dir: str,
+    submission: Optional[Submission] = None,
+) -> Evaluation:
     """Measures a model on the evaluation data of an experiment.
 
     Args:
       model: with its weights restored.
       experiment: the resolved experiment.
       pictures_dir: the first images are drawn there: input, ground truth, prediction.
-
-    Returns:
-      The metrics in percent (`PanopticMetrics.result`), at the images' own sizes.
+      submission: where predictions are written, too.
     """
     labels = label_space(experiment.dataset)
-    metrics = PanopticMetrics(labels, experiment.evaluation.mask_ap)
+    options = experiment.evaluation
+    resolution = resolution_name(options)
+    metrics = PanopticMetrics(labels, options.mask_ap, resolution)
+    gallery = Gallery(labels)
     postprocess = build_postprocessor(experiment)
     folded = fold_batch_norms(model)
     predict = tf.function(lambda images: postprocess(folded(images, training=False)))
@@ -42,21 +69,41 @@ def evaluate_model(
     drawn = 0
     progress = Progress(None, "evaluate")
     for images, _, raw in build_dataset(experiment, training=False):
-        for image in raw_predictions(images, predict(images), raw):
+        maps = predict(images)
+        for image in raw_predictions(images, maps, raw, resolution):
             metrics.update(image.image_id, image.truth, image.prediction)
-            if drawn < experiment.evaluation.num_pictures:
-                picture = side_by_side(
-                    image.image(),
-                    image.truth,
-                    image.prediction["panoptic"],
-                    labels,
-                    errors=True,
-                    legend=True,
-                )
-                name = image.image_id.replace("/", "_")
-                path = os.path.join(pictures_dir, f"{name}.png")
-                Image.fromarray(picture).save(path)
+            if image.image_id in metrics.extremes:
+                panoptic = image.prediction["panoptic"]
+                gallery.keep(image.image_id, image.image(), image.truth, panoptic)
+                gallery.forget_others(metrics.extremes)
+            if drawn < options.num_pictures:
+                _draw(image, labels, pictures_dir)
                 drawn += 1
+        if submission is not None:
+            for image in raw_predictions(images, maps, raw):
+                submission.add(image.image_id, image.prediction)
         progress.advance(images.shape[0])
     progress.finish()
-    return metrics.result()
+    pictures = gallery.of_extremes(metrics.extremes)
+    return Evaluation(metrics.result(), metrics.confusion, pictures)
+
+
+def resolution_name(options: postprocessing_pb2.Evaluation) -> str:
+    """Returns "original" or "model": the size at which maps are compared."""
+    return postprocessing_pb2.Resolution.Name(options.resolution).lower()
+
+
+def _draw(image: RawPrediction, labels: LabelSpace, folder: str) -> None:
+    """Draws an image, its truth, its prediction and the errors into a file named like it."""
+    picture = side_by_side(
+        image.image(),
+        image.truth,
+        image.prediction["panoptic"],
+        labels,
+        errors=True,
+        legend=True,
+    )
+    png = io.BytesIO()
+    Image.fromarray(picture).save(png, "PNG")
+    name = image.image_id.replace("/", "_")
+    write_atomically(os.path.join(folder, f"{name}.png"), png.getvalue())

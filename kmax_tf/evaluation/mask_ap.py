@@ -8,11 +8,11 @@ import io
 from typing import TYPE_CHECKING, Any, Union
 
 import numpy as np
-from pycocotools import mask as rle_masks
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from kmax_tf.evaluation.segments import Segments, find_segments
+from kmax_tf.evaluation.run_lengths import find_runs
+from kmax_tf.evaluation.segments import class_indices, find_segments, require_map
 
 if TYPE_CHECKING:
     from kmax_tf.structures import LabelSpace
@@ -27,8 +27,15 @@ STATISTICS = (
 
 
 @dataclasses.dataclass(frozen=True)
-class _Image:
-    """What is kept of an image: its size and its instances as COCO annotations without ids."""
+class Instances:
+    """What is kept of an image: its size and its instances as COCO annotations without ids.
+
+    Attributes:
+      height: of the image.
+      width: of the image.
+      truths: category_id (the dataset's), segmentation, area and iscrowd of each true instance.
+      detections: the same of each predicted one, and its score.
+    """
 
     height: int
     width: int
@@ -43,11 +50,13 @@ class MaskAP:
     of a prediction is mean(semantic score) * mean(instance score) over its pixels. Neither the
     order of the images nor the numbering of instances matters: images are ordered by id, and
     instances of an image by score, then by their first pixel.
+
+    Memory grows with the instances, some 200 bytes each, since COCO ranks all of a set together.
     """
 
     def __init__(self, label_space: LabelSpace) -> None:
         self._label_space = label_space
-        self._images: dict[ImageId, _Image] = {}
+        self._images: dict[ImageId, Instances] = {}
 
     def update(
         self,
@@ -74,18 +83,29 @@ class MaskAP:
             raise ValueError(
                 f"maps of image {image_id!r} differ in size: {[values.shape for values in maps]}"
             )
+        require_map(truth, "ground truth")
+        scores = segment_scores(prediction, semantic_scores, instance_scores, self._label_space)
+        height, width = truth.shape
+        truths = self._instances(truth, "ground truth")
+        detections = self._instances(prediction, "prediction")
+        for panoptic_id, annotation in truths.items():
+            annotation["iscrowd"] = int(panoptic_id % self._label_space.label_divisor == 0)
+        for panoptic_id, annotation in detections.items():
+            annotation["score"] = scores[panoptic_id]
+        self.add(
+            image_id,
+            Instances(height, width, list(truths.values()), list(detections.values())),
+        )
+
+    def add(self, image_id: ImageId, instances: Instances) -> None:
+        """Takes the instances of one image.
+
+        Raises:
+          ValueError: the image was there.
+        """
         if image_id in self._images:
             raise ValueError(f"image {image_id!r} is evaluated twice")
-        true = find_segments(truth, self._label_space, "ground truth")
-        predicted = find_segments(prediction, self._label_space, "prediction")
-        scores = _segment_means(predicted, semantic_scores)
-        scores = scores * _segment_means(predicted, instance_scores)
-        self._images[image_id] = _Image(
-            height=truth.shape[0],
-            width=truth.shape[1],
-            truths=self._annotations(true, None),
-            detections=self._annotations(predicted, scores),
-        )
+        self._images[image_id] = instances
 
     def merge(self, other: MaskAP) -> None:
         """Adds what another one has collected.
@@ -100,6 +120,16 @@ class MaskAP:
             raise ValueError(f"image {min(twice, key=str)!r} is evaluated twice")
         self._images.update(other._images)
 
+    def state(self) -> list[Any]:
+        """Returns all that was collected, as JSON can say it."""
+        return [
+            [image_id, dataclasses.asdict(self._images[image_id])] for image_id in self._ordered()
+        ]
+
+    def load(self, state: list[Any]) -> None:
+        """Takes over a state of the same label space."""
+        self._images = {image_id: Instances(**instances) for image_id, instances in state}
+
     def result(self) -> dict[str, float]:
         """Evaluates everything collected so far.
 
@@ -107,13 +137,13 @@ class MaskAP:
           COCO's twelve statistics (`STATISTICS`) as shares (0..1). NaN where undefined: no true
           instance (of that size). Without any detection, zeros.
         """
-        images = [self._images[image_id] for image_id in sorted(self._images, key=str)]
+        images = [self._images[image_id] for image_id in self._ordered()]
         if not images:
             return dict.fromkeys(STATISTICS, float("nan"))
         with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
             evaluation = COCOeval(
                 self._coco(images, [image.truths for image in images]),
-                self._coco(images, [image.detections for image in images]),
+                self._coco(images, [_ranked(image.detections) for image in images]),
                 "segm",
             )
             evaluation.evaluate()
@@ -122,28 +152,30 @@ class MaskAP:
         values = [float(value) if value >= 0 else float("nan") for value in evaluation.stats]
         return dict(zip(STATISTICS, values))
 
-    def _annotations(self, segments: Segments, scores: np.ndarray | None) -> list[dict[str, Any]]:
-        """Describes the instances of an image; those of the truth have no scores."""
-        index = np.asfortranarray(segments.index)  # the order of run-length codes
-        is_thing = np.append(self._label_space.is_thing, False)[segments.classes]
-        found = []
-        for segment in np.flatnonzero(is_thing):
-            mask = index == segment
-            annotation = {
-                "category_id": int(self._label_space.ids[segments.classes[segment]]),
-                "segmentation": rle_masks.encode(mask.view(np.uint8)),
-                "area": int(segments.areas[segment]),
+    def _ordered(self) -> list[ImageId]:
+        return sorted(self._images, key=lambda image_id: (str(image_id), str(type(image_id))))
+
+    def _instances(self, panoptic: np.ndarray, what: str) -> dict[int, dict[str, Any]]:
+        """Describes the instances of a map by panoptic id, in the order of their first pixels."""
+        runs = find_runs(panoptic)
+        classes = class_indices(
+            runs.ids // self._label_space.label_divisor, self._label_space, what
+        )
+        things = np.append(self._label_space.is_thing, False)[classes]
+        areas = runs.areas()
+        _, first_run = np.unique(runs.index, return_index=True)
+        return {
+            int(runs.ids[segment]): {
+                "category_id": int(self._label_space.ids[classes[segment]]),
+                "segmentation": runs.encode(segment),
+                "area": int(areas[segment]),
                 "iscrowd": 0,
             }
-            if scores is None:
-                instance = segments.ids[segment] % self._label_space.label_divisor
-                annotation["iscrowd"] = int(instance == 0)
-            else:
-                annotation["score"] = float(scores[segment])
-            found.append((-annotation.get("score", 0.0), int(mask.ravel().argmax()), annotation))
-        return [annotation for _, _, annotation in sorted(found, key=lambda entry: entry[:2])]
+            for segment in np.argsort(first_run)
+            if things[segment]
+        }
 
-    def _coco(self, images: list[_Image], annotations: list[list[dict[str, Any]]]) -> COCO:
+    def _coco(self, images: list[Instances], annotations: list[list[dict[str, Any]]]) -> COCO:
         """Indexes annotations (a list an image) in the form that COCOeval reads."""
         coco = COCO()
         coco.dataset = {
@@ -169,7 +201,35 @@ class MaskAP:
         return coco
 
 
-def _segment_means(segments: Segments, values: np.ndarray) -> np.ndarray:
-    """Averages values [H, W] over each segment: [S] float64."""
-    sums = np.bincount(segments.index.ravel(), values.ravel(), minlength=len(segments.ids))
-    return sums / np.maximum(segments.areas, 1)
+def segment_scores(
+    panoptic: np.ndarray,
+    semantic_scores: np.ndarray,
+    instance_scores: np.ndarray,
+    label_space: LabelSpace,
+) -> dict[int, float]:
+    """Scores the predicted segments of an image, by panoptic id.
+
+    Args:
+      panoptic: [H, W] integer panoptic map.
+      semantic_scores: [H, W] class confidence of each pixel's segment.
+      instance_scores: [H, W] mask confidence of each pixel.
+      label_space: what the ids mean.
+
+    Returns:
+      mean(semantic score) * mean(instance score) over the pixels of each segment.
+
+    Raises:
+      ValueError: the map isn't [H, W] of integers, or holds an id of no class.
+    """
+    segments = find_segments(panoptic, label_space, "prediction")
+    index, areas = segments.index.ravel(), np.maximum(segments.areas, 1)
+    semantic, instance = (
+        np.bincount(index, values.ravel(), minlength=len(areas)) / areas
+        for values in (semantic_scores, instance_scores)
+    )
+    return dict(zip(segments.ids.tolist(), (semantic * instance).tolist()))
+
+
+def _ranked(detections: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Puts the best first; equals stay in order."""
+    return sorted(detections, key=lambda annotation: -annotation["score"])

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kmax_tf.evaluation.overlaps import Overlaps, find_overlaps
 from kmax_tf.evaluation.segments import class_indices, require_map
 
 if TYPE_CHECKING:
@@ -40,14 +41,28 @@ class MeanIoU:
             raise ValueError(
                 f"the semantic ground truth is {truth.shape} and the prediction {prediction.shape}"
             )
-        true = class_indices(truth, self._label_space, "semantic ground truth")
-        predicted = class_indices(prediction, self._label_space, "semantic prediction")
-        num_classes, columns = self._confusion.shape
+        overlaps = find_overlaps(truth, prediction)
+        self.add(
+            class_indices(overlaps.true_ids, self._label_space, "semantic ground truth"),
+            class_indices(overlaps.predicted_ids, self._label_space, "semantic prediction"),
+            overlaps,
+        )
+
+    def add(
+        self, true_classes: np.ndarray, predicted_classes: np.ndarray, overlaps: Overlaps
+    ) -> None:
+        """Counts one image whose segments are known.
+
+        Args:
+          true_classes: [S] class index of each true segment; -1 where unlabeled.
+          predicted_classes: [T] class index of each predicted segment; -1 where unlabeled.
+          overlaps: of the segments.
+        """
+        true = true_classes[overlaps.pair_true]
         labeled = true >= 0
-        column = np.where(predicted < 0, num_classes, predicted)[labeled]
-        cell = true[labeled].astype(np.int64) * columns + column
-        counts = np.bincount(cell, minlength=self._confusion.size)
-        self._confusion += counts.reshape(self._confusion.shape)  # [K, K+1]
+        # The last column is index -1, too.
+        cells = true[labeled], predicted_classes[overlaps.pair_predicted][labeled]
+        np.add.at(self._confusion, cells, overlaps.shared[labeled])
 
     def merge(self, other: MeanIoU) -> None:
         """Adds what another one has counted.
@@ -58,6 +73,14 @@ class MeanIoU:
         if self._label_space != other._label_space:
             raise ValueError("mean IoUs of different label spaces can't be merged")
         self._confusion += other._confusion
+
+    def state(self) -> list[Any]:
+        """Returns all that was counted, as JSON can say it."""
+        return self._confusion.tolist()
+
+    def load(self, state: list[Any]) -> None:
+        """Takes over a state of the same label space."""
+        self._confusion = np.array(state, np.int64)
 
     @property
     def confusion(self) -> np.ndarray:

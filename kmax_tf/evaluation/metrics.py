@@ -1,19 +1,19 @@
-"""Every metric of panoptic segmentation at once, and its results as a file and as a table."""
+"""Every metric of panoptic segmentation at once, and the state in which workers exchange them."""
 
 from __future__ import annotations
 
 import json
-import math
-import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kmax_tf import files
-from kmax_tf.evaluation.mask_ap import ImageId, MaskAP
+from kmax_tf.evaluation.extremes import Extremes
+from kmax_tf.evaluation.mask_ap import ImageId, Instances, MaskAP
+from kmax_tf.evaluation.matching import PredictedSegments, TrueSegments
 from kmax_tf.evaluation.mean_iou import MeanIoU
-from kmax_tf.evaluation.panoptic_quality import PanopticQuality
+from kmax_tf.evaluation.overlaps import Overlaps
+from kmax_tf.evaluation.panoptic_quality import PanopticQuality, PanopticQualityResult
 
 if TYPE_CHECKING:
     from kmax_tf.structures import LabelSpace
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 # things of a dataset of stuff.
 Result = dict[str, Any]
 
-_UNDEFINED = "-"
+# Images remembered as the worst, and as the best.
+_EXTREMES = 6
 
 
 class PanopticMetrics:
@@ -35,6 +36,9 @@ class PanopticMetrics:
       mask_ap: whether to measure mask AP, which keeps the instances of every image (as run-length
         codes); without, memory is constant.
       resolution: at which the maps are given, for the report.
+
+    Attributes:
+      extremes: the worst and the best images so far.
     """
 
     def __init__(
@@ -46,6 +50,7 @@ class PanopticMetrics:
         self._panoptic_quality = PanopticQuality(label_space)
         self._mean_iou = MeanIoU(label_space)
         self._mask_ap = MaskAP(label_space) if mask_ap else None
+        self.extremes = Extremes(_EXTREMES)
 
     def update(
         self, image_id: ImageId, truth: np.ndarray, prediction: Mapping[str, np.ndarray]
@@ -63,11 +68,38 @@ class PanopticMetrics:
           ValueError: maps differ in size or hold an id of no class, or the image came twice.
         """
         panoptic = prediction["panoptic"]
-        self._panoptic_quality.update(truth, panoptic)
+        quality = self._panoptic_quality.update(truth, panoptic)
         self._mean_iou.update(truth // self._label_space.label_divisor, prediction["semantic"])
         if self._mask_ap is not None:
             scores = prediction["semantic_scores"], prediction["instance_scores"]
             self._mask_ap.update(image_id, truth, panoptic, *scores)
+        self.extremes.offer(image_id, quality)
+        self._images += 1
+
+    def add(
+        self,
+        image_id: ImageId,
+        segments: tuple[TrueSegments, PredictedSegments, Overlaps],
+        instances: Instances | None = None,
+    ) -> None:
+        """Counts one image whose segments are known.
+
+        Mean IoU is then that of the panoptic map.
+
+        Args:
+          image_id: unique (used by mask AP).
+          segments: of the truth and of the prediction, and how they overlap.
+          instances: for mask AP.
+
+        Raises:
+          ValueError: a stated area is impossible, or the image came twice.
+        """
+        true, predicted, overlaps = segments
+        quality = self._panoptic_quality.add(true, predicted, overlaps)
+        self._mean_iou.add(true.classes, predicted.classes, overlaps)
+        if self._mask_ap is not None and instances is not None:
+            self._mask_ap.add(image_id, instances)
+        self.extremes.offer(image_id, quality)
         self._images += 1
 
     def merge(self, other: PanopticMetrics) -> None:
@@ -84,19 +116,82 @@ class PanopticMetrics:
             self._mask_ap.merge(other._mask_ap)
         self._panoptic_quality.merge(other._panoptic_quality)
         self._mean_iou.merge(other._mean_iou)
+        self.extremes.merge(other.extremes)
         self._images += other._images
+
+    def state(self) -> str:
+        """Returns all that was counted, as JSON, for `merge_state` anywhere else."""
+        content = {
+            "of": self._identity(),
+            "images": self._images,
+            "panoptic_quality": self._panoptic_quality.state(),
+            "mean_iou": self._mean_iou.state(),
+            "mask_ap": None if self._mask_ap is None else self._mask_ap.state(),
+            "extremes": self.extremes.state(),
+        }
+        return json.dumps(content)
+
+    def merge_state(self, state: str) -> None:
+        """Adds what another one, of other images, has counted, in whatever process.
+
+        Raises:
+          ValueError: the state is of something else or has an image of this one.
+        """
+        content = json.loads(state)
+        if content["of"] != json.loads(json.dumps(self._identity())):
+            raise ValueError("the state is of other classes, another resolution or other metrics")
+        other = PanopticMetrics(self._label_space, self._mask_ap is not None, self._resolution)
+        other._images = content["images"]
+        other._panoptic_quality.load(content["panoptic_quality"])
+        other._mean_iou.load(content["mean_iou"])
+        if other._mask_ap is not None:
+            other._mask_ap.load(content["mask_ap"])
+        other.extremes.load(content["extremes"])
+        self.merge(other)
+
+    @property
+    def confusion(self) -> np.ndarray:
+        """Returns [K, K+1] int64 pixels: true class, predicted class (the last: unlabeled)."""
+        return self._mean_iou.confusion
 
     def result(self) -> Result:
         """Returns the metrics of all images so far, in percent.
 
         Keys: "pq", "sq", "rq" (each {"all", "things", "stuff"}), "miou", "ap" (COCO's statistics,
-        see `mask_ap.STATISTICS`; empty without mask AP), "per_class" ({name: {"pq", "sq", "rq",
-        "iou", "tp", "fp", "fn", "thing"}}), "images", "resolution".
+        see `mask_ap.STATISTICS`; empty without mask AP), "pq_by_size" ({"small", "medium",
+        "large"}, each as "pq", and "tp", "fp", "fn"), "per_class" ({name: {"pq", "sq", "rq",
+        "iou", "tp", "fp", "fn", "thing"}}), "worst_images" and "best_images" (each a list of
+        {"image_id", "pq"}), "images", "resolution".
         """
         quality = self._panoptic_quality.result()
         mask_ap = {} if self._mask_ap is None else self._mask_ap.result()
+        by_size = self._panoptic_quality.result_by_size()
+        return {
+            "pq": _percent(quality.average(quality.pq)),
+            "sq": _percent(quality.average(quality.sq)),
+            "rq": _percent(quality.average(quality.rq)),
+            "miou": 100 * self._mean_iou.result(),
+            "ap": _percent(mask_ap),
+            "pq_by_size": {
+                name: {**_percent(of_size.average(of_size.pq)), **_sums(of_size)}
+                for name, of_size in by_size.items()
+            },
+            "per_class": self._per_class(quality),
+            "worst_images": [
+                {"image_id": image.image_id, "pq": 100 * image.quality.pq}
+                for image in self.extremes.worst()
+            ],
+            "best_images": [
+                {"image_id": image.image_id, "pq": 100 * image.quality.pq}
+                for image in self.extremes.best()
+            ],
+            "images": self._images,
+            "resolution": self._resolution,
+        }
+
+    def _per_class(self, quality: PanopticQualityResult) -> dict[str, dict[str, Any]]:
         iou = self._mean_iou.per_class()
-        per_class = {
+        return {
             category.name: {
                 "pq": float(100 * quality.pq[index]),
                 "sq": float(100 * quality.sq[index]),
@@ -109,88 +204,16 @@ class PanopticMetrics:
             }
             for index, category in enumerate(self._label_space.classes)
         }
-        return {
-            "pq": _percent(quality.average(quality.pq)),
-            "sq": _percent(quality.average(quality.sq)),
-            "rq": _percent(quality.average(quality.rq)),
-            "miou": 100 * self._mean_iou.result(),
-            "ap": _percent(mask_ap),
-            "per_class": per_class,
-            "images": self._images,
-            "resolution": self._resolution,
-        }
 
-
-def write_results(result: Result, folder: files.PathLike) -> str:
-    """Writes FOLDER/metrics.json, whole or not at all; what isn't defined is null.
-
-    Returns:
-      The file's path.
-
-    Raises:
-      OutputError: the file can't be written.
-    """
-    path = os.path.join(os.fspath(folder), "metrics.json")
-    files.write_atomically(path, json.dumps(_without_nan(result), indent=2) + "\n")
-    return path
-
-
-def format_table(result: Result) -> str:
-    """Formats the metrics for a terminal: a row a class, things first, then the summary."""
-    classes = result["per_class"]
-    width = max([len(name) for name in classes] + [len("class")])
-    scores = "".join(f"{name:>8}" for name in ("PQ", "SQ", "RQ", "IoU"))
-    counts = "".join(f"{name:>8}" for name in ("TP", "FP", "FN"))
-    rule = "-" * (width + 7 * 8)
-    lines = [f"{'class':<{width}}{scores}{counts}", rule]
-    for kind, thing in (("things", True), ("stuff", False)):
-        rows = {name: row for name, row in classes.items() if row["thing"] == thing}
-        lines += [_class_row(name, row, width) for name, row in rows.items()]
-        lines += [_group_row(result, kind, width), rule] if rows else []
-    lines.append(_group_row(result, "all", width))
-    lines += ["", _summary(result)]
-    return "\n".join(line.rstrip() for line in lines)
-
-
-def _class_row(name: str, row: Mapping[str, Any], width: int) -> str:
-    scores = "".join(f"{_number(row[key]):>8}" for key in ("pq", "sq", "rq", "iou"))
-    counts = "".join(f"{row[key]:>8}" for key in ("tp", "fp", "fn"))
-    return f"{name:<{width}}{scores}{counts}"
-
-
-def _group_row(result: Result, kind: str, width: int) -> str:
-    """Formats the averages of things, stuff or all classes; the sums of their counts."""
-    rows = [
-        row
-        for row in result["per_class"].values()
-        if kind == "all" or row["thing"] == (kind == "things")
-    ]
-    iou = [row["iou"] for row in rows if not math.isnan(row["iou"])]
-    averages = {key: result[key][kind] for key in ("pq", "sq", "rq")}
-    averages["iou"] = sum(iou) / len(iou) if iou else float("nan")
-    sums = {key: sum(row[key] for row in rows) for key in ("tp", "fp", "fn")}
-    return _class_row(kind.upper(), {**averages, **sums}, width)
-
-
-def _summary(result: Result) -> str:
-    parts = [f"PQ {_number(result['pq']['all'])}", f"mIoU {_number(result['miou'])}"]
-    if result["ap"]:
-        ap = result["ap"]
-        parts.append(f"mask AP {_number(ap['ap'])} (AP50 {_number(ap['ap50'])})")
-    images = "1 image" if result["images"] == 1 else f"{result['images']} images"
-    return f"{', '.join(parts)}\n{images} at {result['resolution']} resolution; scores in percent"
-
-
-def _number(value: float) -> str:
-    return _UNDEFINED if math.isnan(value) else f"{value:.1f}"
+    def _identity(self) -> list[Any]:
+        """Returns what states must have in common to be merged."""
+        classes = [[c.id, c.name, c.thing] for c in self._label_space.classes]
+        return [classes, self._resolution, self._mask_ap is not None]
 
 
 def _percent(shares: Mapping[str, float]) -> dict[str, float]:
     return {name: 100 * share for name, share in shares.items()}
 
 
-def _without_nan(value: Any) -> Any:
-    """Replaces NaN by None, which is what JSON can say."""
-    if isinstance(value, Mapping):
-        return {key: _without_nan(entry) for key, entry in value.items()}
-    return None if isinstance(value, float) and math.isnan(value) else value
+def _sums(quality: PanopticQualityResult) -> dict[str, int]:
+    return {name: int(getattr(quality, name).sum()) for name in ("tp", "fp", "fn")}

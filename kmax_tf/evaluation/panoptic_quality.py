@@ -1,33 +1,54 @@
 """Panoptic quality: PQ, SQ and RQ (Kirillov et al. 2019, "Panoptic Segmentation", section 4).
 
-The rules are those of panopticapi, the official implementation:
+Which segments match is decided in `matching`. Here matches are counted: averages leave out classes
+with neither true nor (counted) predicted segments, as in panopticapi.
 
-- A predicted and a true segment match where both have the same class and an IoU above 0.5.
-- The union of an IoU leaves out pixels that are unlabeled in the truth; pixels of crowd stay in.
-- An unmatched true segment is a false negative; crowd regions are never.
-- An unmatched predicted segment is a false positive, unless more than half of it is unlabeled in
-  the truth or a crowd region of its own class.
-- Averages leave out classes with neither true nor (counted) predicted segments.
-
-A crowd region is a thing class with instance 0 in the truth. All crowd regions of a class in an
-image are one; where an image has several, panopticapi forgives for the last of them only.
+In panoptic maps, a crowd region is a thing class with instance 0 in the truth. All crowd regions of
+a class in an image are then one; where an annotation has several, panopticapi, and our evaluation
+of files, forgives for the last of them only.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from kmax_tf.evaluation.segments import Segments, count_values, find_segments
+from kmax_tf.evaluation.matching import (
+    Matches,
+    PredictedSegments,
+    TrueSegments,
+    match_segments,
+)
+from kmax_tf.evaluation.overlaps import Overlaps, find_overlaps
+from kmax_tf.evaluation.segments import class_indices, require_map
 
 if TYPE_CHECKING:
     from kmax_tf.structures import LabelSpace
 
-# A matched IoU is a float64 in (0.5, 1], thus a whole number of 2^-53: summed as Python integers,
+# A matched IoU is a float64 above 0.5, thus a whole number of 2^-53: summed as Python integers,
 # IoUs give the exact sum in every order, and it is rounded once, in the result.
 _IOU_BITS = 53
+# Least areas (pixels) of a medium and of a large segment: those of COCO's mask AP.
+SIZES = ("small", "medium", "large")
+_LEAST_AREAS = (32**2, 96**2)
+
+
+class ImageQuality(NamedTuple):
+    """What was counted of one image, all classes alike."""
+
+    iou: float
+    tp: int
+    fp: int
+    fn: int
+
+    @property
+    def pq(self) -> float:
+        """Returns the panoptic quality (0..1) over all segments; NaN where there is none."""
+        segments = self.tp + 0.5 * (self.fp + self.fn)
+        return self.iou / segments if segments else float("nan")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,19 +89,19 @@ class PanopticQualityResult:
 class PanopticQuality:
     """Counts matches of images; the result is the same in every order and split of the images.
 
-    Memory is constant: four numbers a class. The sums are integers (see `_IOU_BITS`), so merging
-    is exact.
+    Memory is constant: four numbers a class and size. The sums are integers (see `_IOU_BITS`), so
+    merging is exact.
     """
 
     def __init__(self, label_space: LabelSpace) -> None:
         self._label_space = label_space
-        num_classes = label_space.num_classes
-        self._tp = np.zeros(num_classes, np.int64)
-        self._fp = np.zeros(num_classes, np.int64)
-        self._fn = np.zeros(num_classes, np.int64)
-        self._iou_units = np.zeros(num_classes, object)
+        shape = (label_space.num_classes, len(SIZES))
+        self._tp = np.zeros(shape, np.int64)
+        self._fp = np.zeros(shape, np.int64)
+        self._fn = np.zeros(shape, np.int64)
+        self._iou_units = np.zeros(shape, object)
 
-    def update(self, truth: np.ndarray, prediction: np.ndarray) -> None:
+    def update(self, truth: np.ndarray, prediction: np.ndarray) -> ImageQuality:
         """Counts one image.
 
         Args:
@@ -90,13 +111,23 @@ class PanopticQuality:
         Raises:
           ValueError: the maps differ in size or hold an id of no class.
         """
-        if truth.shape != prediction.shape:
-            raise ValueError(
-                f"the ground truth is {truth.shape} and the prediction {prediction.shape}"
-            )
-        true = find_segments(truth, self._label_space, "ground truth")
-        predicted = find_segments(prediction, self._label_space, "prediction")
-        self._count(true, predicted)
+        require_map(truth, "ground truth")
+        require_map(prediction, "prediction")
+        return self.add(*segments_of_maps(find_overlaps(truth, prediction), self._label_space))
+
+    def add(
+        self, true: TrueSegments, predicted: PredictedSegments, overlaps: Overlaps
+    ) -> ImageQuality:
+        """Counts one image whose segments are known.
+
+        Raises:
+          ValueError: a stated area is impossible.
+        """
+        matches = match_segments(true, predicted, overlaps)
+        self._count(matches, true, predicted)
+        return ImageQuality(
+            math.fsum(matches.iou), len(matches.iou), len(matches.wrong), len(matches.missed)
+        )
 
     def merge(self, other: PanopticQuality) -> None:
         """Adds what another one has counted.
@@ -111,79 +142,98 @@ class PanopticQuality:
         self._fn += other._fn
         self._iou_units += other._iou_units
 
+    def state(self) -> dict[str, Any]:
+        """Returns all that was counted, as JSON can say it."""
+        counts = {"tp": self._tp, "fp": self._fp, "fn": self._fn, "iou": self._iou_units}
+        return {name: values.tolist() for name, values in counts.items()}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Takes over a state of the same label space."""
+        self._tp, self._fp, self._fn = (
+            np.array(state[name], np.int64) for name in ("tp", "fp", "fn")
+        )
+        self._iou_units = np.array(state["iou"], object)
+
     def result(self) -> PanopticQualityResult:
         """Returns what the images counted so far amount to."""
-        iou_sum = np.array([units / 2**_IOU_BITS for units in self._iou_units], np.float64)
-        tp, fp, fn = self._tp.copy(), self._fp.copy(), self._fn.copy()
+        counts = (self._tp, self._fp, self._fn, self._iou_units)
+        return self._result(*(values.sum(axis=1) for values in counts))
+
+    def result_by_size(self) -> dict[str, PanopticQualityResult]:
+        """Returns the same of small, medium and large segments alone (`SIZES`).
+
+        Matches and false negatives have the size of the true segment, false positives that of the
+        predicted one.
+        """
+        counts = (self._tp, self._fp, self._fn, self._iou_units)
+        return {
+            name: self._result(*(values[:, size] for values in counts))
+            for size, name in enumerate(SIZES)
+        }
+
+    def _result(
+        self, tp: np.ndarray, fp: np.ndarray, fn: np.ndarray, iou_units: np.ndarray
+    ) -> PanopticQualityResult:
+        """Turns counts [K] into scores."""
+        iou_sum = np.array([units / 2**_IOU_BITS for units in iou_units], np.float64)
         present = tp + fp + fn > 0
         segments = np.where(present, tp + 0.5 * fp + 0.5 * fn, 1.0)
         return PanopticQualityResult(
             pq=np.where(present, iou_sum / segments, np.nan),
             sq=np.where(present, iou_sum / np.maximum(tp, 1), np.nan),
             rq=np.where(present, tp / segments, np.nan),
-            tp=tp,
-            fp=fp,
-            fn=fn,
+            tp=tp.copy(),
+            fp=fp.copy(),
+            fn=fn.copy(),
             thing=self._label_space.is_thing.copy(),
         )
 
-    def _count(self, true: Segments, predicted: Segments) -> None:
+    def _count(self, matches: Matches, true: TrueSegments, predicted: PredictedSegments) -> None:
         """Adds the matches, false positives and false negatives of an image."""
-        pair_true, pair_predicted, shared = _overlaps(true, predicted)
-        crowd = self._crowd(true)
-        same = true.classes[pair_true] == predicted.classes[pair_predicted]
-
-        on_unlabeled = (true.classes < 0)[pair_true]
-        on_own_crowd = same & crowd[pair_true]
-        count = len(predicted.ids)
-        unlabeled = _sum_by(pair_predicted[on_unlabeled], shared[on_unlabeled], count)
-        own_crowd = _sum_by(pair_predicted[on_own_crowd], shared[on_own_crowd], count)
-
-        union = true.areas[pair_true] + predicted.areas[pair_predicted] - shared
-        union -= unlabeled[pair_predicted]
-        countable = same & ~on_unlabeled & ~crowd[pair_true]
-        matched = countable & (2 * shared > union)  # IoU > 0.5, in integers
-
-        missed = (true.classes >= 0) & ~crowd
-        missed[pair_true[matched]] = False
-        wrong = (predicted.classes >= 0) & (2 * (unlabeled + own_crowd) <= predicted.areas)
-        wrong[pair_predicted[matched]] = False
-
-        matched_classes = true.classes[pair_true[matched]]
-        self._tp += self._per_class(matched_classes)
-        self._fn += self._per_class(true.classes[missed])
-        self._fp += self._per_class(predicted.classes[wrong])
-        iou = shared[matched] / union[matched]
-        units = np.ldexp(iou, _IOU_BITS).astype(np.int64).astype(object)
-        np.add.at(self._iou_units, matched_classes, units)
-
-    def _crowd(self, true: Segments) -> np.ndarray:
-        """Returns [S] bool: which true segments are crowd regions."""
-        thing = np.append(self._label_space.is_thing, False)[true.classes]
-        return thing & (true.ids % self._label_space.label_divisor == 0)
-
-    def _per_class(self, classes: np.ndarray) -> np.ndarray:
-        """Returns [K] int64: how often each class occurs."""
-        return np.bincount(classes, minlength=self._label_space.num_classes)
+        matched = _cells(true, matches.true)
+        np.add.at(self._tp, matched, 1)
+        np.add.at(self._fn, _cells(true, matches.missed), 1)
+        np.add.at(self._fp, _cells(predicted, matches.wrong), 1)
+        for row, column, iou in zip(*matched, matches.iou.tolist()):
+            self._iou_units[row, column] += int(math.ldexp(iou, _IOU_BITS))
 
 
-def _overlaps(true: Segments, predicted: Segments) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Finds the pairs of segments that share pixels.
+def segments_of_maps(
+    overlaps: Overlaps, label_space: LabelSpace
+) -> tuple[TrueSegments, PredictedSegments, Overlaps]:
+    """Says what the ids of two panoptic maps mean.
+
+    Args:
+      overlaps: of the true and the predicted panoptic map.
+      label_space: what the ids mean.
 
     Returns:
-      [O] indices of true segments, [O] indices of predicted segments, [O] int64 pixels shared.
+      The segments, and the overlaps as they came.
+
+    Raises:
+      ValueError: a map holds an id of no class.
     """
-    pairs, shared = count_values(true.index * len(predicted.ids) + predicted.index)
-    pair_true, pair_predicted = np.divmod(pairs, max(len(predicted.ids), 1))
-    return pair_true, pair_predicted, shared
+    divisor = label_space.label_divisor
+    true = class_indices(overlaps.true_ids // divisor, label_space, "ground truth")
+    predicted = class_indices(overlaps.predicted_ids // divisor, label_space, "prediction")
+    thing = np.append(label_space.is_thing, False)[true]
+    crowd = thing & (overlaps.true_ids % divisor == 0)
+    return (
+        TrueSegments(true, overlaps.true_areas, crowd, crowd, true < 0),
+        PredictedSegments(predicted, overlaps.predicted_areas),
+        overlaps,
+    )
 
 
-def _sum_by(index: np.ndarray, values: np.ndarray, count: int) -> np.ndarray:
-    """Sums values [O] by index [O]: [count] int64 (exact: pixels of an image are below 2^53)."""
-    return np.bincount(index, weights=values, minlength=count).astype(np.int64)
+def _cells(
+    segments: TrueSegments | PredictedSegments, index: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the class and the size of the segments with some indices."""
+    sizes = np.searchsorted(_LEAST_AREAS, segments.areas[index], side="right")
+    return segments.classes[index], sizes
 
 
 def _mean(values: np.ndarray) -> float:
     """Returns the mean of the values that aren't NaN; NaN if there is none."""
     defined = values[~np.isnan(values)]
-    return float(defined.mean()) if defined.size else float("nan")
+    return math.fsum(defined) / defined.size if defined.size else float("nan")

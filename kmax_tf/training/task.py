@@ -19,6 +19,7 @@ from kmax_tf.evaluation.assignments import (
     assignments_by_block,
     draw_assignments,
 )
+from kmax_tf.evaluation.evaluator import resolution_name
 from kmax_tf.evaluation.metrics import PanopticMetrics
 from kmax_tf.evaluation.predictions import RawPrediction, raw_predictions
 from kmax_tf.figures import side_by_side
@@ -28,6 +29,8 @@ from kmax_tf.model.builder import build_model
 from kmax_tf.model.kmax import KMaX
 from kmax_tf.postprocessing.builder import build_postprocessor
 from kmax_tf.protos import experiment_pb2
+from kmax_tf.structures import LabelSpace
+from kmax_tf.training.gathering import gather_texts
 
 BEST_FOLDER = "best"
 BEST_METRIC = "pq/all"
@@ -147,6 +150,7 @@ class KMaXTask(base_task.Task):
         """Predicts one replica's share of a batch."""
         del metrics
         images, targets, raw = inputs
+        images, targets = _never_empty((images, targets))
         assignments = []
         if self.experiment.training.summary_assignments:
             predictions = model.predictions_by_block(images)
@@ -167,15 +171,14 @@ class KMaXTask(base_task.Task):
         self, state: Optional[_EvaluationState], step_outputs: dict[str, Any]
     ) -> _EvaluationState:
         """Measures the images of one step, on the host."""
+        resolution = resolution_name(self.experiment.evaluation)
         if state is None:
-            state = _EvaluationState(
-                PanopticMetrics(self._label_space, self.experiment.evaluation.mask_ap)
-            )
+            state = _EvaluationState(PanopticMetrics(*self._metrics_options()))
         for replica, images in enumerate(step_outputs["images"]):
             maps = {name: values[replica] for name, values in step_outputs["maps"].items()}
             raw = {name: values[replica] for name, values in step_outputs["raw"].items()}
             assignments = [values[replica] for values in step_outputs["assignments"]]
-            for index, image in enumerate(raw_predictions(images, maps, raw)):
+            for index, image in enumerate(raw_predictions(images, maps, raw, resolution)):
                 state.metrics.update(image.image_id, image.truth, image.prediction)
                 if len(state.pictures) < self.experiment.training.summary_images:
                     panoptic = image.prediction["panoptic"]
@@ -187,6 +190,10 @@ class KMaXTask(base_task.Task):
                         state.clusters.append(self._draw_clusters(image, of_image))
         return state
 
+    def _metrics_options(self) -> tuple[LabelSpace, bool, str]:
+        options = self.experiment.evaluation
+        return self._label_space, options.mask_ap, resolution_name(options)
+
     def _draw_clusters(self, image: RawPrediction, maps: list[tf.Tensor]) -> np.ndarray:
         """Draws the cluster assignments [h, w] of one image."""
         height, width = self.experiment.eval_data.crop_size
@@ -197,18 +204,35 @@ class KMaXTask(base_task.Task):
     def reduce_aggregated_logs(
         self, aggregated_logs: _EvaluationState, global_step: Optional[tf.Tensor] = None
     ) -> dict[str, Any]:
-        """Returns the metrics in percent and draws the pictures into TensorBoard."""
+        """Returns the metrics of all workers, in percent; draws the pictures into TensorBoard."""
         for index, picture in enumerate(aggregated_logs.pictures):
             tf.summary.image(f"example_{index}", picture[np.newaxis], step=global_step)
         for index, picture in enumerate(aggregated_logs.clusters):
             tf.summary.image(f"clusters_{index}", picture[np.newaxis], step=global_step)
-        result = aggregated_logs.metrics.result()
+        metrics = PanopticMetrics(*self._metrics_options())
+        for state in gather_texts(aggregated_logs.metrics.state()):
+            metrics.merge_state(state)
+        result = metrics.result()
         shares = {
             f"{group}/{name}": np.float32(np.nan_to_num(value))
             for group in ("pq", "sq", "rq")
             for name, value in result[group].items()
         }
         return {**shares, "miou": np.float32(result["miou"])}
+
+
+def _never_empty(inputs: Any) -> Any:
+    """Makes a batch without images one with a blank image, which isn't measured.
+
+    The share of a replica is empty where a set's last batch is smaller than the replicas are many,
+    and there are operations that don't take that.
+    """
+    missing = tf.cast(tf.equal(tf.shape(inputs[0])[0], 0), tf.int32)
+
+    def fill(values: tf.Tensor) -> tf.Tensor:
+        return tf.pad(values, [[0, missing], *[[0, 0]] * (values.shape.rank - 1)])
+
+    return tf.nest.map_structure(fill, inputs)
 
 
 @dataclasses.dataclass

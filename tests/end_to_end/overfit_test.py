@@ -48,6 +48,6 @@ def test_a_handful_of_images_is_learned_by_heart(tmp_path: Path) -> None:
     keras.utils.set_random_seed(0)
     model = kmax_tf.compile_for_training(kmax_tf.build_model(experiment), experiment)
     model.fit(kmax_tf.build_dataset(experiment, training=True), steps_per_epoch=300, verbose=0)
-    result = evaluate_model(model, experiment, str(tmp_path / "pictures"))
+    result = evaluate_model(model, experiment, str(tmp_path / "pictures")).result
     assert result["images"] == 4
     assert result["pq"]["all"] > 70, result["per_class"]

@@ -4,9 +4,13 @@ import json
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from kmax_tf.errors import OutputError
-from kmax_tf.evaluation.metrics import PanopticMetrics, format_table, write_results
+from kmax_tf.evaluation.metrics import PanopticMetrics
+from kmax_tf.evaluation.results import format_table, write_results
+from kmax_tf.structures import LabelSpace
 from tests.reference.panoptic_maps import (
     CAT_1,
     DIVISOR,
@@ -15,6 +19,7 @@ from tests.reference.panoptic_maps import (
     LABELS,
     ROADS,
     VOID,
+    pairs,
     runs,
 )
 
@@ -41,7 +46,10 @@ def measure(mask_ap: bool = True, **images: np.ndarray) -> PanopticMetrics:
 
 def test_result_is_in_percent():
     result = measure(a=PREDICTION).result()
-    assert list(result) == ["pq", "sq", "rq", "miou", "ap", "per_class", "images", "resolution"]
+    assert list(result) == [
+        *("pq", "sq", "rq", "miou", "ap", "pq_by_size", "per_class"),
+        *("worst_images", "best_images", "images", "resolution"),
+    ]
     assert result["per_class"]["dog"] == {
         "pq": pytest.approx(100 * 0.8 / 1.5),
         "sq": 80,
@@ -85,6 +93,68 @@ def test_other_metrics_are_not_merged():
         measure().merge(measure(mask_ap=False))
     with pytest.raises(ValueError, match="resolutions"):
         measure().merge(PanopticMetrics(LABELS, resolution="model"))
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.lists(pairs(), min_size=1, max_size=6),
+    st.lists(st.integers(0, 3), min_size=6, max_size=6),
+    st.randoms(use_true_random=False),
+)
+def test_neither_order_nor_workers_nor_how_states_travel_matter(images, workers, random):
+    """Images are dealt to workers, whose states are merged, as JSON or not, in any order."""
+    numbered = list(enumerate(images))
+    together = PanopticMetrics(LABELS)
+    for number, (truth, prediction) in numbered:
+        together.update(number, truth, maps(prediction))
+
+    shares = [PanopticMetrics(LABELS) for _ in range(4)]
+    random.shuffle(numbered)
+    for number, (truth, prediction) in numbered:
+        shares[workers[number]].update(number, truth, maps(prediction))
+    random.shuffle(shares)
+    merged = PanopticMetrics(LABELS)
+    for share in shares:
+        if random.random() < 0.5:
+            merged.merge(share)
+        else:
+            merged.merge_state(share.state())
+    assert json.dumps(merged.result()) == json.dumps(together.result())
+    assert merged.state() == together.state()
+
+
+def test_a_state_of_something_else_is_refused():
+    for other in (
+        PanopticMetrics(LABELS, mask_ap=False),
+        PanopticMetrics(LABELS, resolution="model"),
+        PanopticMetrics(LabelSpace(LABELS.classes[:2], 8, 9, 100)),
+    ):
+        with pytest.raises(ValueError, match="of other classes, another resolution"):
+            measure().merge_state(other.state())
+
+
+def test_an_image_of_two_states_is_refused():
+    with pytest.raises(ValueError, match="'a' is evaluated twice"):
+        measure(a=TRUTH).merge_state(measure(a=TRUTH).state())
+
+
+def test_segments_by_size():
+    """Of a dog of 1023 pixels, one of 1024, one of 96 x 96 and a road, half are found."""
+    lengths = (1023, 1024, 96 * 96, 2000)
+    truth = runs(*zip((DOG_1, DOG_2, CAT_1, ROADS), lengths))
+    prediction = runs(*zip((DOG_1, VOID, CAT_1, DOG_2), lengths))
+    by_size = measure_pair(truth, prediction)["pq_by_size"]
+    counts = {size: (row["tp"], row["fp"], row["fn"]) for size, row in by_size.items()}
+    assert counts == {"small": (1, 0, 0), "medium": (0, 1, 2), "large": (1, 0, 0)}
+    assert by_size["small"]["things"] == 100
+    assert np.isnan(by_size["small"]["stuff"])
+    assert by_size["medium"]["stuff"] == by_size["medium"]["all"] == 0
+
+
+def measure_pair(truth, prediction):
+    metrics = PanopticMetrics(LABELS)
+    metrics.update(0, truth, maps(prediction))
+    return metrics.result()
 
 
 def test_results_file_has_null_for_what_is_undefined(tmp_path):

@@ -1,0 +1,245 @@
+"""Panoptic quality of PNG files: ours, panopticapi where it is installed, and masks a segment.
+
+One JSON line a case. `decoded` maps are ids in memory, so that only counting is timed; `files` are
+PNGs. `ratio` is the time over that of the reference named beside it, measured in turns on the same
+files: panopticapi (github.com/cocodataset/panopticapi), else `per_segment`, the plain formulation
+with a mask for each segment. With all cores, the start of the processes counts, too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import importlib
+import io
+import json
+import pathlib
+import tempfile
+from typing import Any, Callable
+
+import numpy as np
+import PIL.Image
+
+from kmax_tf.evaluation import file_pairs
+from kmax_tf.evaluation.coco_results import id2rgb
+from kmax_tf.evaluation.file_evaluation import available_cores, evaluate_pairs
+from kmax_tf.evaluation.file_pairs import pair_images
+from kmax_tf.evaluation.panoptic_files import categories_of, read_panoptic_file
+
+if __name__ == "__main__":  # not in the workers: it imports TensorFlow, which takes seconds
+    from measuring import print_line, ratio, summary, time_in_turns
+
+CATEGORIES = [
+    {"id": number, "name": f"class {number}", "isthing": number % 2} for number in range(1, 11)
+]
+
+
+def main() -> None:
+    """Measures and prints."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--images", type=int, default=100, help="PNGs of each kind")
+    parser.add_argument("--size", type=int, nargs=2, default=(480, 640), help="height, width")
+    parser.add_argument("--segments", type=int, default=15, help="in an image")
+    parser.add_argument("--copies", type=int, default=10, help="of the set, for all cores")
+    parser.add_argument("--repeats", type=int, default=5)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        data = Data(pathlib.Path(folder), args)
+        one_core(data, args)
+        all_cores(data, args)
+        state_size(data)
+
+
+class Data:
+    """A set of files, and the ids in them."""
+
+    def __init__(self, folder: pathlib.Path, args: argparse.Namespace):
+        rng = np.random.default_rng(0)
+        self.folder, self.maps, content = folder, {}, {"truth": [], "predictions": []}
+        for name in content:
+            (folder / name).mkdir()
+        for number in range(args.images):
+            for name, ids in zip(content, scene(rng, tuple(args.size), args.segments)):
+                present, counts = np.unique(ids[ids > 0], return_counts=True)
+                path = folder / name / f"{number}.png"
+                PIL.Image.fromarray(id2rgb(ids)).save(path)
+                self.maps[str(path)] = ids
+                segments = [
+                    {
+                        "id": int(i),
+                        "category_id": int(i % len(CATEGORIES)) + 1,
+                        "area": int(area),
+                        "iscrowd": 0,
+                        "score": 0.5,
+                    }
+                    for i, area in zip(present, counts)
+                ]
+                entry = {"file_name": path.name, "segments_info": segments}
+                content[name].append({"image_id": number, **entry})
+        self.annotations = content
+        for name, entries in content.items():
+            text = json.dumps({"annotations": entries, "categories": CATEGORIES})
+            (folder / f"{name}.json").write_text(text)
+        truth = read_panoptic_file(str(folder / "truth.json"))
+        predictions = read_panoptic_file(str(folder / "predictions.json"))
+        self.labels = categories_of(truth)
+        self.pairs, _ = pair_images(truth, predictions, self.labels)
+
+    def official(self) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+        """Returns the pairs as panopticapi takes them; it writes into the predictions."""
+        return list(zip(self.annotations["truth"], self.annotations["predictions"]))
+
+
+def scene(rng: np.random.Generator, size: tuple[int, int], segments: int):
+    """Draws a true and a predicted map: cells with rough edges, of which some move or merge."""
+    rows, columns = np.mgrid[: size[0], : size[1]].astype(np.float32)
+    rows += 6 * np.sin(columns / 17) + rng.normal(0, 0.7, size)
+    columns += 5 * np.cos(rows / 13)
+    centers = rng.random((segments, 2)) * size
+    distance = (rows[..., None] - centers[:, 0]) ** 2 + (columns[..., None] - centers[:, 1]) ** 2
+    cells = distance.argmin(axis=-1)
+    ids = rng.choice(2**24 - 1, segments, replace=False) + 1
+    ids[0] = 0  # unlabeled
+    predicted = ids.copy()
+    predicted[1] = predicted[2]
+    return ids[cells], np.roll(predicted[cells], rng.integers(2, 12), axis=1)
+
+
+def one_core(data: Data, args: argparse.Namespace) -> None:
+    """Times one process, with and without the decoding of PNGs."""
+    ours = lambda: evaluate_pairs(data.pairs, data.labels, False, 1)  # noqa: E731
+    files = {"kmax_tf": ours}
+    decoded = {"kmax_tf": with_maps(data, ours), "per_segment": lambda: per_segment(data)}
+    official = panopticapi()
+    if official is not None:
+        categories = {category["id"]: category for category in CATEGORIES}
+
+        def theirs() -> None:
+            folders = (str(data.folder / name) for name in ("truth", "predictions"))
+            with contextlib.redirect_stdout(io.StringIO()):
+                official.pq_compute_single_core(0, data.official(), *folders, categories)
+
+        files["panopticapi"] = theirs
+        decoded["panopticapi"] = official_with_maps(official, data, theirs)
+    report("decoded", decoded, args, 1, args.images)
+    report("files", files, args, 1, args.images)
+
+
+def all_cores(data: Data, args: argparse.Namespace) -> None:
+    """Times as many processes as there are cores, on the same files again and again."""
+    pairs = []
+    for copy in range(args.copies):
+        for pair in data.pairs:
+            true = dataclasses.replace(pair.true, image_id=f"{copy}-{pair.true.image_id}")
+            pairs.append(dataclasses.replace(pair, true=true))
+    cores = available_cores()
+    runs = {
+        "kmax_tf": lambda: evaluate_pairs(pairs, data.labels, False, cores),
+        "kmax_tf on one core": lambda: evaluate_pairs(pairs, data.labels, False, 1),
+    }
+    official = panopticapi()
+    if official is not None:
+        categories = {category["id"]: category for category in CATEGORIES}
+
+        def theirs() -> None:
+            folders = (str(data.folder / name) for name in ("truth", "predictions"))
+            with contextlib.redirect_stdout(io.StringIO()):
+                matched = data.official() * args.copies
+                official.pq_compute_multi_core(matched, *folders, categories)
+
+        runs["panopticapi"] = theirs
+    report("files", runs, args, cores, len(pairs))
+
+
+def report(kind: str, runs: dict[str, Callable[[], Any]], args, cores: int, images: int) -> None:
+    """Times functions in turns and prints a line each."""
+    seconds = time_in_turns(runs, args.repeats)
+    reference = next(
+        (n for n in ("panopticapi", "per_segment", "kmax_tf on one core") if n in runs), "kmax_tf"
+    )
+    for name, of_run in seconds.items():
+        figures = summary(of_run)
+        print_line(
+            case=name,
+            maps=kind,
+            cores=cores,
+            size=list(args.size),
+            segments=args.segments,
+            ms_per_image=round(figures["median_ms"] / images, 3),
+            images_per_s=round(1e3 * images / figures["median_ms"], 1),
+            reference=reference,
+            ratio=ratio(of_run, seconds[reference]),
+        )
+
+
+def state_size(data: Data) -> None:
+    """Prints what a worker sends: constant, but for the instances that mask AP needs."""
+    for mask_ap in (False, True):
+        sizes = [
+            len(evaluate_pairs(pairs, data.labels, mask_ap, 1)[0].state())
+            for pairs in (data.pairs[: len(data.pairs) // 2], data.pairs)
+        ]
+        print_line(case="state", mask_ap=mask_ap, images=len(data.pairs), bytes_half_and_all=sizes)
+
+
+def per_segment(data: Data) -> int:
+    """Counts matches with a mask a segment, the plain formulation."""
+    matches = 0
+    for pair in data.pairs:
+        truth, prediction = (data.maps[info.path] for info in (pair.true, pair.predicted))
+        void = truth == 0
+        predicted = [(s.category_id, prediction == s.id) for s in pair.predicted.segments]
+        for segment in pair.true.segments:
+            mask = truth == segment.id
+            for category_id, other in predicted:
+                if category_id == segment.category_id:
+                    shared = np.count_nonzero(mask & other)
+                    union = np.count_nonzero((other & ~void) | mask)
+                    matches += 2 * shared > union
+    return matches
+
+
+def with_maps(data: Data, run: Callable[[], Any]) -> Callable[[], Any]:
+    """Lets ours find ids in memory."""
+    maps = {path: ids.astype(np.int32) for path, ids in data.maps.items()}
+
+    def call() -> None:
+        real = file_pairs.read_id_map
+        file_pairs.read_id_map = maps.__getitem__
+        try:
+            run()
+        finally:
+            file_pairs.read_id_map = real
+
+    return call
+
+
+def official_with_maps(official: Any, data: Data, run: Callable[[], Any]) -> Callable[[], Any]:
+    """Lets panopticapi find ids in memory, and spares it their composition from colors."""
+    maps = {path: ids.astype(np.uint32) for path, ids in data.maps.items()}
+
+    class Opener:
+        open = staticmethod(maps.__getitem__)
+
+    def call() -> None:
+        real = official.Image, official.rgb2id
+        official.Image, official.rgb2id = Opener, lambda ids: ids
+        try:
+            run()
+        finally:
+            official.Image, official.rgb2id = real
+
+    return call
+
+
+def panopticapi() -> Any:
+    """Returns panopticapi's evaluation, or None."""
+    try:
+        return importlib.import_module("panopticapi.evaluation")
+    except ImportError:
+        return None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,114 @@
+"""`kmax evaluate-files`: measures predictions of any model, in COCO's panoptic format."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from kmax_tf.evaluation.file_pairs import Pair
+    from kmax_tf.evaluation.panoptic_files import PanopticFile
+
+HELP = "measure predictions of any model in COCO's panoptic format (JSON and PNGs)"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the sub-command's arguments."""
+    for name, what in (("ground-truth", "annotations"), ("predictions", "predictions")):
+        parser.add_argument(f"--{name}", required=True, metavar="JSON", help=f"the {what}")
+        parser.add_argument(
+            f"--{name}-folder",
+            metavar="DIR",
+            help="their PNGs; by default the JSON's path without .json",
+        )
+    parser.add_argument("--output", required=True, metavar="DIR", help="folder of the results")
+    parser.add_argument(
+        "--workers", type=_positive, metavar="N", help="processes; by default one a core"
+    )
+    parser.add_argument(
+        "--category-ids",
+        metavar="DESCRIPTION",
+        help="the predictions number classes otherwise than the ground truth: one by `id`, the "
+        "other by `original_id` of this dataset description, such as cityscapes (train ids, "
+        "label ids)",
+    )
+    parser.add_argument("--images", metavar="DIR", help="the images, for the report")
+    parser.add_argument(
+        "--no-mask-ap", action="store_true", help="leave out mask AP, which needs scores"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measures, prints the table, and writes metrics.json and report.html."""
+    from kmax_tf.data.progress import Progress
+    from kmax_tf.evaluation.file_evaluation import available_cores, evaluate_pairs
+    from kmax_tf.evaluation.file_gallery import gallery_of_files
+    from kmax_tf.evaluation.file_pairs import pair_images
+    from kmax_tf.evaluation.panoptic_files import categories_of, read_panoptic_file
+    from kmax_tf.evaluation.report import write_report
+    from kmax_tf.evaluation.results import format_table, write_results
+    from kmax_tf.files import check_writable
+
+    check_writable(args.output)
+    truth = read_panoptic_file(args.ground_truth, args.ground_truth_folder)
+    predictions = read_panoptic_file(args.predictions, args.predictions_folder)
+    labels = categories_of(truth)
+    if args.category_ids:
+        known = {category.original_id for category in labels.classes}
+        predictions = _translated(predictions, args.category_ids, known)
+    pairs, notes = pair_images(truth, predictions, labels)
+    mask_ap = not args.no_mask_ap and _has_scores(pairs, notes)
+    progress = Progress(len(pairs), "evaluate")
+    workers = args.workers or available_cores()
+    metrics, more = evaluate_pairs(pairs, labels, mask_ap, workers, progress.advance)
+    gallery, missing = gallery_of_files(
+        pairs, metrics.extremes, labels, truth.file_names, args.images
+    )
+    notes += [*more, *missing]
+    result = {**metrics.result(), "miou_of": "panoptic maps", "notes": notes}
+    print(format_table(result))
+    for note in notes:
+        print(f"note: {note}")
+    path = write_results(result, args.output)
+    report = write_report(
+        args.output,
+        result,
+        labels,
+        metrics.confusion,
+        gallery.of_extremes(metrics.extremes),
+        f"Panoptic evaluation of {os.path.basename(args.predictions)}",
+    )
+    print(f"results in {path}, report in {report}")
+    return 0
+
+
+def _translated(predictions: PanopticFile, description: str, known: set[int]) -> PanopticFile:
+    """Brings the predictions' category ids into the numbering of the ground truth."""
+    from kmax_tf.data.builder import read_description
+    from kmax_tf.evaluation.panoptic_files import translate_categories
+
+    labels, _ = read_description(description)
+    table = {category.id: category.original_id for category in labels.classes}
+    if not known <= set(table.values()):
+        table = {original: of_class for of_class, original in table.items()}
+    return translate_categories(predictions, table)
+
+
+def _has_scores(pairs: Sequence[Pair], notes: list[str]) -> bool:
+    """Returns whether predictions have what mask AP needs; if not, a note says so."""
+    scored = [s.score is not None for pair in pairs for s in pair.predicted.segments]
+    if scored and all(scored):
+        return True
+    notes.append(
+        f"no mask AP: {scored.count(False)} of {len(scored)} predicted segments have no 'score'"
+    )
+    return False
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number of processes, 1 or more")
+    return int(text)

@@ -1,0 +1,107 @@
+"""Pictures of the worst and the best images, kept small while an evaluation runs."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import numpy as np
+import PIL.Image
+
+from kmax_tf.evaluation.extremes import Extremes, RankedImage
+from kmax_tf.evaluation.mask_ap import ImageId
+from kmax_tf.figures import draw_errors, draw_panoptic, overlay
+
+if TYPE_CHECKING:
+    from kmax_tf.structures import LabelSpace
+
+# Of a panel, in pixels: about what drawings need for names to be readable.
+_SHORT_SIDE, _LONGEST_SIDE = 480, 1280
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """An image with its panels: (caption, [h, w, 3] uint8) each."""
+
+    ranked: RankedImage
+    panels: list[tuple[str, np.ndarray]]
+
+
+class Gallery:
+    """Keeps images while they are among the extremes: at most twelve, shrunk to panels."""
+
+    def __init__(self, label_space: LabelSpace) -> None:
+        self._label_space = label_space
+        self._kept: dict[ImageId, tuple[np.ndarray | None, np.ndarray, np.ndarray]] = {}
+
+    def keep(
+        self,
+        image_id: ImageId,
+        image: np.ndarray | None,
+        truth: np.ndarray,
+        prediction: np.ndarray,
+    ) -> None:
+        """Keeps an image.
+
+        Args:
+          image_id: unique.
+          image: [H, W, 3] uint8; None where it isn't at hand.
+          truth: [H, W] panoptic map.
+          prediction: [H, W] panoptic map.
+        """
+        maps = (shrink_map(truth), shrink_map(prediction))
+        self._kept[image_id] = (None if image is None else _shrink_image(image), *maps)
+
+    def forget_others(self, extremes: Extremes) -> None:
+        """Drops what is no longer among the extremes."""
+        self._kept = {i: kept for i, kept in self._kept.items() if i in extremes}
+
+    def of_extremes(self, extremes: Extremes) -> dict[str, list[Picture]]:
+        """Draws the worst and the best images, by the headings of a report."""
+        return {
+            "Worst images": self._draw(extremes.worst()),
+            "Best images": self._draw(extremes.best()),
+        }
+
+    def _draw(self, ranked: list[RankedImage]) -> list[Picture]:
+        return [
+            Picture(image, self._panels(*self._kept[image.image_id]))
+            for image in ranked
+            if image.image_id in self._kept
+        ]
+
+    def _panels(
+        self, image: np.ndarray | None, truth: np.ndarray, prediction: np.ndarray
+    ) -> list[tuple[str, np.ndarray]]:
+        canvas = np.full((*truth.shape, 3), 160, np.uint8) if image is None else image
+        labels = self._label_space
+        panels = [
+            ("ground truth", draw_panoptic(canvas, truth, labels)),
+            ("prediction", draw_panoptic(canvas, prediction, labels)),
+            ("errors", draw_errors(canvas, truth, prediction, labels)),
+        ]
+        if image is None:
+            return panels
+        return [("image", overlay.enlarge_image(image, overlay.scale_for(image.shape))), *panels]
+
+
+def shrink_map(values: np.ndarray) -> np.ndarray:
+    """Takes pixels at even distances from a map [H, W], so that it isn't larger than a panel."""
+    height, width = _panel_size(values.shape)
+    rows = ((np.arange(height) + 0.5) * values.shape[0] / height).astype(int)
+    columns = ((np.arange(width) + 0.5) * values.shape[1] / width).astype(int)
+    return values[rows[:, np.newaxis], columns]
+
+
+def _shrink_image(image: np.ndarray) -> np.ndarray:
+    height, width = _panel_size(image.shape)
+    if (height, width) == image.shape[:2]:
+        return image.copy()
+    smooth = PIL.Image.fromarray(image).resize((width, height), PIL.Image.Resampling.BOX)
+    return np.asarray(smooth)
+
+
+def _panel_size(shape: tuple[int, ...]) -> tuple[int, int]:
+    shrink = min(1.0, _SHORT_SIDE / min(shape[:2]), _LONGEST_SIDE / max(shape[:2]))
+    height, width = (max(1, round(side * shrink)) for side in shape[:2])
+    return height, width

@@ -1,0 +1,156 @@
+"""Files as the test servers of COCO and Cityscapes want them, written while images come in."""
+
+from __future__ import annotations
+
+import io
+import os
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import PIL.Image
+
+from kmax_tf import files
+from kmax_tf.errors import UserError
+from kmax_tf.evaluation.coco_results import (
+    annotation_entry,
+    write_panoptic_json,
+    write_panoptic_png,
+)
+from kmax_tf.evaluation.mask_ap import segment_scores
+
+if TYPE_CHECKING:
+    from kmax_tf.structures import LabelSpace
+
+
+class Submission(Protocol):
+    """Takes one image after another; `finish` writes what is written last."""
+
+    def add(self, image_id: str, prediction: Mapping[str, np.ndarray]) -> None:
+        """Writes the files of an image.
+
+        Args:
+          image_id: its name.
+          prediction: [H, W] maps "panoptic", "semantic", "semantic_scores", "instance_scores".
+        """
+
+    def finish(self) -> str:
+        """Writes the rest and returns a sentence about what to upload."""
+
+
+class CocoSubmission:
+    """FOLDER/panoptic_results.json and FOLDER/panoptic_results/*.png, with COCO's category ids.
+
+    Memory grows with the entries of the JSON, some 200 bytes a segment.
+    """
+
+    name = "panoptic_results"
+
+    def __init__(self, folder: str, label_space: LabelSpace) -> None:
+        self._folder = folder
+        self._label_space = label_space
+        self._annotations: list[dict[str, Any]] = []
+
+    def add(self, image_id: str, prediction: Mapping[str, np.ndarray]) -> None:
+        """Writes the PNG of an image."""
+        name = _file_stem(image_id)
+        self.add_named(int(name) if name.isdecimal() else name, name, prediction)
+
+    def add_named(
+        self, image_id: int | str, name: str, prediction: Mapping[str, np.ndarray]
+    ) -> None:
+        """Writes NAME.png of the image that the JSON knows by an id."""
+        path = os.path.join(self._folder, self.name, f"{name}.png")
+        scores = _scores(prediction, self._label_space)
+        segments = write_panoptic_png(path, prediction["panoptic"], self._label_space, scores)
+        self._annotations.append(annotation_entry(image_id, path, segments))
+
+    def finish(self) -> str:
+        """Writes the JSON."""
+        path = os.path.join(self._folder, f"{self.name}.json")
+        write_panoptic_json(path, self._annotations, self._label_space)
+        return f"{path} and the folder of the same name: zip both, under the name the server asks"
+
+
+class CityscapesSubmission:
+    """Folders of Cityscapes' three tasks, with label ids; the server takes a zip of each.
+
+    - pixel/CITY_SEQUENCE_FRAME_pred.png: label ids of the semantic map, 8 bits; 0 is unlabeled.
+    - instance/CITY_SEQUENCE_FRAME_pred.txt: a line "mask label_id confidence" an instance, and the
+      masks in instance/masks.
+    - panoptic/: a JSON and PNGs, as COCO's.
+
+    Raises:
+      UserError: a label id doesn't fit into 8 bits.
+    """
+
+    def __init__(self, folder: str, label_space: LabelSpace) -> None:
+        largest = max(category.original_id for category in label_space.classes)
+        if largest > 255:
+            raise UserError(
+                f"Cityscapes' label ids are below 256, but the dataset '{label_space.name}' has "
+                f"the original_id {largest}; --submission=coco has room for it"
+            )
+        self._folder = folder
+        self._label_space = label_space
+        self._panoptic = CocoSubmission(os.path.join(folder, "panoptic"), label_space)
+        self._label_ids = np.zeros(len(label_space.class_index_of_id), np.uint8)
+        for category in label_space.classes:
+            self._label_ids[category.id] = category.original_id
+
+    def add(self, image_id: str, prediction: Mapping[str, np.ndarray]) -> None:
+        """Writes the files of an image."""
+        name = _file_stem(image_id)
+        for suffix in ("_leftImg8bit", "_gtFine"):
+            name = name.split(suffix)[0]
+        self._panoptic.add_named(name, f"{name}_panoptic", prediction)
+        label_ids = self._label_ids[prediction["semantic"]]
+        _write_gray(os.path.join(self._folder, "pixel", f"{name}_pred.png"), label_ids)
+        self._write_instances(name, prediction)
+
+    def finish(self) -> str:
+        """Writes the JSON of the panoptic task."""
+        self._panoptic.finish()
+        return f"{self._folder}/pixel, instance and panoptic: zip the content of each for its task"
+
+    def _write_instances(self, name: str, prediction: Mapping[str, np.ndarray]) -> None:
+        labels = self._label_space
+        folder = os.path.join(self._folder, "instance")
+        lines: list[str] = []
+        for panoptic_id, score in _scores(prediction, labels).items():
+            index = labels.class_index_of_id[panoptic_id // labels.label_divisor]
+            if index < 0 or not labels.classes[index].thing:
+                continue
+            mask = f"masks/{name}_{len(lines):03d}.png"
+            pixels = (prediction["panoptic"] == panoptic_id).astype(np.uint8)
+            _write_gray(os.path.join(folder, mask), 255 * pixels)
+            lines.append(f"{mask} {labels.classes[index].original_id} {score:.6f}\n")
+        files.write_atomically(os.path.join(folder, f"{name}_pred.txt"), "".join(lines))
+
+
+# By the name of the dataset whose server takes it.
+SUBMISSIONS: Mapping[str, Callable[[str, LabelSpace], Submission]] = {
+    "coco": CocoSubmission,
+    "cityscapes": CityscapesSubmission,
+}
+
+
+def _scores(prediction: Mapping[str, np.ndarray], label_space: LabelSpace) -> dict[int, float]:
+    maps = (prediction[name] for name in ("panoptic", "semantic_scores", "instance_scores"))
+    panoptic, semantic, instance = maps
+    return segment_scores(panoptic, semantic, instance, label_space)
+
+
+def _file_stem(image_id: str) -> str:
+    """Returns the name of an image without folder and extension."""
+    path = pathlib.PurePosixPath(image_id)
+    is_image = path.suffix.lower() in (".jpg", ".jpeg", ".png")
+    return path.stem if is_image else path.name
+
+
+def _write_gray(path: str, values: np.ndarray) -> None:
+    """Writes [H, W] uint8 as a gray PNG, whole or not at all."""
+    png = io.BytesIO()
+    PIL.Image.fromarray(values).save(png, format="png")
+    files.write_atomically(path, png.getvalue())

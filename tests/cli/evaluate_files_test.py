@@ -1,0 +1,227 @@
+"""kmax evaluate-files: what it writes and prints, and one clear error for each kind of bad file."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from kmax_tf.cli.main import main
+from kmax_tf.figures import overlay
+from tests.evaluation.panoptic_sets import IDS, write_set
+from tests.reference import panoptic_files_oracle as oracle
+
+
+@pytest.fixture
+def files(tmp_path: Path, monkeypatch) -> Path:
+    monkeypatch.setattr(overlay, "scale_for", lambda shape: 1)  # tiny pictures are drawn fast
+    rng = np.random.default_rng(4)
+    write_set(tmp_path, [oracle.random_image(rng, IDS) for _ in range(6)])
+    (tmp_path / "images").mkdir()
+    for number in range(6):
+        with Image.open(tmp_path / "truth" / f"{number}.png") as image:
+            image.convert("RGB").save(tmp_path / "images" / f"{number}.jpg")
+    return tmp_path
+
+
+def run(folder: Path, *more: str) -> int:
+    words = ["--ground-truth", folder / "truth.json", "--predictions", folder / "predictions.json"]
+    words += ["--output", folder / "out", "--workers=1", *more]
+    return main(["evaluate-files", *(str(word) for word in words)])
+
+
+def change(path: Path, edit) -> None:
+    content = json.loads(path.read_text())
+    edit(content)
+    path.write_text(json.dumps(content))
+
+
+def test_writes_metrics_and_a_report_and_prints_a_table(files: Path, capsys) -> None:
+    assert run(files, "--images", str(files / "images")) == 0
+    printed = capsys.readouterr()
+    metrics = json.loads((files / "out" / "metrics.json").read_text())
+    assert metrics["images"] == 6
+    assert metrics["miou_of"] == "panoptic maps"
+    assert {"pq", "sq", "rq", "ap", "per_class", "pq_by_size"} <= metrics.keys()
+    assert f"PQ {metrics['pq']['all']:.1f}, mIoU" in printed.out
+    assert "evaluate: 6/6" in printed.err
+    for note in metrics["notes"]:
+        assert f"note: {note}" in printed.out
+    report = (files / "out" / "report.html").read_text()
+    assert report.count("<figure>") == 6
+    assert report.count("data:image/jpeg;base64,") == 4 * 6
+    assert not re.search(r"(src|href)\s*=\s*\"(?!data:|#)", report)
+    assert "url(" not in report
+    assert "@import" not in report
+
+
+def test_images_that_are_not_there_leave_the_maps(files: Path, capsys) -> None:
+    (files / "images" / "2.jpg").unlink()
+    (files / "images" / "3.jpg").write_bytes(b"no image")
+    Image.new("RGB", (99, 9)).save(files / "images" / "4.jpg")
+    assert run(files, "--images", str(files / "images")) == 0
+    assert "has no fitting image of 2, 3, 4" in capsys.readouterr().out
+    assert (files / "out" / "report.html").read_text().count("data:image") == 4 * 6 - 3
+
+
+def test_extra_predictions_are_left_out_and_said(files: Path, capsys) -> None:
+    change(files / "truth.json", lambda content: content["annotations"].pop(2))
+    assert run(files) == 0
+    assert json.loads((files / "out" / "metrics.json").read_text())["images"] == 5
+    assert "1 predictions are of images that aren't in the ground truth" in capsys.readouterr().out
+
+
+def test_of_two_predictions_of_an_image_the_last_counts(files: Path, capsys) -> None:
+    assert run(files) == 0
+    expected = json.loads((files / "out" / "metrics.json").read_text())
+
+    def repeat(content) -> None:
+        wrong = {**content["annotations"][1], "image_id": 0}
+        content["annotations"].insert(0, wrong)
+
+    change(files / "predictions.json", repeat)
+    assert run(files) == 0
+    found = json.loads((files / "out" / "metrics.json").read_text())
+    assert found["per_class"] == expected["per_class"]
+    assert "1 predictions are followed by another one" in capsys.readouterr().out
+
+
+def test_without_scores_there_is_no_mask_ap_and_it_is_said(files: Path, capsys) -> None:
+    def strip(content) -> None:
+        for entry in content["annotations"]:
+            for segment in entry["segments_info"]:
+                segment.pop("score")
+
+    change(files / "predictions.json", strip)
+    assert run(files) == 0
+    assert json.loads((files / "out" / "metrics.json").read_text())["ap"] == {}
+    assert re.search(r"no mask AP: (\d+) of \1 predicted segments", capsys.readouterr().out)
+
+
+def test_ids_of_the_other_numbering_are_translated(files: Path, capsys) -> None:
+    """Ground truth in Cityscapes' label ids, predictions in train ids, and the reverse."""
+    description = "cityscapes"
+    label_ids = {3: 7, 5: 8, 8: 24, 21: 26}
+    train_ids = {3: 0, 5: 1, 8: 11, 21: 13}
+
+    def renumber(table):
+        def edit(content) -> None:
+            for category in content.get("categories", ()):
+                category["id"] = table[category["id"]]
+            for entry in content["annotations"]:
+                for segment in entry["segments_info"]:
+                    segment["category_id"] = table[segment["category_id"]]
+
+        return edit
+
+    assert run(files) == 0
+    expected = json.loads((files / "out" / "metrics.json").read_text())["per_class"]
+    for of_truth, of_predictions in ((label_ids, train_ids), (train_ids, label_ids)):
+        change(files / "truth.json", renumber(of_truth))
+        change(files / "predictions.json", renumber(of_predictions))
+        assert run(files, "--category-ids", description) == 0
+        found = json.loads((files / "out" / "metrics.json").read_text())["per_class"]
+        assert found == expected
+        change(files / "truth.json", renumber({new: old for old, new in of_truth.items()}))
+        change(
+            files / "predictions.json", renumber({new: old for old, new in of_predictions.items()})
+        )
+
+
+def png(files: Path, folder: str = "predictions") -> Path:
+    return files / folder / "1.png"
+
+
+def unlist(content) -> None:
+    content["annotations"][1]["segments_info"] = []
+
+
+def list_another(content) -> None:
+    content["annotations"][1]["segments_info"].append({"id": 99, "category_id": 3, "score": 1})
+
+
+def strange_category(content) -> None:
+    content["annotations"][1]["segments_info"][0]["category_id"] = 11
+
+
+def twice(content) -> None:
+    content["annotations"].append(content["annotations"][0])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda f: (f / "truth.json").unlink(), "cannot read .*truth.json: No such file"),
+        (lambda f: (f / "truth.json").write_text("{"), "truth.json is not valid JSON"),
+        (lambda f: (f / "predictions.json").write_text("[]"), "must be a JSON object .* a list"),
+        (lambda f: (f / "truth").rename(f / "elsewhere"), "the folder .*truth of the PNGs"),
+        (lambda f: png(f).unlink(), "1 of 12 PNGs don't exist: .*predictions/1.png"),
+        (lambda f: png(f).write_bytes(b"rubbish"), "cannot decode .*predictions/1.png: it is no"),
+        (lambda f: png(f).write_bytes(png(f).read_bytes()[:45]), "cannot decode .*1.png"),
+        (lambda f: Image.new("L", (4, 4)).save(png(f)), "1.png has mode L; .* must be RGB"),
+        (
+            lambda f: Image.new("RGB", (40, 30)).save(png(f)),
+            r"1.png is 40 x 30, but the ground truth .*truth/1.png is \d+ x \d+",
+        ),
+        (
+            lambda f: change(f / "predictions.json", lambda c: c["annotations"].pop(4)),
+            "no prediction of 1 of the 6 images .*: image_id 4",
+        ),
+        (
+            lambda f: change(f / "predictions.json", unlist),
+            r"predictions/1.png \(image_id 1\) has the ids .* doesn't list",
+        ),
+        (
+            lambda f: change(f / "predictions.json", list_another),
+            r"predictions/1.png \(image_id 1\) has no pixel of the ids 99",
+        ),
+        (
+            lambda f: change(f / "predictions.json", strange_category),
+            r"category_id 11, which the ground truth doesn't list \(image_id 1 has 11\)",
+        ),
+        (lambda f: change(f / "truth.json", lambda c: c.pop("categories")), "lists no categories"),
+        (
+            lambda f: change(f / "truth.json", lambda c: c["categories"][0].pop("isthing")),
+            "must each have id, name and isthing",
+        ),
+        (
+            lambda f: change(f / "truth.json", lambda c: c["annotations"][2].pop("file_name")),
+            "annotation 2 of .*truth.json .* it has no 'file_name'",
+        ),
+        (
+            lambda f: change(f / "truth.json", twice),
+            "truth.json has more than one annotation of image_id 0",
+        ),
+        (lambda f: change(f / "truth.json", lambda c: c["annotations"].clear()), "nothing to eval"),
+        (lambda f: (f / "out").write_text(""), "out is a file, not a folder"),
+    ],
+)
+def test_bad_files_are_one_clear_error(files: Path, capsys, spoil, message: str) -> None:
+    spoil(files)
+    assert run(files) == 2
+    printed = capsys.readouterr().err
+    assert re.search(message, printed), printed
+    assert printed.splitlines()[-1].startswith("kmax: error: ")
+    assert not (files / "out" / "metrics.json").exists()
+
+
+def test_a_bad_file_is_the_same_error_from_a_worker(tmp_path: Path, capsys) -> None:
+    rng = np.random.default_rng(4)
+    write_set(tmp_path, [oracle.random_image(rng, IDS) for _ in range(60)])
+    (tmp_path / "predictions" / "40.png").write_bytes(b"rubbish")
+    assert run(tmp_path, "--workers=2") == 2
+    assert "kmax: error: cannot decode" in capsys.readouterr().err
+
+
+def test_an_area_of_nothing_is_an_error(tmp_path: Path, capsys) -> None:
+    ids = np.array([[1, 1]])
+    entry = {"id": 1, "category_id": 3}
+    write_set(tmp_path, [(ids, [{**entry, "area": 0, "iscrowd": 0}], ids, [{**entry, "score": 1}])])
+    assert run(tmp_path) == 2
+    assert "truth/0.png: the true segment 1 has pixels, but its stated area is 0" in (
+        capsys.readouterr().err
+    )
