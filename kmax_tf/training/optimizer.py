@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import re
+import warnings
 from collections.abc import Iterable
 from typing import Any, Callable, Optional, cast
 
@@ -62,6 +63,7 @@ class GroupedOptimizer(keras.optimizers.legacy.Optimizer):
         self._apply_if: Optional[tf.Tensor] = None
         if rules.average_decay:
             self.holds_averages = tf.Variable(False, trainable=False, name="holds_averages")
+            self._track_trackable(self.holds_averages, "holds_averages")
 
     def begin(self, variables: Iterable[tf.Variable]) -> None:
         """Creates all state; before the first step, copies of the weights start as the weights.
@@ -211,7 +213,9 @@ def rectified_adam() -> type[GroupedOptimizer]:
       UserError: tensorflow-addons isn't there, as on Python 3.12 and newer.
     """
     try:
-        import tensorflow_addons as tfa
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # that its development has ended
+            import tensorflow_addons as tfa
     except ImportError as error:
         raise UserError(
             "training.optimizer.rectified_adam needs tensorflow-addons, which exists for Python "
