@@ -34,9 +34,9 @@ def build_training_step(
     blocks = len(experiment.model.transformer_decoder.block_strides)
     optimizer = optimizer or build_optimizer(experiment, model)
     if runtime.precision == training_pb2.MIXED_FLOAT16:
-        optimizer = _with_loss_scale(optimizer)
+        optimizer = with_loss_scale(optimizer)
     elif not hasattr(optimizer, "apply_gradients_if"):
-        optimizer = _with_skipping(optimizer)
+        optimizer = with_skipping(optimizer)
     return TrainingStep(
         model,
         loss,
@@ -50,14 +50,14 @@ def build_training_step(
     )
 
 
-def _with_loss_scale(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
+def with_loss_scale(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
     """Scales losses so that gradients don't vanish in float16."""
     if isinstance(optimizer, keras.mixed_precision.LossScaleOptimizer):
         return optimizer
     return keras.mixed_precision.LossScaleOptimizer(optimizer)
 
 
-def _with_skipping(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
+def with_skipping(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
     """Makes an optimizer of another make skip steps that aren't finite: by a loss scale of 1.
 
     TPUs have no loss scaling; there such an optimizer isn't protected.
