@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from kmax_tf.keras_api import keras
+from kmax_tf.model.recompute import computing_again, random_uniform
 
 ActivationFn = Callable[[tf.Tensor], tf.Tensor]
 
@@ -67,9 +68,19 @@ class BatchNorm(keras.layers.BatchNormalization):
         super().__init__(**kwargs)
         self.unbiased = unbiased
 
+    @property
+    def momentum(self) -> float:
+        """Returns the share of the moving statistics that stays: all, in a second computation."""
+        return 1.0 if computing_again() else self._momentum
+
+    @momentum.setter
+    def momentum(self, value: float) -> None:
+        self._momentum = value
+
     def call(self, inputs: tf.Tensor, training: Optional[bool] = None) -> tf.Tensor:
         """Normalizes, in training by the statistics of the batch."""
-        if not training or not self.trainable or bool(self.fused) == self.unbiased:
+        updates = training and self.trainable and not computing_again()
+        if not updates or bool(self.fused) == self.unbiased:
             return super().call(inputs, training=training)
         before = tf.identity(self.moving_variance)
         outputs = super().call(inputs, training=training)
@@ -291,7 +302,7 @@ class DropPath(keras.layers.Layer):
         if not training or self.keep_prob == 1.0:
             return x
         shape = [tf.shape(x)[0]] + [1] * (x.shape.rank - 1)
-        keep = tf.floor(self.keep_prob + tf.random.uniform(shape)) / self.keep_prob
+        keep = tf.floor(self.keep_prob + random_uniform(shape)) / self.keep_prob
         return x * tf.cast(keep, x.dtype)
 
 

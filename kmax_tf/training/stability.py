@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from kmax_tf.errors import UserError
 
-_SHOWN = 3
+_SHOWN = 4  # names in a sentence
 
 
 class NonFiniteError(UserError):
@@ -42,16 +42,14 @@ class Failures:
 
     def sentence(self) -> str:
         """Says what wasn't finite."""
-        terms = [f"{name} ({count})" for name, count in self.terms.items()]
-        listed = [name.split(":")[0] for name in list(self.variables)[:_SHOWN]]
-        more = len(self.variables) - len(listed)
-        gradients = f"{', '.join(listed)}{f' and {more} more' if more else ''}"
+        terms = _first([f"{name} ({count})" for name, count in self.terms.items()])
+        gradients = _first([name.split(":")[0] for name in self.variables])
         return "; ".join(
             part
             for part in (
-                terms and f"loss terms that are not finite: {', '.join(terms)}",
-                listed and f"gradients that are not finite: {gradients}",
-                not terms and not listed and "the norm of the gradients is not finite",
+                terms and f"loss terms that are not finite: {terms}",
+                gradients and f"gradients that are not finite: {gradients}",
+                not terms and not gradients and "the norm of the gradients is not finite",
             )
             if part
         )
@@ -129,6 +127,11 @@ def _counter(name: str, *shape: int) -> tf.Variable:
 def _counts(names: list[str], counts: np.ndarray) -> dict[str, int]:
     order = np.argsort(-counts, kind="stable")
     return {names[index]: int(counts[index]) for index in order if counts[index]}
+
+
+def _first(words: list[str]) -> str:
+    more = len(words) - _SHOWN
+    return ", ".join(words[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 @dataclasses.dataclass

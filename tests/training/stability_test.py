@@ -17,7 +17,7 @@ def test_the_sentence_names_terms_and_the_first_variables() -> None:
     text = failures(2, {"pq_mask": 2, "semantic": 1}, names).sentence()
     assert text == (
         "loss terms that are not finite: pq_mask (2), semantic (1); gradients that are not "
-        "finite: part/kernel0, part/kernel1, part/kernel2 and 2 more"
+        "finite: part/kernel0, part/kernel1, part/kernel2, part/kernel3 and 1 more"
     )
     assert failures(1).sentence() == "the norm of the gradients is not finite"
 
