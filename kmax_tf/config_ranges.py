@@ -37,6 +37,13 @@ _PRIOR = _Range("above 0 and below 1", lambda x: 0 < x < 1)
 _BYTE = _Range("in 0..255", lambda x: 0 <= x <= 255)
 _ALL_OR_COUNT = _Range("-1 (all) or at least 0", lambda x: x >= -1)
 
+_ADAM = {
+    "weight_decay": _NOT_NEGATIVE,
+    "beta_1": _BELOW_ONE,
+    "beta_2": _BELOW_ONE,
+    "epsilon": _POSITIVE,
+}
+
 # Every number of the protos has its range here (a test sees to it).
 RANGES = {
     "Published": dict.fromkeys(("pq", "pq_things", "pq_stuff", "mask_ap", "miou"), _PERCENT),
@@ -104,15 +111,9 @@ RANGES = {
     },
     "Semantic": {"weight": _NOT_NEGATIVE, "top_fraction": _SHARE},
     "Losses": {"matching_resolution": _NOT_NEGATIVE},
-    **dict.fromkeys(
-        ("AdamW", "Lamb", "RectifiedAdam"),
-        {
-            "weight_decay": _NOT_NEGATIVE,
-            "beta_1": _BELOW_ONE,
-            "beta_2": _BELOW_ONE,
-            "epsilon": _POSITIVE,
-        },
-    ),
+    "AdamW": _ADAM,
+    "Lamb": _ADAM,
+    "RectifiedAdam": _ADAM,
     "Sgd": {"weight_decay": _NOT_NEGATIVE, "momentum": _BELOW_ONE},
     "Poly": {"power": _NOT_NEGATIVE},
     "Averaging": {"decay": _BELOW_ONE},

@@ -45,7 +45,8 @@ def random_uniform(shape: list[int | tf.Tensor]) -> tf.Tensor:
     if _state.seed is None:
         return tf.random.uniform(shape)
     _state.drawn += 1
-    return tf.random.stateless_uniform(shape, _state.seed + [0, _state.drawn])
+    seed = tf.stack([_state.seed[0], _state.seed[1] + _state.drawn])
+    return tf.random.stateless_uniform(shape, seed)
 
 
 @contextlib.contextmanager

@@ -61,7 +61,7 @@ def build_groups(options: training_pb2.Optimizer, model: KMaX) -> VariableGroups
 
 def kind(variable_name: str) -> str:
     """Returns the field of DecayedVariables that a variable falls under."""
-    return _KINDS[variable_name.rsplit("/", 1)[-1].split(":")[0]]
+    return _KINDS[variable_name.rsplit("/", 1)[-1].split(":", maxsplit=1)[0]]
 
 
 def _layer_rates(

@@ -18,7 +18,7 @@ Say = Callable[[str], None]
 
 
 class Trainer(base_trainer.Trainer):
-    """Evaluates, and exports the best checkpoint, with the averaged weights, where there are any."""
+    """Evaluates, and exports the best checkpoint, with averaged weights where there are any."""
 
     def eval_begin(self) -> None:
         """Starts an evaluation."""
@@ -194,6 +194,4 @@ class Runner(train_lib.OrbitExperimentRunner):
         recovery = orbit.actions.ConditionalAction(
             self._condition, actions.RecoveryAction(self.checkpoint_manager)
         )
-        return super()._build_controller(
-            *args, train_actions=[recovery, *train_actions], **options
-        )
+        return super()._build_controller(*args, train_actions=[recovery, *train_actions], **options)

@@ -113,9 +113,7 @@ class TrainingStep:
         self._apply(finite, gradients)
         _restore_unless(finite, statistics, before)
         overflow = all_terms_finite & (scale > 1.0)  # float16's: the loss scale will be lowered
-        self.health.record(
-            ~finite, ~(finite | overflow), terms_finite, tf.math.is_finite(halves)
-        )
+        self.health.record(~finite, ~(finite | overflow), terms_finite, tf.math.is_finite(halves))
         values = tf.concat([terms, [tf.reduce_sum(terms), norm]], axis=0)
         values = tf.where(finite, values, self._last.read_value())
         self._last.assign(values)

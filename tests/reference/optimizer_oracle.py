@@ -72,10 +72,7 @@ class RectifiedAdam(_Adaptive):
             self.value -= rate * first
             return
         rectification = math.sqrt(
-            (length - 4)
-            * (length - 2)
-            * longest
-            / ((longest - 4) * (longest - 2) * length)
+            (length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length)
         )
         self.value -= rate * rectification * first / (np.sqrt(second) + self.epsilon)
 

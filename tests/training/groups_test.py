@@ -35,7 +35,7 @@ def options(*overrides: str):
 
 
 def leaf(name: str) -> str:
-    return name.rsplit("/", 1)[-1].split(":")[0]
+    return name.rsplit("/", 1)[-1].split(":", maxsplit=1)[0]
 
 
 def test_decayed_variables_are_exactly_the_kernels(resnet) -> None:

@@ -165,7 +165,9 @@ def test_state_survives_a_checkpoint(tmp_path) -> None:
     def run(ours, optimizer, steps):
         for step in steps:
             optimizer.apply_gradients([(tf.constant(step[k]), v) for k, v in ours.items()])
-        return tf.train.Checkpoint(optimizer=optimizer, **{k.replace("/", "_"): v for k, v in ours.items()})
+        return tf.train.Checkpoint(
+            optimizer=optimizer, **{k.replace("/", "_"): v for k, v in ours.items()}
+        )
 
     def new():
         optimizer = make("adamw", 0.1, average_decay=0.9, lookahead_period=3)

@@ -15,7 +15,10 @@ NAN = float("nan")
 
 def run(step, *batches):
     """Runs steps in a graph; returns what each reports."""
-    function = tf.function(lambda x, targets: step(x, targets))
+    return run_with(tf.function(step), *batches)
+
+
+def run_with(function, *batches):
     results = []
     for x, targets in batches:
         values = function(tf.constant(x), {"y": tf.constant(targets["y"])})
@@ -60,26 +63,25 @@ def test_gathered_variables_are_clipped_like_others() -> None:
     changes = []
     for rows in ([0, 0, 0, 1], None):
         table = tf.Variable([[3.0], [1.0]], name="table")
-        model = keras.Sequential([keras.layers.Lambda(lambda x: x)])
-        gather = (lambda table=table: table * [[3.0], [1.0]]) if rows is None else (
-            lambda table=table, rows=rows: tf.gather(table, rows)
-        )
-        step = small_step(_Holder(model, table, gather), keras.optimizers.legacy.SGD(1.0), clip_norm=1.0)
-        run(step, batch())
+        model = _Table(table, rows)
+        run(small_step(model, keras.optimizers.legacy.SGD(1.0), clip_norm=1.0), batch())
         changes.append(table.numpy())
     np.testing.assert_allclose(*changes, rtol=1e-6)
 
 
-class _Holder:
-    """Something with one variable and a prediction that reads it."""
+class _Table:
+    """A model that reads rows of its one variable, or all of it as often."""
 
-    def __init__(self, model, table, gather):
+    non_trainable_variables: tuple[tf.Variable, ...] = ()
+
+    def __init__(self, table, rows):
         self.trainable_variables = [table]
-        self.non_trainable_variables = []
-        self.gather = gather
+        self.rows = rows
 
     def __call__(self, x, training):
-        return tf.reduce_sum(self.gather()) * tf.ones([8, 2])
+        (table,) = self.trainable_variables
+        read = table * [[3.0], [1.0]] if self.rows is None else tf.gather(table, self.rows)
+        return tf.reduce_sum(read) * tf.ones([8, 2])
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])
@@ -88,7 +90,9 @@ def test_parts_of_a_batch_train_as_the_whole_does(jit_compile: bool) -> None:
     results = []
     for parts in (1, 4):
         model = small_model(normalized=False)
-        step = small_step(model, adamw(), micro_batches=parts, jit_compile=jit_compile, clip_norm=1.0)
+        step = small_step(
+            model, adamw(), micro_batches=parts, jit_compile=jit_compile, clip_norm=1.0
+        )
         reported = run(step, batch(0), batch(1), batch(2))
         results.append((reported, state(step)))
     (whole, whole_state), (parts, parts_state) = results
@@ -125,7 +129,7 @@ def test_a_step_that_is_not_finite_changes_nothing_and_is_counted(
 ) -> None:
     model = small_model()
     step = small_step(model, OPTIMIZERS[optimizer](), jit_compile=jit_compile, clip_norm=1.0)
-    function = tf.function(lambda x, targets: step(x, targets))
+    function = tf.function(step)
     (good,) = run_with(function, batch())
     before = state(step)
     assert not step.health.failing()
@@ -146,14 +150,6 @@ def test_a_step_that_is_not_finite_changes_nothing_and_is_counted(
     assert step.health.look().steps == 0
     assert not np.array_equal(state(step)["0 first/kernel:0"], before["0 first/kernel:0"])
     assert int(step.optimizer.iterations) == 4
-
-
-def run_with(function, *batches):
-    results = []
-    for x, targets in batches:
-        values = function(tf.constant(x), {"y": tf.constant(targets["y"])})
-        results.append({name: float(value) for name, value in values.items()})
-    return results
 
 
 def test_a_loss_that_is_infinite_is_a_failure_though_gradients_are_finite() -> None:
