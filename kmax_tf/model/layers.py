@@ -39,9 +39,16 @@ class BatchNormFactory:
     unbiased_moving_variance: bool = False
 
     def __call__(
-        self, name: str, axis: int | tuple[int, ...] = -1, initial_scale: float = 1.0
+        self,
+        name: str,
+        axis: int | tuple[int, ...] = -1,
+        initial_scale: float = 1.0,
+        dtype: Optional[str] = None,
     ) -> keras.layers.Layer:
-        """Returns a batch normalization with one scale and offset per index of `axis`."""
+        """Returns a batch normalization with one scale and offset per index of `axis`.
+
+        It computes in `dtype`, where that is given, whatever the precision policy.
+        """
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         return BatchNorm(
             unbiased=self.unbiased_moving_variance,
@@ -50,6 +57,7 @@ class BatchNormFactory:
             epsilon=self.epsilon,
             gamma_initializer=keras.initializers.Constant(initial_scale),
             synchronized=self.synchronized and replicas > 1,
+            dtype=dtype,
             name=name,
         )
 
@@ -95,7 +103,10 @@ class BatchNorm(keras.layers.BatchNormalization):
 
 
 class Affine(keras.layers.Layer):
-    """What folding leaves of a batch normalization: a factor and an offset, or one of them."""
+    """What folding leaves of a batch normalization: a factor and an offset, or one of them.
+
+    It computes in the type of its input.
+    """
 
     def __init__(
         self,
@@ -103,7 +114,7 @@ class Affine(keras.layers.Layer):
         offset: Optional[np.ndarray] = None,
         name: Optional[str] = None,
     ):
-        super().__init__(name=name, trainable=False)
+        super().__init__(name=name, trainable=False, autocast=False)
         self.scale, self.offset = (
             None if value is None else self._constant(value, kind)
             for value, kind in ((scale, "scale"), (offset, "offset"))
