@@ -118,4 +118,6 @@ class Safeguard(keras.callbacks.Callback):
         """Copies weights and the optimizer's state to the host."""
         optimizer = self.step.optimizer
         state = optimizer.variables() if callable(optimizer.variables) else optimizer.variables
-        self.good_state = [(v, v.numpy()) for v in [*self.model.variables, *state]]
+        parts = self.model.checkpoint_items.values()
+        weights = [variable for part in parts for variable in part.variables]
+        self.good_state = [(variable, variable.numpy()) for variable in [*weights, *state]]

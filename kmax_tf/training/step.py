@@ -63,6 +63,8 @@ class TrainingStep:
         self.optimizer = optimizer
         self.options = options
         self._connected: list[bool] = []
+        metrics = {id(v) for metric in model.metrics for v in metric.variables}
+        self._statistics = [v for v in model.non_trainable_variables if id(v) not in metrics]
         self.health = Health(term_names, [v.name for v in model.trainable_variables])
         self._last = tf.Variable(
             tf.fill([len(self.value_names)], float("nan")),
@@ -92,8 +94,7 @@ class TrainingStep:
 
     def _step(self, make_gradients: Any, images: tf.Tensor, targets: Targets) -> tf.Tensor:
         """Trains; returns the values that it reports, stacked."""
-        statistics = self.model.non_trainable_variables
-        before = [variable.read_value() for variable in statistics]
+        before = [variable.read_value() for variable in self._statistics]
         terms, gradients = make_gradients(images, targets)
         # Every replica sees the sums, so that all decide alike.
         total_terms, *gradients = _sum_over_replicas([terms, *gradients])
@@ -111,7 +112,7 @@ class TrainingStep:
             gradients, _ = tf.clip_by_global_norm(gradients, self.options.clip_norm, use_norm=norm)
 
         self._apply(finite, gradients)
-        _restore_unless(finite, statistics, before)
+        _restore_unless(finite, self._statistics, before)
         overflow = all_terms_finite & (scale > 1.0)  # float16's: the loss scale will be lowered
         self.health.record(~finite, ~(finite | overflow), terms_finite, tf.math.is_finite(halves))
         values = tf.concat([terms, [tf.reduce_sum(terms), norm]], axis=0)

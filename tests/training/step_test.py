@@ -73,6 +73,7 @@ class _Table:
     """A model that reads rows of its one variable, or all of it as often."""
 
     non_trainable_variables: tuple[tf.Variable, ...] = ()
+    metrics: tuple[keras.metrics.Metric, ...] = ()
 
     def __init__(self, table, rows):
         self.trainable_variables = [table]
