@@ -86,7 +86,7 @@ def cases(args: argparse.Namespace) -> dict[str, Callable[[], Run]]:
     model = kmax_tf.build_model(experiment)
     loss_terms = build_loss(experiment)
     plain_loss = PlainLoss(loss_terms.options)
-    optimizer = build_optimizer(experiment.training, model.backbone.trainable_variables)
+    optimizer = build_optimizer(experiment, model)
     variables = model.trainable_variables
     classifier = keras.applications.ResNet50(
         weights=None, input_shape=[args.size, args.size, 3], classifier_activation=None

@@ -37,6 +37,13 @@ _PRIOR = _Range("above 0 and below 1", lambda x: 0 < x < 1)
 _BYTE = _Range("in 0..255", lambda x: 0 <= x <= 255)
 _ALL_OR_COUNT = _Range("-1 (all) or at least 0", lambda x: x >= -1)
 
+_ADAM = {
+    "weight_decay": _NOT_NEGATIVE,
+    "beta_1": _BELOW_ONE,
+    "beta_2": _BELOW_ONE,
+    "epsilon": _POSITIVE,
+}
+
 # Every number of the protos has its range here (a test sees to it).
 RANGES = {
     "Published": dict.fromkeys(("pq", "pq_things", "pq_stuff", "mask_ap", "miou"), _PERCENT),
@@ -104,20 +111,28 @@ RANGES = {
     },
     "Semantic": {"weight": _NOT_NEGATIVE, "top_fraction": _SHARE},
     "Losses": {"matching_resolution": _NOT_NEGATIVE},
-    "AdamW": {
-        "weight_decay": _NOT_NEGATIVE,
-        "beta_1": _BELOW_ONE,
-        "beta_2": _BELOW_ONE,
-        "epsilon": _POSITIVE,
-    },
+    "AdamW": _ADAM,
+    "Lamb": _ADAM,
+    "RectifiedAdam": _ADAM,
+    "Sgd": {"weight_decay": _NOT_NEGATIVE, "momentum": _BELOW_ONE},
+    "Poly": {"power": _NOT_NEGATIVE},
+    "Averaging": {"decay": _BELOW_ONE},
+    "Lookahead": {"period": _COUNT, "kept_share": _SHARE},
     "Optimizer": {
         "learning_rate": _POSITIVE,
+        "reference_batch_size": _NOT_NEGATIVE,
         "backbone_multiplier": _NOT_NEGATIVE,
+        "pixel_decoder_multiplier": _NOT_NEGATIVE,
+        "transformer_decoder_multiplier": _NOT_NEGATIVE,
+        "heads_multiplier": _NOT_NEGATIVE,
+        "semantic_branch_multiplier": _NOT_NEGATIVE,
+        "backbone_layer_decay": _SHARE,
         "warmup_steps": _NOT_NEGATIVE,
-        "poly_power": _NOT_NEGATIVE,
         "end_learning_rate": _NOT_NEGATIVE,
         "clip_norm": _NOT_NEGATIVE,
+        "micro_batches": _COUNT,
     },
+    "Stability": {"failures_in_a_row": _COUNT, "rollbacks": _NOT_NEGATIVE},
     "Training": {
         "steps": _COUNT,
         "steps_per_loop": _COUNT,

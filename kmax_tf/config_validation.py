@@ -58,7 +58,8 @@ def mask_stride(model: model_pb2.Model) -> int:
 def _parts_present(experiment: experiment_pb2.Experiment) -> Iterator[Problem]:
     for parent, group, choices in (
         ("model", "backbone", "resnet { ... } or convnext { ... }"),
-        ("training.optimizer", "algorithm", "adamw {}"),
+        ("training.optimizer", "algorithm", "adamw {}, lamb {}, rectified_adam {} or sgd {}"),
+        ("training.optimizer", "schedule", "poly {} or cosine {}"),
         ("postprocessing", "merging", "mask_wise {} or pixel_wise {}"),
     ):
         message: Any = experiment
@@ -254,8 +255,11 @@ def _start(experiment: experiment_pb2.Experiment) -> Iterator[Problem]:
 
 def _runtime(experiment: experiment_pb2.Experiment) -> Iterator[Problem]:
     runtime = experiment.runtime
-    if runtime.tpu and runtime.strategy != training_pb2.TPU:
+    on_tpu = runtime.strategy == training_pb2.TPU
+    if runtime.tpu and not on_tpu:
         yield Problem("runtime.tpu", "has no effect unless strategy is TPU; set that too")
+    if on_tpu and runtime.precision == training_pb2.MIXED_FLOAT16:
+        yield Problem("runtime.precision", "TPUs have no float16; take MIXED_BFLOAT16")
 
 
 def _dataset(experiment: experiment_pb2.Experiment) -> Iterator[Problem]:
@@ -320,12 +324,12 @@ def _duplicates(dataset: dataset_pb2.Dataset) -> Iterator[Problem]:
 
 def _batch_divides(experiment: experiment_pb2.Experiment, num_replicas: int) -> Iterator[Problem]:
     batch = experiment.train_data.batch_size
-    if batch % num_replicas:
-        near = max(batch // num_replicas, 1) * num_replicas
-        yield Problem(
-            "train_data.batch_size",
-            f"{batch} cannot be shared by {num_replicas} replicas; {near} can",
-        )
+    parts = experiment.training.optimizer.micro_batches
+    shares = num_replicas * parts
+    if batch % shares:
+        near = max(batch // shares, 1) * shares
+        by = f"{num_replicas} replicas" + (f" x {parts} micro_batches" if parts > 1 else "")
+        yield Problem("train_data.batch_size", f"{batch} cannot be shared by {by}; {near} can")
 
 
 _CHECKS: tuple[Callable[[experiment_pb2.Experiment], Iterator[Problem]], ...] = (

@@ -129,6 +129,21 @@ def test_the_starting_point_has_none():
         ),
         ("training.steps_per_loop=30", "training.summary_interval", "a multiple of steps_per_loop"),
         ("runtime.tpu=local", "runtime.tpu", "has no effect unless strategy is TPU"),
+        (
+            "runtime={strategy: TPU precision: MIXED_FLOAT16}",
+            "runtime.precision",
+            "TPUs have no float16; take MIXED_BFLOAT16",
+        ),
+        (
+            "training.optimizer.micro_batches=3",
+            "train_data.batch_size",
+            "64 cannot be shared by 1 replicas x 3 micro_batches; 63 can",
+        ),
+        (
+            "training.optimizer.backbone_layer_decay=0",
+            "training.optimizer.backbone_layer_decay",
+            "",
+        ),
         # The dataset.
         ("dataset.classes=", "dataset", "has no classes"),
         (
@@ -210,6 +225,7 @@ def test_samples_are_counted_at_the_stride_of_the_mask_logits(start, overrides, 
     [
         ("model", "backbone"),
         ("training.optimizer", "algorithm"),
+        ("training.optimizer", "schedule"),
         ("postprocessing", "merging"),
     ],
 )

@@ -9,13 +9,13 @@ from google.protobuf import text_format
 
 from kmax_tf.config import experiment_text
 from kmax_tf.keras_api import keras
-from kmax_tf.model.backbones.convnext import ConvNeXt
+from kmax_tf.model.backbones.convnext import ConvNeXt, ConvNeXtStage
 from kmax_tf.model.backbones.resnet import ResNet, ThreeConvStem
 from kmax_tf.model.heads import HeadOptions, PredictionHeads
 from kmax_tf.model.kmax import KMaX
 from kmax_tf.model.layers import ACTIVATIONS, ActivationFn, BatchNormFactory, ConvBN, gelu
 from kmax_tf.model.pixel_decoder import PixelDecoder
-from kmax_tf.model.residual import BlockOptions
+from kmax_tf.model.residual import BlockOptions, ResidualStage
 from kmax_tf.model.semantic_branch import (
     AtrousSpatialPyramidPooling,
     SemanticDecoder,
@@ -63,6 +63,9 @@ def build_model(experiment: experiment_pb2.Experiment) -> KMaX:
             backbone_activation(options) if options.activated_features == model_pb2.ALL else None
         ),
     )
+    for part in model.submodules:
+        if isinstance(part, (ConvNeXtStage, ResidualStage)):
+            part.recompute_blocks = experiment.runtime.recompute_blocks
     model.experiment_text = experiment_text(experiment)
     return model
 

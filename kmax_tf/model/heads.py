@@ -90,7 +90,9 @@ class MaskHead(keras.layers.Layer):
     ):
         super().__init__(name=name)
         self.projection = DenseBN(options.embedding_channels, batch_norm, name="projection")
-        self.batch_norm = batch_norm("batch_norm", initial_scale=options.mask_logit_scale)
+        self.batch_norm = batch_norm(
+            "batch_norm", initial_scale=options.mask_logit_scale, dtype="float32"
+        )
 
     def call(
         self, pixel_embeddings: tf.Tensor, centers: tf.Tensor, training: Optional[bool] = None

@@ -16,6 +16,7 @@ from kmax_tf.keras_api import keras
 from kmax_tf.model.layers import ActivationFn
 from kmax_tf.structures import Predictions, Targets
 
+StepFn = Callable[[tf.Tensor, Targets], dict[str, tf.Tensor]]
 LossFn = Callable[[Targets, Predictions], dict[str, tf.Tensor]]
 
 
@@ -29,7 +30,9 @@ class KMaX(keras.Model):
       backbone, pixel_decoder, transformer_decoder, heads: the sub-models.
       semantic_branch: the auxiliary one, or None.
       feature_activation: applied to the backbone's features before anything reads them, or None.
-      loss_terms: (targets, predictions) -> {term: scalar}, needed by `fit` and `evaluate` only.
+      loss_terms: (targets, predictions) -> {term: scalar}, needed by `evaluate` only.
+      training_step: (images, targets) -> {name: scalar}, having trained: needed by `fit` only.
+      fit_callbacks: what `fit` calls besides the callbacks that it is given, before these.
       experiment_text: the experiment it was built from, which `save` stores and
         `keras.models.load_model` builds it from again.
     """
@@ -67,6 +70,8 @@ class KMaX(keras.Model):
         self.semantic_branch = semantic_branch
         self.feature_activation = feature_activation
         self.loss_terms: Optional[LossFn] = None
+        self.training_step: Optional[StepFn] = None
+        self.fit_callbacks: list[keras.callbacks.Callback] = []
         self.experiment_text = ""
         self._trackers: dict[str, keras.metrics.Mean] = {}
         self._reported: Collection[str] = ()
@@ -107,9 +112,17 @@ class KMaX(keras.Model):
             assert_image_size(images)
         return cast(Predictions, {**super().call(images, training=training, mask=mask)})
 
-    def set_loss(self, loss_terms: LossFn, names: Sequence[str]) -> None:
-        """Sets the loss of `fit` and `evaluate`, and tracks the mean of each of its terms."""
+    def set_training(
+        self,
+        loss_terms: LossFn,
+        names: Sequence[str],
+        training_step: StepFn,
+        callbacks: Sequence[keras.callbacks.Callback] = (),
+    ) -> None:
+        """Sets what `fit` and `evaluate` run, and tracks the mean of each term of the loss."""
         self.loss_terms = loss_terms
+        self.training_step = training_step
+        self.fit_callbacks = list(callbacks)
         self._trackers = {name: keras.metrics.Mean(name=name) for name in (*names, "loss")}
 
     def get_config(self) -> dict[str, Any]:
@@ -127,6 +140,27 @@ class KMaX(keras.Model):
         """Returns nothing: after loading, `kmax_tf.compile_for_training` compiles it anew."""
         return {}
 
+    def fit(self, *args: Any, callbacks: Any = None, **kwargs: Any) -> keras.callbacks.History:
+        """Trains as Keras does, with `fit_callbacks` in front of the others."""
+        others = callbacks if isinstance(callbacks, (list, tuple)) else [callbacks]
+        given = [callback for callback in others if callback is not None]
+        return super().fit(*args, callbacks=[*self.fit_callbacks, *given], **kwargs)
+
+    def train_step(self, data: Any) -> dict[str, tf.Tensor]:
+        """Trains one step of `fit`.
+
+        Raises:
+          UserError: if the model was not prepared by `kmax_tf.compile_for_training`.
+        """
+        if self.training_step is None or not isinstance(data, tuple):
+            raise _no_loss()
+        images, targets = data[:2]
+        values = self.training_step(images, targets)
+        self._reported = self._trackers.keys() & values.keys()
+        for name in self._reported:
+            self._trackers[name].update_state(values[name])
+        return self.compute_metrics(images, targets, None, None)
+
     def compute_loss(
         self,
         x: Any = None,
@@ -134,16 +168,13 @@ class KMaX(keras.Model):
         y_pred: Optional[Predictions] = None,
         sample_weight: Any = None,
     ) -> tf.Tensor:
-        """Returns the total loss for `fit` and `evaluate`, and tracks its terms.
+        """Returns the total loss for `evaluate`, and tracks its terms.
 
         Raises:
           UserError: if the model was not prepared by `kmax_tf.compile_for_training`.
         """
         if self.loss_terms is None or y is None or y_pred is None:
-            raise UserError(
-                "no loss: call kmax_tf.compile_for_training(model, experiment) before fit or "
-                "evaluate, and give them datasets of (images, targets)"
-            )
+            raise _no_loss()
         terms = self.loss_terms(y, y_pred)
         total = tf.add_n(list(terms.values()))
         self._reported = {**terms, "loss": total}.keys()
@@ -152,7 +183,7 @@ class KMaX(keras.Model):
         return total
 
     def compute_metrics(
-        self, x: Any, y: Targets, y_pred: Predictions, sample_weight: Any
+        self, x: Any, y: Targets, y_pred: Optional[Predictions], sample_weight: Any
     ) -> dict[str, tf.Tensor]:
         """Returns the means of the terms that this step has: `evaluate` has fewer."""
         return {name: self._trackers[name].result() for name in self._reported}
@@ -161,6 +192,13 @@ class KMaX(keras.Model):
     def metrics(self) -> list[keras.metrics.Metric]:
         """Returns the means of the loss terms, which Keras resets after each epoch."""
         return list(self._trackers.values())
+
+
+def _no_loss() -> UserError:
+    return UserError(
+        "no loss: call kmax_tf.compile_for_training(model, experiment) before fit or evaluate, and "
+        "give them datasets of (images, targets)"
+    )
 
 
 def check_image_size(shape: tf.TensorShape | Sequence[Optional[int]]) -> None:

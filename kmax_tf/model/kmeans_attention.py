@@ -61,7 +61,10 @@ def update_centers(assignment: tf.Tensor, values: tf.Tensor, num_centers: int) -
     """Sums the values of each center's pixels (a sum, not a mean), as this machine does it fastest.
 
     Accelerators multiply matrices faster than they scatter; CPUs don't (benchmarks/kmeans.py).
+    Sums are made in float32: thousands of pixels overflow float16, and in bfloat16 a sum stops
+    growing at some hundred times what is added.
     """
+    values = tf.cast(values, tf.float32)
     accelerated = any(tf.config.list_logical_devices(kind) for kind in ("GPU", "TPU"))
     return (sum_by_product if accelerated else sum_by_segments)(assignment, values, num_centers)
 
@@ -82,7 +85,7 @@ class KMeansAttention(keras.layers.Layer):
             kernel_initializer=keras.initializers.TruncatedNormal(stddev=channels**-0.5),
             name="value_projection",
         )
-        self.batch_norm = batch_norm("batch_norm")
+        self.batch_norm = batch_norm("batch_norm", dtype="float32")
         self.output_projection = DenseBN(
             channels, batch_norm, initial_scale=0.0, name="output_projection"
         )

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from kmax_tf.keras_api import keras
+from kmax_tf.model.recompute import computing_again, random_uniform
 
 ActivationFn = Callable[[tf.Tensor], tf.Tensor]
 
@@ -38,9 +39,16 @@ class BatchNormFactory:
     unbiased_moving_variance: bool = False
 
     def __call__(
-        self, name: str, axis: int | tuple[int, ...] = -1, initial_scale: float = 1.0
+        self,
+        name: str,
+        axis: int | tuple[int, ...] = -1,
+        initial_scale: float = 1.0,
+        dtype: Optional[str] = None,
     ) -> keras.layers.Layer:
-        """Returns a batch normalization with one scale and offset per index of `axis`."""
+        """Returns a batch normalization with one scale and offset per index of `axis`.
+
+        It computes in `dtype`, where that is given, whatever the precision policy.
+        """
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         return BatchNorm(
             unbiased=self.unbiased_moving_variance,
@@ -49,6 +57,7 @@ class BatchNormFactory:
             epsilon=self.epsilon,
             gamma_initializer=keras.initializers.Constant(initial_scale),
             synchronized=self.synchronized and replicas > 1,
+            dtype=dtype,
             name=name,
         )
 
@@ -67,9 +76,19 @@ class BatchNorm(keras.layers.BatchNormalization):
         super().__init__(**kwargs)
         self.unbiased = unbiased
 
+    @property
+    def momentum(self) -> float:
+        """Returns the share of the moving statistics that stays: all, in a second computation."""
+        return 1.0 if computing_again() else self._momentum
+
+    @momentum.setter
+    def momentum(self, value: float) -> None:
+        self._momentum = value
+
     def call(self, inputs: tf.Tensor, training: Optional[bool] = None) -> tf.Tensor:
         """Normalizes, in training by the statistics of the batch."""
-        if not training or not self.trainable or bool(self.fused) == self.unbiased:
+        updates = training and self.trainable and not computing_again()
+        if not updates or bool(self.fused) == self.unbiased:
             return super().call(inputs, training=training)
         before = tf.identity(self.moving_variance)
         outputs = super().call(inputs, training=training)
@@ -84,7 +103,10 @@ class BatchNorm(keras.layers.BatchNormalization):
 
 
 class Affine(keras.layers.Layer):
-    """What folding leaves of a batch normalization: a factor and an offset, or one of them."""
+    """What folding leaves of a batch normalization: a factor and an offset, or one of them.
+
+    It computes in the type of its input.
+    """
 
     def __init__(
         self,
@@ -92,7 +114,7 @@ class Affine(keras.layers.Layer):
         offset: Optional[np.ndarray] = None,
         name: Optional[str] = None,
     ):
-        super().__init__(name=name, trainable=False)
+        super().__init__(name=name, trainable=False, autocast=False)
         self.scale, self.offset = (
             None if value is None else self._constant(value, kind)
             for value, kind in ((scale, "scale"), (offset, "offset"))
@@ -291,7 +313,7 @@ class DropPath(keras.layers.Layer):
         if not training or self.keep_prob == 1.0:
             return x
         shape = [tf.shape(x)[0]] + [1] * (x.shape.rank - 1)
-        keep = tf.floor(self.keep_prob + tf.random.uniform(shape)) / self.keep_prob
+        keep = tf.floor(self.keep_prob + random_uniform(shape)) / self.keep_prob
         return x * tf.cast(keep, x.dtype)
 
 

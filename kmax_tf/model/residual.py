@@ -11,6 +11,7 @@ import tensorflow as tf
 from kmax_tf.keras_api import keras
 from kmax_tf.model.axial_attention import AxialAttention
 from kmax_tf.model.layers import ActivationFn, BatchNormFactory, ConvBN, DropPath
+from kmax_tf.model.recompute import call_block
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +102,11 @@ class ResidualBlock(keras.layers.Layer):
 
 
 class ResidualStage(keras.layers.Layer):
-    """Residual blocks in a row; the first may subsample. [B, H, W, C] -> as ResidualBlock."""
+    """Residual blocks in a row; the first may subsample. [B, H, W, C] -> as ResidualBlock.
+
+    Attributes:
+      recompute_blocks: compute each again in the backward pass; may be set at any time.
+    """
 
     def __init__(
         self,
@@ -114,6 +119,7 @@ class ResidualStage(keras.layers.Layer):
         super().__init__(name=name)
         if isinstance(drop_path_keep_probs, float):
             drop_path_keep_probs = [drop_path_keep_probs] * len(options)
+        self.recompute_blocks = False
         self.blocks = [
             ResidualBlock(
                 block_options,
@@ -128,5 +134,5 @@ class ResidualStage(keras.layers.Layer):
     def call(self, x: tf.Tensor, training: Optional[bool] = None) -> tf.Tensor:
         """Applies the blocks in turn."""
         for block in self.blocks:
-            x = block(x, training=training)
+            x = call_block(block, x, training, self.recompute_blocks)
         return x

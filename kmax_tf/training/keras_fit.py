@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any, Optional
+
+import tensorflow as tf
+
 from kmax_tf.keras_api import keras
-from kmax_tf.losses.builder import build_loss
 from kmax_tf.model.kmax import KMaX
 from kmax_tf.protos import experiment_pb2
-from kmax_tf.training.optimizer import build_optimizer
+from kmax_tf.training.builder import build_training_step
+from kmax_tf.training.optimizer import GroupedOptimizer, without_loss_scaling
+from kmax_tf.training.stability import Patience
+from kmax_tf.training.step import TrainingStep
 
 
 def compile_for_training(
@@ -26,11 +32,92 @@ def compile_for_training(
     Returns:
       The same model. `fit` and `evaluate` take datasets of (images, `structures.Targets`), such as
       `kmax_tf.build_dataset` makes, and report each loss term; `predict` gives `Predictions`.
+      Steps whose loss or gradient isn't finite are skipped; `fit` raises a UserError when they
+      don't stop. Where the experiment averages weights, the model holds the averages whenever
+      `fit` isn't training: in evaluations, in callbacks at the end of an epoch, and afterwards.
     """
-    if optimizer is None:
-        optimizer = build_optimizer(experiment.training, model.backbone.trainable_variables)
-    loss = build_loss(experiment)
-    blocks = len(experiment.model.transformer_decoder.block_strides)
-    model.set_loss(loss, loss.term_names(blocks, model.semantic_branch is not None))
-    model.compile(optimizer=optimizer, jit_compile=jit_compile)
+    if isinstance(optimizer, str):
+        optimizer = keras.optimizers.get(optimizer)
+    step = build_training_step(experiment, model, optimizer, jit_compile)
+    stability = experiment.training.stability
+    safeguard = Safeguard(step, Patience(stability.failures_in_a_row, stability.rollbacks))
+    model.set_training(step.loss, step.term_names, step, [safeguard])
+    # The step compiles itself.
+    model.compile(optimizer=step.optimizer, jit_compile=False)
     return model
+
+
+class Safeguard(keras.callbacks.Callback):
+    """Swaps averaged weights in and out, and looks after failed steps.
+
+    When so many steps in a row have failed, the weights and the optimizer go back to where the last
+    good epoch ended; when they have often enough, `fit` ends with a `NonFiniteError`.
+    """
+
+    _supports_tf_logs = True  # Keras then doesn't fetch every step's values for it
+
+    def __init__(self, step: TrainingStep, patience: Patience):
+        super().__init__()
+        self.step = step
+        self.patience = patience
+        self.good_state: list[tuple[tf.Variable, Any]] = []
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Starts from the weights that are trained, which count as good."""
+        if self.averaging is not None:
+            self.averaging.begin(self.model.trainable_variables)
+        self._hold_averages(False)
+        self._keep_state()
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Takes the averages out."""
+        self._hold_averages(False)
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Looks at the failures of the last steps, every few steps."""
+        if (batch + 1) % self.patience.failures_in_a_row == 0:
+            self._look(f"the batches up to {batch + 1} of this epoch")
+
+    def on_test_begin(self, logs: Any = None) -> None:
+        """Evaluates the averages."""
+        self._hold_averages(True)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Keeps the state, if it is good, and shows the averages to the callbacks behind."""
+        self._hold_averages(False)
+        self._look(f"epoch {epoch + 1}")
+        if not self.step.health.failing():
+            self._keep_state()
+        self._hold_averages(True)
+
+    def on_train_end(self, logs: Any = None) -> None:
+        """Leaves the averages in the model."""
+        self._hold_averages(True)
+
+    @property
+    def averaging(self) -> Optional[GroupedOptimizer]:
+        """Returns the optimizer if it is one of ours."""
+        optimizer = without_loss_scaling(self.step.optimizer)
+        return optimizer if isinstance(optimizer, GroupedOptimizer) else None
+
+    def _hold_averages(self, averages: bool) -> None:
+        if self.averaging is not None:
+            self.averaging.hold_averages(self.model.trainable_variables, averages)
+
+    def _look(self, where: str) -> None:
+        failures = self.step.health.look()
+        if failures.steps:
+            print(f"\nskipped {failures.steps} steps in {where}: {failures.sentence()}")
+        if self.patience.is_over(failures, where):
+            print("going back to the weights of the last good epoch")
+            for variable, value in self.good_state:
+                variable.assign(value)
+            self.step.health.forget_row()
+
+    def _keep_state(self) -> None:
+        """Copies weights and the optimizer's state to the host."""
+        optimizer = self.step.optimizer
+        state = optimizer.variables() if callable(optimizer.variables) else optimizer.variables
+        parts = self.model.checkpoint_items.values()
+        weights = [variable for part in parts for variable in part.variables]
+        self.good_state = [(variable, variable.numpy()) for variable in [*weights, *state]]

@@ -1,164 +1,284 @@
-"""AdamW with a rate per sub-model, the published schedule, and clipping over all replicas."""
+"""The optimizers: an algorithm from a library, and what we add to all of them.
+
+They are optimizers of Keras' legacy interface, because that has a hook for the update of a single
+variable, where rates, decay and copies of the weights have their place.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import re
+import warnings
 from collections.abc import Iterable
-from typing import Any, Optional
+from typing import Any, Callable, Optional, cast
 
 import tensorflow as tf
-from official.modeling.optimization import legacy_adamw
+from official.modeling.optimization import lamb
 
+from kmax_tf.errors import UserError
 from kmax_tf.keras_api import keras
-from kmax_tf.protos import training_pb2
+from kmax_tf.model.kmax import KMaX
+from kmax_tf.protos import experiment_pb2, training_pb2
+from kmax_tf.training.groups import VariableGroups, build_groups
+from kmax_tf.training.schedule import build_schedule
 
 _REPLICA = re.compile(r"/replica_\d+")
 
 
-class WarmupPoly(keras.optimizers.schedules.LearningRateSchedule):
-    """Linear warm-up to the base rate, then polynomial decay at the absolute step.
+@dataclasses.dataclass(frozen=True)
+class Rules:
+    """What is added to an algorithm.
 
-    The decay doesn't start anew after the warm-up, so the rate drops a little at its end (as
-    published: to 0.970 of the base rate at step 5000 of 150000).
+    Attributes:
+      groups: the rates of variables, and which of them decay.
+      weight_decay: relative to the rate, decoupled from the gradient.
+      average_decay: of the moving average of the weights; 0: there is none.
+      lookahead_period: steps between returns to the slow weights; 0: there are none.
+      lookahead_share: of the way from the slow weights that is kept.
     """
 
-    def __init__(
-        self, base_rate: float, steps: int, warmup_steps: int, power: float, end_rate: float
-    ):
-        self.base_rate = base_rate
-        self.steps = steps
-        self.warmup_steps = warmup_steps
-        self.power = power
-        self.end_rate = end_rate
-
-    def __call__(self, step: tf.Tensor) -> tf.Tensor:
-        """Returns the rate at a step."""
-        step = tf.cast(step, tf.float32)
-        left = 1.0 - tf.minimum(step / self.steps, 1.0)
-        rate = (self.base_rate - self.end_rate) * left**self.power + self.end_rate
-        if not self.warmup_steps:
-            return rate
-        return tf.where(step < self.warmup_steps, self.base_rate * step / self.warmup_steps, rate)
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor's arguments."""
-        return {
-            "base_rate": self.base_rate,
-            "steps": self.steps,
-            "warmup_steps": self.warmup_steps,
-            "power": self.power,
-            "end_rate": self.end_rate,
-        }
+    groups: VariableGroups
+    weight_decay: float = 0.0
+    average_decay: float = 0.0
+    lookahead_period: int = 0
+    lookahead_share: float = 0.5
 
 
-class AdamW(legacy_adamw.AdamWeightDecay):
-    """Adam with decoupled weight decay of kernels, and a slower rate for some variables.
+class GroupedOptimizer(keras.optimizers.legacy.Optimizer):
+    """Adds `Rules` to the algorithm that stands behind it in the order of base classes.
 
-    Kernels decay by rate * weight_decay before Adam's update; biases, normalizations, position
-    tables and cluster centers don't. Gradients are summed over replicas before they are clipped.
+    A variable that decays loses rate * weight_decay of itself before the algorithm's update.
+    Copies of the weights, averages and slow ones, are slots, so checkpoints have them.
+
+    Attributes:
+      rules: see there.
+      holds_averages: whether the model holds the averages now and the slots its own weights. It is
+        in checkpoints, which are written that way.
     """
 
-    def __init__(
-        self,
-        learning_rate: Any,
-        weight_decay: float,
-        slow_variables: Iterable[tf.Variable] = (),
-        slow_multiplier: float = 1.0,
-        clip_norm: float = 0.0,
-        **adam: Any,
-    ):
-        """Makes the optimizer.
+    def __init__(self, rules: Rules, **algorithm: Any):
+        super().__init__(**algorithm)
+        self.rules = rules
+        self._apply_if: Optional[tf.Tensor] = None
+        if rules.average_decay:
+            self.holds_averages = tf.Variable(False, trainable=False, name="holds_averages")
+            self._track_trackable(self.holds_averages, "holds_averages")
+
+    def begin(self, variables: Iterable[tf.Variable]) -> None:
+        """Creates all state; before the first step, copies of the weights start as the weights.
+
+        Call it when the weights have got their initial values, so that a first checkpoint is whole.
+        """
+        variables = list(variables)
+        self._create_all_weights(variables)
+        if int(self.iterations.numpy()) == 0:
+            for variable in variables:
+                for name in self._copies():
+                    self.get_slot(variable, name).assign(variable)
+
+    def hold_averages(self, variables: Iterable[tf.Variable], averages: bool) -> None:
+        """Puts the averages into the model, or its own weights back; nothing if it is so already.
 
         Args:
-          learning_rate: rate or schedule.
-          weight_decay: relative to the rate.
-          slow_variables: those (of the backbone) that learn at rate * slow_multiplier.
-          slow_multiplier: see there.
-          clip_norm: largest global norm of all gradients; 0: no clipping.
-          **adam: beta_1, beta_2, epsilon.
+          variables: the model's trainable ones.
+          averages: which of the two.
         """
-        super().__init__(
-            learning_rate=learning_rate,
-            weight_decay_rate=weight_decay,
-            include_in_weight_decay=[r"kernel(/replica_\d+)?:0$"],
-            exclude_from_weight_decay=[r".*"],
-            gradient_clip_norm=0.0,
-            name="AdamW",
-            **adam,
-        )
-        self.slow_names = frozenset(variable.name for variable in slow_variables)
-        self.slow_multiplier = slow_multiplier
-        self.global_clip_norm = clip_norm
+        if not self.rules.average_decay or bool(self.holds_averages.numpy()) == averages:
+            return
+        for variable in variables:
+            other = self.get_slot(variable, "average")
+            current = tf.identity(variable)
+            variable.assign(tf.identity(other))
+            other.assign(current)
+        self.holds_averages.assign(averages)
 
-    def apply_gradients(
-        self,
-        grads_and_vars: Iterable[tuple[Optional[tf.Tensor], tf.Variable]],
-        name: Optional[str] = None,
-        experimental_aggregate_gradients: bool = True,
-    ) -> Any:
-        """Sums gradients over replicas, clips them by their global norm, and applies them.
+    def apply_gradients_if(
+        self, condition: tf.Tensor, grads_and_vars: Iterable[tuple[tf.Tensor, tf.Variable]]
+    ) -> None:
+        """Applies gradients that are summed over replicas, or only counts the step.
 
-        Gradients of position tables come as slices in which a row occurs many times; they are made
-        dense, as the norm of the slices isn't that of their sum.
+        Args:
+          condition: scalar, the same on all replicas.
+          grads_and_vars: as in `apply_gradients`.
         """
-        pairs = [
-            (tf.convert_to_tensor(grad), variable)
-            for grad, variable in grads_and_vars
-            if grad is not None
-        ]
-        gradients, variables = [list(part) for part in zip(*pairs)]
-        context = tf.distribute.get_replica_context()
-        if experimental_aggregate_gradients and context is not None:
-            gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
-        if self.global_clip_norm > 0.0:
-            gradients, _ = tf.clip_by_global_norm(gradients, self.global_clip_norm)
-        return super().apply_gradients(
-            zip(gradients, variables), name=name, experimental_aggregate_gradients=False
-        )
+        self._apply_if = condition
+        self.apply_gradients(grads_and_vars, experimental_aggregate_gradients=False)
+        self._apply_if = None
+
+    def _distributed_apply(self, *args: Any, **kwargs: Any) -> Any:
+        """Updates all variables: here replicas have met, so that they may branch together."""
+        update = functools.partial(super()._distributed_apply, *args, **kwargs)
+        if self._apply_if is None:
+            return update()
+
+        def apply() -> tf.Tensor:
+            update()
+            return tf.constant(True)
+
+        def skip() -> tf.Tensor:
+            self.iterations.assign_add(1)
+            return tf.constant(False)
+
+        return tf.cond(self._apply_if, apply, skip)
+
+    def _create_slots(self, var_list: list[tf.Variable]) -> None:
+        super()._create_slots(var_list)
+        for name in self._copies():
+            for variable in var_list:
+                self.add_slot(variable, name, initializer=variable)
+
+    def _copies(self) -> list[str]:
+        wanted = {"average": self.rules.average_decay, "slow": self.rules.lookahead_period}
+        return [name for name, value in wanted.items() if value]
 
     def _resource_apply_dense(
-        self, grad: tf.Tensor, var: tf.Variable, apply_state: Optional[dict[Any, Any]] = None
-    ) -> tf.Operation:
-        if apply_state and _REPLICA.sub("", var.name) in self.slow_names:
-            apply_state = {
-                key: {
-                    **coefficients,
-                    "lr_t": coefficients["lr_t"] * self.slow_multiplier,
-                    "lr": coefficients["lr"] * self.slow_multiplier,
-                }
-                for key, coefficients in apply_state.items()
-            }
-        return super()._resource_apply_dense(grad, var, apply_state=apply_state)
+        self, grad: tf.Tensor, var: tf.Variable, apply_state: dict[Any, Any]
+    ) -> Any:
+        name = _REPLICA.sub("", var.name)
+        state = _with_rate(apply_state, self.rules.groups.rates.get(name, 1.0))
+        rate = state[var.device, var.dtype.base_dtype]["lr_t"]
+        before = []
+        if self.rules.weight_decay and name in self.rules.groups.decayed:
+            decay = rate * var * self.rules.weight_decay
+            before.append(var.assign_sub(decay, use_locking=self._use_locking))
+        with tf.control_dependencies(before):
+            update = super()._resource_apply_dense(grad, var, apply_state=state)
+        if self.rules.lookahead_period:
+            with tf.control_dependencies([update]):
+                update = self._look_ahead(var)
+        if self.rules.average_decay:
+            with tf.control_dependencies([update]):
+                update = self._average(var)
+        return update
 
-    def get_config(self) -> dict[str, Any]:
-        """Returns Adam's settings and ours."""
-        return {
-            **super().get_config(),
-            "slow_multiplier": self.slow_multiplier,
-            "clip_norm": self.global_clip_norm,
+    def _look_ahead(self, var: tf.Variable) -> tf.Tensor:
+        """Goes back to the slow weights, part of the way, in the steps that are for it."""
+        slow = self.get_slot(var, "slow")
+
+        def go_back() -> tf.Tensor:
+            target = slow + self.rules.lookahead_share * (var - slow)
+            with tf.control_dependencies([slow.assign(target), var.assign(target)]):
+                return tf.constant(True)
+
+        due = (self.iterations + 1) % self.rules.lookahead_period == 0
+        return tf.cond(due, go_back, lambda: tf.constant(False))
+
+    def _average(self, var: tf.Variable) -> tf.Tensor:
+        """Moves the average towards the weights."""
+        average = self.get_slot(var, "average")
+        step = tf.cast(self.iterations, var.dtype)
+        decay = tf.minimum(self.rules.average_decay, (1.0 + step) / (10.0 + step))
+        return average.assign_sub((1.0 - decay) * (average - var))
+
+
+def _with_rate(apply_state: dict[Any, Any], factor: float) -> dict[Any, Any]:
+    """Returns an algorithm's coefficients at factor * the learning rate."""
+    if factor == 1.0:
+        return apply_state
+    return {
+        key: {
+            name: value * factor if name in ("lr_t", "lr") else value
+            for name, value in coefficients.items()
         }
+        for key, coefficients in apply_state.items()
+    }
 
 
-def build_optimizer(
-    training: training_pb2.Training, slow_variables: Iterable[tf.Variable]
-) -> AdamW:
-    """Builds the optimizer of an experiment; `slow_variables` are the backbone's."""
-    options = training.optimizer
-    adamw = options.adamw
-    schedule = WarmupPoly(
-        options.learning_rate,
-        training.steps,
-        options.warmup_steps,
-        options.poly_power,
-        options.end_learning_rate,
+class AdamW(GroupedOptimizer, keras.optimizers.legacy.Adam):
+    """Adam with decoupled weight decay (arXiv 1711.05101), as published."""
+
+
+class SGDW(GroupedOptimizer, keras.optimizers.legacy.SGD):
+    """Gradient descent with momentum and decoupled weight decay."""
+
+
+class LAMB(GroupedOptimizer, lamb.LAMB):
+    """LAMB (arXiv 1904.00962), whose decay is part of the update.
+
+    Variables that don't decay aren't adapted to their length either, as the paper's code has it.
+    """
+
+    def _do_use_weight_decay(self, param_name: str) -> bool:
+        return _REPLICA.sub("", param_name) + ":0" in self.rules.groups.decayed
+
+    def _do_layer_adaptation(self, param_name: str) -> bool:
+        return self._do_use_weight_decay(param_name)
+
+
+def rectified_adam() -> type[GroupedOptimizer]:
+    """Returns tensorflow-addons' RectifiedAdam with our rules.
+
+    Raises:
+      UserError: tensorflow-addons isn't there, as on Python 3.12 and newer.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # that its development has ended
+            import tensorflow_addons as tfa
+    except ImportError as error:
+        raise UserError(
+            "training.optimizer.rectified_adam needs tensorflow-addons, which exists for Python "
+            "3.9 to 3.11 only: use one of these, or adamw with warmup_steps"
+        ) from error
+    return type("RectifiedAdam", (GroupedOptimizer, tfa.optimizers.RectifiedAdam), {})
+
+
+def build_optimizer(experiment: experiment_pb2.Experiment, model: KMaX) -> GroupedOptimizer:
+    """Builds the optimizer of an experiment.
+
+    Args:
+      experiment: the resolved experiment.
+      model: whose variables it will train, built under the same distribution strategy.
+
+    Raises:
+      UserError: the algorithm isn't there on this Python.
+    """
+    options = experiment.training.optimizer
+    name = options.WhichOneof("algorithm")
+    algorithm = getattr(options, name)
+    decay_is_inside = name == "lamb"
+    rules = Rules(
+        groups=build_groups(options, model),
+        weight_decay=0.0 if decay_is_inside else algorithm.weight_decay,
+        average_decay=options.averaging.decay if options.HasField("averaging") else 0.0,
+        lookahead_period=options.lookahead.period if options.HasField("lookahead") else 0,
+        lookahead_share=options.lookahead.kept_share,
     )
-    return AdamW(
-        schedule,
-        adamw.weight_decay,
-        slow_variables=slow_variables,
-        slow_multiplier=options.backbone_multiplier,
-        clip_norm=options.clip_norm,
-        beta_1=adamw.beta_1,
-        beta_2=adamw.beta_2,
-        epsilon=adamw.epsilon,
-    )
+    return _ALGORITHMS[name](rules, build_schedule(experiment), algorithm)
+
+
+def _adam_settings(options: Any) -> dict[str, float]:
+    return {name: getattr(options, name) for name in ("beta_1", "beta_2", "epsilon")}
+
+
+def _adamw(rules: Rules, rate: Any, options: training_pb2.AdamW) -> GroupedOptimizer:
+    return AdamW(rules, learning_rate=rate, name="AdamW", **_adam_settings(options))
+
+
+def _lamb(rules: Rules, rate: Any, options: training_pb2.Lamb) -> GroupedOptimizer:
+    decay = options.weight_decay
+    return LAMB(rules, learning_rate=rate, weight_decay_rate=decay, **_adam_settings(options))
+
+
+def _rectified_adam(
+    rules: Rules, rate: Any, options: training_pb2.RectifiedAdam
+) -> GroupedOptimizer:
+    return rectified_adam()(rules, learning_rate=rate, **_adam_settings(options))
+
+
+def _sgd(rules: Rules, rate: Any, options: training_pb2.Sgd) -> GroupedOptimizer:
+    return SGDW(rules, learning_rate=rate, momentum=options.momentum, nesterov=options.nesterov)
+
+
+_ALGORITHMS: dict[str, Callable[[Rules, Any, Any], GroupedOptimizer]] = {
+    "adamw": _adamw,
+    "lamb": _lamb,
+    "rectified_adam": _rectified_adam,
+    "sgd": _sgd,
+}
+
+
+def without_loss_scaling(optimizer: keras.optimizers.Optimizer) -> GroupedOptimizer:
+    """Returns the optimizer inside a scaling one, or itself."""
+    return cast(GroupedOptimizer, getattr(optimizer, "inner_optimizer", optimizer))

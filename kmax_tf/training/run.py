@@ -8,25 +8,21 @@ import pathlib
 import sys
 import time
 from collections.abc import Iterator
-from typing import Any, Callable, Optional
+from typing import Any, Optional
 
 import numpy as np
 import orbit
 import tensorflow as tf
 from google.protobuf import text_format
-from official.core import base_trainer, config_definitions, train_lib, train_utils
+from official.core import config_definitions, train_utils
 
 from kmax_tf.config import write_run_record
 from kmax_tf.errors import UserError
 from kmax_tf.protos import experiment_pb2
-from kmax_tf.training.optimizer import build_optimizer
+from kmax_tf.training.runner import Runner, Say, Trainer, TrainingRun
+from kmax_tf.training.schedule import base_rate
+from kmax_tf.training.stability import Patience
 from kmax_tf.training.task import KMaXTask
-
-Say = Callable[[str], None]
-
-
-class NonFiniteLossError(UserError):
-    """A loss term that is not a number or infinite."""
 
 
 def prepare_run(experiment: experiment_pb2.Experiment, model_dir: str) -> None:
@@ -67,32 +63,40 @@ def run_training(
       mode: "train" or "train_and_eval".
 
     Raises:
-      NonFiniteLossError: a loss term is not finite; nothing was saved since.
+      NonFiniteError: losses or gradients keep failing to be finite.
     """
+    training = experiment.training
     with strategy.scope():
         model = task.build_model()
-        trainer = base_trainer.Trainer(
+        training_step = task.prepare_training(model)
+        trainer = Trainer(
             config,
             task,
             model,
-            build_optimizer(experiment.training, model.backbone.trainable_variables),
+            training_step.optimizer,
             train=True,
             evaluate=mode == "train_and_eval",
             checkpoint_exporter=train_utils.maybe_create_best_ckpt_exporter(config, model_dir),
         )
+    run = TrainingRun(model, training_step, trainer.global_step, model_dir)
+    stability = training.stability
     with library_log(os.path.join(model_dir, "train.log")) as say:
         say(f"train {experiment.name}: {model.count_params():,} parameters, logs in {model_dir}")
+        say(base_rate(experiment).explanation)
         progress = TrainingProgress(
-            trainer.global_step, experiment.training.steps, experiment.train_data.batch_size, say
+            trainer.global_step, training.steps, experiment.train_data.batch_size, say
         )
-        train_lib.OrbitExperimentRunner(
-            strategy,
-            task,
-            mode,
-            config,
-            model_dir,
+        Runner(
+            run,
+            Patience(stability.failures_in_a_row, stability.rollbacks),
+            say,
+            distribution_strategy=strategy,
+            task=task,
+            mode=mode,
+            params=config,
+            model_dir=model_dir,
             trainer=trainer,
-            train_actions=[StopIfNotFinite(trainer.global_step), progress],
+            train_actions=[progress],
             eval_actions=[lambda output: say(evaluation_line(output))],
         ).run()
 
@@ -107,29 +111,6 @@ def library_log(path: str) -> Iterator[Say]:
 
     with open(path, "a", encoding="utf-8") as log, contextlib.redirect_stdout(log):
         yield say
-
-
-class StopIfNotFinite:
-    """Stops the run, before anything is saved, when a loss term is not finite."""
-
-    def __init__(self, global_step: tf.Variable):
-        self.global_step = global_step
-
-    def __call__(self, output: Optional[orbit.runner.Output]) -> None:
-        """Looks at the means of the last loop.
-
-        Raises:
-          NonFiniteLossError: naming the terms.
-        """
-        values = {name: float(np.asarray(value)) for name, value in (output or {}).items()}
-        bad = [f"{name} = {value}" for name, value in values.items() if not np.isfinite(value)]
-        if bad:
-            raise NonFiniteLossError(
-                f"the loss is not finite in the steps up to {self.global_step.numpy()}: "
-                f"{', '.join(bad)}. The last checkpoint is from before. Lower "
-                "training.optimizer.learning_rate, set training.optimizer.clip_norm, or look at "
-                "the data with these terms in mind."
-            )
 
 
 class TrainingProgress:

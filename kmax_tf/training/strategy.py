@@ -15,7 +15,6 @@ _NAMES = {
     training_pb2.MULTI_WORKER: "multi_worker_mirrored",
     training_pb2.TPU: "tpu",
 }
-_PRECISIONS = {training_pb2.FLOAT32: "float32", training_pb2.MIXED_BFLOAT16: "mixed_bfloat16"}
 
 
 def build_strategy(runtime: training_pb2.Runtime) -> tf.distribute.Strategy:
@@ -48,4 +47,5 @@ def build_strategy(runtime: training_pb2.Runtime) -> tf.distribute.Strategy:
 
 def set_precision(runtime: training_pb2.Runtime) -> None:
     """Sets the Keras precision policy; call it before the model is built."""
-    keras.mixed_precision.set_global_policy(_PRECISIONS[runtime.precision])
+    name = training_pb2.Precision.Name(runtime.precision).lower()
+    keras.mixed_precision.set_global_policy(name)

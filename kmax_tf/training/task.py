@@ -30,7 +30,9 @@ from kmax_tf.model.kmax import KMaX
 from kmax_tf.postprocessing.builder import build_postprocessor
 from kmax_tf.protos import experiment_pb2
 from kmax_tf.structures import LabelSpace
+from kmax_tf.training.builder import build_training_step
 from kmax_tf.training.gathering import gather_texts
+from kmax_tf.training.step import TrainingStep
 
 BEST_FOLDER = "best"
 BEST_METRIC = "pq/all"
@@ -66,6 +68,7 @@ def experiment_config(
             validation_interval=training.validation_interval,
             best_checkpoint_export_subdir=BEST_FOLDER,
             best_checkpoint_eval_metric=BEST_METRIC,
+            recovery_max_trials=-1,  # kmax_tf.training.runner recovers in its own way
         ),
     )
 
@@ -76,6 +79,7 @@ class KMaXTask(base_task.Task):
 
     Attributes:
       experiment: the resolved experiment.
+      training_step: what `prepare_training` made.
     """
 
     def __init__(
@@ -83,6 +87,7 @@ class KMaXTask(base_task.Task):
     ):
         super().__init__(params, logging_dir, name)
         self.experiment = text_format.Parse(params.experiment, experiment_pb2.Experiment())
+        self.training_step: Optional[TrainingStep] = None
         self._loss_terms = build_loss(self.experiment)
         self._postprocess = build_postprocessor(self.experiment)
         self._label_space = label_space(self.experiment.dataset)
@@ -90,6 +95,11 @@ class KMaXTask(base_task.Task):
     def build_model(self) -> KMaX:
         """Builds the model."""
         return build_model(self.experiment)
+
+    def prepare_training(self, model: KMaX) -> TrainingStep:
+        """Makes the training step with its optimizer, under the model's strategy."""
+        self.training_step = build_training_step(self.experiment, model)
+        return self.training_step
 
     def initialize(self, model: KMaX) -> None:
         """Loads the initial checkpoint or weights, where the run has no checkpoint of its own."""
@@ -107,13 +117,11 @@ class KMaXTask(base_task.Task):
         return build_dataset(self.experiment, bool(params.is_training), input_context)
 
     def build_metrics(self, training: bool = True) -> list[keras.metrics.Metric]:
-        """Makes the mean of each loss term (training only)."""
-        if not training:
+        """Makes the mean of each value that a training step reports but the total loss."""
+        if not training or self.training_step is None:
             return []
-        blocks = len(self.experiment.model.transformer_decoder.block_strides)
-        semantic = self.experiment.model.WhichOneof("semantic_branch") is not None
-        names = self._loss_terms.term_names(blocks, semantic)
-        return [keras.metrics.Mean(name) for name in names]
+        names = self.training_step.value_names
+        return [keras.metrics.Mean(name) for name in names if name != self.loss]
 
     def train_step(
         self,
@@ -123,20 +131,9 @@ class KMaXTask(base_task.Task):
         metrics: Optional[list[keras.metrics.Metric]] = None,
     ) -> dict[str, tf.Tensor]:
         """Runs one step on one replica's share of a batch."""
-        images, targets = inputs
-        replicas = tf.distribute.get_strategy().num_replicas_in_sync
-
-        def step() -> dict[str, tf.Tensor]:
-            with tf.GradientTape() as tape:
-                terms = self._loss_terms(targets, model(images, training=True))
-                total = tf.add_n(list(terms.values()))
-                share = total / replicas  # the optimizer sums gradients over replicas
-            gradients = tape.gradient(share, model.trainable_variables)
-            optimizer.apply_gradients(zip(gradients, model.trainable_variables))
-            return {**terms, self.loss: total}
-
-        compiled = tf.function(step, jit_compile=True)
-        values = compiled() if self.experiment.runtime.jit_compile else step()
+        if self.training_step is None:
+            raise ValueError("call prepare_training(model) first")
+        values = self.training_step(*inputs)
         for metric in metrics or []:
             metric.update_state(values[metric.name])
         return {self.loss: values[self.loss]}

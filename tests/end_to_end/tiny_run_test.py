@@ -94,14 +94,25 @@ def test_a_run_of_another_model_is_refused(tiny_run: TinyRun) -> None:
     assert "Traceback" not in printed
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_and_is_named(
+def test_losses_that_stay_not_finite_roll_the_run_back_and_then_stop_it(
     tiny_run: TinyRun, tmp_path: Path
 ) -> None:
-    changes = [*TINY, "training.optimizer.learning_rate=1e30", "training.optimizer.clip_norm=0"]
+    changes = [
+        *TINY,
+        "training.steps=20",
+        "training.optimizer.learning_rate=1e30",
+        "training.optimizer.clip_norm=0",
+        "training.stability={failures_in_a_row: 3 rollbacks: 1}",
+    ]
     printed = train(tmp_path, tiny_run.records, changes, check=False)
-    assert "trainer: error: the loss is not finite" in printed
-    assert "pq_mask = nan" in printed
+    assert "step 4: skipped 2 of the last steps (2 in all): loss terms" in printed
+    assert "going back to the last checkpoint (1 of at most 1 times)" in printed
+    assert "trainer: error: 4 steps in a row were not finite" in printed
+    assert "after going back 1 times: loss terms that are not finite: pq_mask (2)" in printed
+    assert "gradients that are not finite: backbone/stem/conv/kernel" in printed
     assert "Traceback" not in printed
+    # What was saved is from before the first failure.
+    assert tf.train.latest_checkpoint(str(tmp_path)).endswith("ckpt-2")
 
 
 def test_continuous_evaluation_ends_with_the_last_checkpoint(

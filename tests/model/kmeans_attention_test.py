@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
+import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kmax_tf.keras_api import keras
 from kmax_tf.model.kmeans_attention import (
     KMeansAttention,
     assign_pixels,
@@ -78,3 +82,32 @@ def test_update_starts_at_zero():
     layer = KMeansAttention(4, BatchNormFactory())
     update = layer(CENTERS, random(1, 3, 3, 5), random(1, 3, 3, 2), training=True)
     np.testing.assert_array_equal(update, np.zeros([1, 2, 4]))
+
+
+@pytest.mark.parametrize("dtype", [tf.bfloat16, tf.float16])
+def test_sums_of_many_pixels_stay_exact_in_low_precision(dtype):
+    """Adding up in bfloat16 stops at 256 times the value; in float16, 80000 is infinite."""
+    values = tf.fill([1, 80_000, 2], tf.constant(1.0, dtype))
+    update = update_centers(tf.zeros([1, 80_000], tf.int32), values, 2)
+    np.testing.assert_array_equal(update, [[[80_000.0] * 2, [0.0] * 2]])
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_update_is_finite_in_low_precision(policy):
+    with low_precision(policy):
+        layer = KMeansAttention(4, BatchNormFactory())
+        logits, features = random(1, 300, 300, 2), random(1, 300, 300, 5)
+        logits[..., 1] -= 100.0  # all pixels to one center
+        layer(CENTERS, features, logits, training=True)
+        randomize(layer)
+        update = layer(CENTERS, features, logits, training=True)
+    assert np.isfinite(tf.cast(update, tf.float32)).all()
+
+
+@contextlib.contextmanager
+def low_precision(policy):
+    keras.mixed_precision.set_global_policy(policy)
+    try:
+        yield
+    finally:
+        keras.mixed_precision.set_global_policy("float32")

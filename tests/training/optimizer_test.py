@@ -1,6 +1,8 @@
-"""The schedule and AdamW against the published numbers and an oracle, step by step."""
+"""Every algorithm, and what we add to it, against oracles, step by step."""
 
 from __future__ import annotations
+
+import sys
 
 import numpy as np
 import pytest
@@ -8,170 +10,247 @@ import tensorflow as tf
 
 import kmax_tf
 from kmax_tf.keras_api import keras
-from kmax_tf.training.optimizer import AdamW, WarmupPoly, build_optimizer
+from kmax_tf.training.groups import VariableGroups
+from kmax_tf.training.optimizer import (
+    LAMB,
+    SGDW,
+    AdamW,
+    GroupedOptimizer,
+    Rules,
+    build_optimizer,
+    rectified_adam,
+    without_loss_scaling,
+)
+from kmax_tf.training.schedule import WarmupPoly
 from tests.reference import optimizer_oracle
+from tests.training.tiny import tiny_experiment
 
-COCO = WarmupPoly(5e-4, 150_000, 5000, 0.9, 0.0)
-
-
-@pytest.mark.parametrize("step", [0, 1, 2500, 4999, 5000, 5001, 75_000, 149_999, 150_000, 10**6])
-def test_schedule_is_the_published_one(step):
-    expected = optimizer_oracle.warmup_poly(step, 5e-4, 150_000, 5000)
-    assert float(COCO(step)) == pytest.approx(expected, rel=1e-4, abs=1e-10)
-
-
-def test_rate_drops_at_the_end_of_the_warm_up():
-    assert float(COCO(4999)) / 5e-4 == pytest.approx(0.9998)
-    assert float(COCO(5000)) / 5e-4 == pytest.approx(0.970, abs=5e-4)
+SHAPES = {"part/kernel": [3, 2], "part/bias": [2], "slow/kernel": [2, 2], "slow/gamma": [2]}
+GROUPS = VariableGroups(
+    rates={"slow/kernel:0": 0.1, "slow/gamma:0": 0.1},
+    decayed=frozenset({"part/kernel:0", "slow/kernel:0"}),
+)
+HAS_ADDONS = sys.version_info < (3, 12)
 
 
-def test_schedule_without_warm_up_and_with_an_end():
-    schedule = WarmupPoly(1.0, 10, 0, 1.0, 0.5)
-    np.testing.assert_allclose([float(schedule(step)) for step in (0, 5, 10)], [1.0, 0.75, 0.5])
+def random_values(rng):
+    return {name: rng.normal(size=shape).astype(np.float32) for name, shape in SHAPES.items()}
 
 
-def test_schedule_survives_a_round_trip():
-    copy = WarmupPoly(**COCO.get_config())
-    assert float(copy(70_000)) == float(COCO(70_000))
+def variables(values):
+    return {name: tf.Variable(value, name=name) for name, value in values.items()}
 
 
-def variables(**values):
-    return {
-        name: tf.Variable(np.asarray(value, np.float32), name=name)
-        for name, value in values.items()
-    }
+def make(name: str, rate, **rules) -> GroupedOptimizer:
+    decay = 0.05
+    if name == "lamb":
+        return LAMB(Rules(GROUPS, **rules), learning_rate=rate, weight_decay_rate=decay)
+    rules = Rules(GROUPS, weight_decay=decay, **rules)
+    if name == "rectified_adam":
+        return rectified_adam()(rules, learning_rate=rate, beta_2=0.9)
+    if name == "adamw":
+        return AdamW(rules, learning_rate=rate)
+    return SGDW(rules, learning_rate=rate, momentum=0.9, nesterov=name == "nesterov")
 
 
-def random_step(rng, shapes):
-    return {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+def make_oracle(name: str, value, decays: bool):
+    decay = 0.05 if decays else 0.0
+    if name == "lamb":
+        return optimizer_oracle.Lamb(value, decay, epsilon=1e-6)
+    if name == "rectified_adam":
+        return optimizer_oracle.RectifiedAdam(value, decay, beta_2=0.9)
+    if name == "adamw":
+        return optimizer_oracle.AdamW(value, decay)
+    return optimizer_oracle.Sgd(value, decay, nesterov=name == "nesterov")
 
 
-def test_three_steps_equal_the_oracle():
+ALGORITHMS = [
+    "adamw",
+    "lamb",
+    "sgd",
+    "nesterov",
+    *(["rectified_adam"] if HAS_ADDONS else []),
+]
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+@pytest.mark.parametrize("copies", [False, True])
+@pytest.mark.parametrize("in_graph", [False, True])
+def test_steps_equal_the_oracle(name: str, copies: bool, in_graph: bool) -> None:
+    """Rates, decay and schedule; with copies, lookahead every second step, and averages."""
     rng = np.random.default_rng(0)
-    shapes = {"part/kernel": [3, 2], "part/bias": [2], "slow/kernel": [2, 2], "slow/gamma": [2]}
-    start = random_step(rng, shapes)
-    ours = variables(**start)
-    slow = [ours["slow/kernel"], ours["slow/gamma"]]
-    schedule = WarmupPoly(0.1, 10, 2, 0.9, 0.0)
-    optimizer = AdamW(
-        schedule, 0.05, slow_variables=slow, slow_multiplier=0.1, beta_1=0.9, beta_2=0.999
-    )
-    oracles = {
-        name: optimizer_oracle.AdamW(value, decay=0.05 if name.endswith("kernel") else 0.0)
-        for name, value in start.items()
-    }
-    for step in range(4):
-        gradients = random_step(rng, shapes)
-        optimizer.apply_gradients([(tf.constant(gradients[n]), v) for n, v in ours.items()])
-        rate = optimizer_oracle.warmup_poly(step, 0.1, 10, 2)
-        for name, oracle in oracles.items():
-            oracle.step(gradients[name], rate * (0.1 if name.startswith("slow") else 1.0))
-            np.testing.assert_allclose(ours[name], oracle.value, rtol=1e-5, atol=1e-6, err_msg=name)
-    assert int(optimizer.iterations) == 4
+    start = random_values(rng)
+    ours = variables(start)
+    added = {"average_decay": 0.3, "lookahead_period": 2, "lookahead_share": 0.25} if copies else {}
+    optimizer = make(name, WarmupPoly(0.1, 20, 2, 0.9, 0.0), **added)
+    oracles = {key: make_oracle(name, value, "kernel" in key) for key, value in start.items()}
+    slow = {key: value.astype(np.float64) for key, value in start.items()}
+    average = dict(slow)
+
+    def apply(gradients):
+        optimizer.apply_gradients([(gradients[key], value) for key, value in ours.items()])
+
+    apply = tf.function(apply) if in_graph else apply
+    for step in range(8):
+        gradients = random_values(rng)
+        apply({key: tf.constant(value) for key, value in gradients.items()})
+        rate = optimizer_oracle.warmup_poly(step, 0.1, 20, 2)
+        for key, oracle in oracles.items():
+            oracle.step(gradients[key], rate * (0.1 if key.startswith("slow") else 1.0))
+            if copies and step % 2 == 1:
+                oracle.value = slow[key] + 0.25 * (oracle.value - slow[key])
+                slow[key] = oracle.value.copy()
+            decay = min(0.3, (1 + step) / (10 + step))
+            average[key] = decay * average[key] + (1 - decay) * oracle.value
+            np.testing.assert_allclose(ours[key], oracle.value, rtol=2e-5, atol=1e-6, err_msg=key)
+    assert int(optimizer.iterations) == 8
+    if copies:
+        for _ in range(2):  # doing it twice changes nothing
+            optimizer.hold_averages(ours.values(), True)
+        for key, value in ours.items():
+            np.testing.assert_allclose(value, average[key], rtol=2e-5, atol=1e-6, err_msg=key)
+        optimizer.hold_averages(ours.values(), False)
+        for key, oracle in oracles.items():
+            np.testing.assert_allclose(ours[key], oracle.value, rtol=2e-5, atol=1e-6)
 
 
-def test_gradients_are_clipped_by_their_global_norm():
-    shapes = {"a/kernel": [4], "b/bias": [3]}
+def test_adamw_is_bit_for_bit_tf_models_adam_weight_decay() -> None:
+    """That is the published update; two of them make the two rates."""
+    from official.modeling.optimization import legacy_adamw
+
     rng = np.random.default_rng(1)
-    start, gradients = random_step(rng, shapes), random_step(rng, shapes)
-    norm = np.sqrt(sum((g**2).sum() for g in gradients.values()))
-
-    def after(scale, clip_norm):
-        ours = variables(**start)
-        # With a large epsilon, the step depends on the size of the gradient.
-        optimizer = AdamW(0.1, 0.0, clip_norm=clip_norm, epsilon=1.0)
-        optimizer.apply_gradients([(gradients[n] * scale, v) for n, v in ours.items()])
-        return [value.numpy() for value in ours.values()]
-
-    for clipped, scaled in zip(after(1.0, norm / 4), after(0.25, 0.0)):
-        np.testing.assert_allclose(clipped, scaled, rtol=1e-5)
-    for clipped, plain in zip(after(1.0, norm * 4), after(1.0, 0.0)):
-        np.testing.assert_array_equal(clipped, plain)
-
-
-@pytest.mark.parametrize("options", [{"clip_norm": 1.0}, {"slow_multiplier": 0.25}])
-def test_gathered_variables_are_treated_like_others(options):
-    """The gradient of a gather holds a row as often as it was gathered."""
-    results = []
-    for rows in ([0, 0, 0, 1], None):
-        table = tf.Variable([[3.0], [1.0]], name="table")
-        optimizer = AdamW(0.1, 0.0, slow_variables=[table], epsilon=1.0, **options)
-        with tf.GradientTape() as tape:
-            gathered = table * [[3.0], [1.0]] if rows is None else tf.gather(table, rows)
-            loss = tf.reduce_sum(gathered)
-        optimizer.apply_gradients([(tape.gradient(loss, table), table)])
-        results.append(table.numpy())
-    np.testing.assert_allclose(*results, rtol=1e-6)
-
-
-def test_variables_without_a_gradient_stay():
-    ours = variables(**{"a/kernel": [1.0], "b/kernel": [1.0]})
-    AdamW(0.1, 0.05).apply_gradients(
-        [(tf.constant([1.0]), ours["a/kernel"]), (None, ours["b/kernel"])]
+    start = random_values(rng)
+    ours, theirs = variables(start), variables(start)
+    schedule = WarmupPoly(0.1, 20, 2, 0.9, 0.0)
+    optimizer = make("adamw", schedule)
+    plain = legacy_adamw.AdamWeightDecay(
+        schedule,
+        weight_decay_rate=0.05,
+        include_in_weight_decay=["kernel:0$"],
+        exclude_from_weight_decay=[".*"],
+        gradient_clip_norm=0.0,
     )
-    assert float(ours["a/kernel"][0]) != 1.0
-    assert float(ours["b/kernel"][0]) == 1.0
+    for _ in range(5):
+        gradients = random_values(rng)
+        optimizer.apply_gradients([(tf.constant(gradients[k]), v) for k, v in ours.items()])
+        plain.apply_gradients([(tf.constant(gradients[k]), v) for k, v in theirs.items()])
+        for key in ("part/kernel", "part/bias"):
+            np.testing.assert_array_equal(ours[key], theirs[key])
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_a_skipped_step_changes_nothing_but_the_count(name: str) -> None:
+    rng = np.random.default_rng(2)
+    ours = variables(random_values(rng))
+    optimizer = make(name, 0.1, average_decay=0.9, lookahead_period=2)
+
+    @tf.function
+    def apply(condition, gradients):
+        optimizer.apply_gradients_if(condition, [(gradients[k], v) for k, v in ours.items()])
+
+    apply(tf.constant(True), {k: tf.constant(v) for k, v in random_values(rng).items()})
+    before = [v.numpy() for v in [*ours.values(), *optimizer.variables()[1:]]]
+    apply(tf.constant(False), {k: v * float("nan") for k, v in ours.items()})
+    for old, new in zip(before, [*ours.values(), *optimizer.variables()[1:]]):
+        np.testing.assert_array_equal(old, new)
+    assert int(optimizer.iterations) == 2
+
+
+def test_state_survives_a_checkpoint(tmp_path) -> None:
+    """Two steps, saved and restored, then two more equal four."""
+    rng = np.random.default_rng(3)
+    start = random_values(rng)
+    gradients = [random_values(rng) for _ in range(4)]
+
+    def run(ours, optimizer, steps):
+        for step in steps:
+            optimizer.apply_gradients([(tf.constant(step[k]), v) for k, v in ours.items()])
+        return tf.train.Checkpoint(
+            optimizer=optimizer, **{k.replace("/", "_"): v for k, v in ours.items()}
+        )
+
+    def new():
+        optimizer = make("adamw", 0.1, average_decay=0.9, lookahead_period=3)
+        ours = variables(start)
+        optimizer.begin(ours.values())
+        return ours, optimizer
+
+    whole = new()
+    run(*whole, gradients)
+    first = new()
+    checkpoint = run(*first, gradients[:2])
+    first[1].hold_averages(first[0].values(), True)
+    path = checkpoint.save(str(tmp_path / "ckpt"))
+    second = new()
+    run(*second, []).restore(path).assert_consumed()
+    second[1].hold_averages(second[0].values(), False)
+    run(*second, gradients[2:])
+    for key, value in whole[0].items():
+        np.testing.assert_array_equal(value, second[0][key])
+        for slot in ("m", "v", "slow", "average"):
+            np.testing.assert_array_equal(
+                whole[1].get_slot(value, slot), second[1].get_slot(second[0][key], slot)
+            )
+
+
+def test_copies_begin_as_the_weights_are_when_training_begins() -> None:
+    """Weights may be imported after the optimizer was made."""
+    ours = variables(random_values(np.random.default_rng(4)))
+    optimizer = make("sgd", 0.1, average_decay=0.9, lookahead_period=2)
+    optimizer.begin(ours.values())
+    for value in ours.values():
+        value.assign(value + 1.0)
+    optimizer.begin(ours.values())
+    for value in ours.values():
+        for slot in ("average", "slow"):
+            np.testing.assert_array_equal(optimizer.get_slot(value, slot), value)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "kind"),
+    [
+        ("adamw {}", "AdamW"),
+        ("lamb {weight_decay: 0.02}", "LAMB"),
+        ("sgd {momentum: 0.5 nesterov: true}", "SGDW"),
+        ("rectified_adam {epsilon: 1e-6}", "RectifiedAdam"),
+    ],
+)
+def test_experiment_reaches_the_optimizer(model, algorithm: str, kind: str) -> None:
+    name, values = algorithm.split(" ", 1)
+    experiment = tiny_experiment(
+        f"training.optimizer.{name}={values}",
+        "training.optimizer.averaging.decay=0.9",
+        "training.optimizer.lookahead={period: 3 kept_share: 0.75}",
+    )
+    if kind == "RectifiedAdam" and not HAS_ADDONS:
+        with pytest.raises(kmax_tf.UserError, match="needs tensorflow-addons"):
+            build_optimizer(experiment, model)
+        return
+    optimizer = build_optimizer(experiment, model)
+    assert type(optimizer).__name__ == kind
+    rules = optimizer.rules
+    assert (rules.average_decay, rules.lookahead_period, rules.lookahead_share) == (
+        pytest.approx(0.9),
+        3,
+        0.75,
+    )
+    config = optimizer.get_config()
+    if name == "lamb":
+        assert rules.weight_decay == 0.0
+        assert config["weight_decay_rate"] == pytest.approx(0.02)
+        assert config["epsilon"] == pytest.approx(1e-6)
+    elif name == "sgd":
+        assert rules.weight_decay == pytest.approx(1e-4)
+        assert (config["momentum"], config["nesterov"]) == (0.5, True)
+    else:
+        assert rules.weight_decay == pytest.approx(0.05)
+        assert config["beta_1"] == pytest.approx(0.9)
+        assert config["beta_2"] == pytest.approx(0.999)
+        assert config["epsilon"] == pytest.approx(1e-6 if name == "rectified_adam" else 1e-7)
+    assert isinstance(optimizer.learning_rate, keras.optimizers.schedules.LearningRateSchedule)
+    assert without_loss_scaling(keras.mixed_precision.LossScaleOptimizer(optimizer)) is optimizer
 
 
 @pytest.fixture(scope="module")
-def laptop():
-    experiment = kmax_tf.load_experiment(
-        "shapes/laptop.textproto",
-        [
-            "training.optimizer.backbone_multiplier=0.25",
-            "training.optimizer.clip_norm=0",
-            "training.optimizer.warmup_steps=0",
-            "training.optimizer.learning_rate=0.5",
-            "training.optimizer.adamw.weight_decay=0.5",
-        ],
-    )
-    return experiment, kmax_tf.build_model(experiment)
-
-
-def test_decayed_variables_are_exactly_the_kernels(laptop):
-    """With no gradient, a step changes what decays, and nothing else."""
-    experiment, model = laptop
-    optimizer = build_optimizer(experiment.training, model.backbone.trainable_variables)
-    trained = model.trainable_variables
-    before = [variable.numpy() for variable in trained]
-    optimizer.apply_gradients([(tf.zeros_like(variable), variable) for variable in trained])
-    backbone = {id(variable) for variable in model.backbone.trainable_variables}
-    kernels = 0
-    for variable, old in zip(trained, before):
-        leaf = variable.name.rsplit("/", 1)[-1]
-        is_kernel = leaf in ("kernel:0", "depthwise_kernel:0", "qkv_kernel:0")
-        rate = 0.5 * (0.25 if id(variable) in backbone else 1.0)
-        factor = 1 - rate * 0.5 if is_kernel else 1.0
-        np.testing.assert_allclose(variable, old * factor, rtol=1e-5, err_msg=variable.name)
-        kernels += is_kernel
-        if not is_kernel:
-            assert leaf.split(":")[0] in (
-                "gamma",
-                "beta",
-                "bias",
-                "cluster_centers",
-                "query_positions",
-                "key_positions",
-                "value_positions",
-            )
-    assert kernels > 50
-
-
-def test_names_of_variables_are_unique(laptop):
-    """Decay and slow variables go by name."""
-    names = [variable.name for variable in laptop[1].variables]
-    assert len(set(names)) == len(names)
-
-
-def test_experiment_reaches_the_optimizer():
-    experiment = kmax_tf.load_experiment("coco/resnet50.textproto")
-    optimizer = build_optimizer(experiment.training, [])
-    config = optimizer.get_config()
-    assert optimizer.slow_multiplier == pytest.approx(0.1)
-    assert optimizer.global_clip_norm == 0.0
-    assert config["weight_decay_rate"] == pytest.approx(0.05)
-    assert config["beta_1"] == pytest.approx(0.9)
-    assert config["beta_2"] == pytest.approx(0.999)
-    assert config["epsilon"] == pytest.approx(1e-7)
-    assert isinstance(optimizer.learning_rate, keras.optimizers.schedules.LearningRateSchedule)
-    assert float(optimizer.learning_rate(75_000)) == pytest.approx(float(COCO(75_000)))
+def model():
+    return kmax_tf.build_model(tiny_experiment())

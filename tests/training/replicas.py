@@ -11,7 +11,6 @@ import numpy as np
 import tensorflow as tf
 
 from kmax_tf.keras_api import keras
-from kmax_tf.training.optimizer import build_optimizer
 from kmax_tf.training.task import KMaXTask, experiment_config
 from tests.training.tiny import tiny_batch, tiny_experiment
 
@@ -33,7 +32,7 @@ def main(devices: int, jit_compile: bool, output: str) -> None:
     task = KMaXTask(experiment_config(experiment).task)
     with strategy.scope():
         model = task.build_model()
-        optimizer = build_optimizer(experiment.training, model.backbone.trainable_variables)
+        optimizer = task.prepare_training(model).optimizer
         metrics = task.build_metrics(training=True)
     data = tf.data.Dataset.from_tensor_slices(tiny_batch(experiment, 4)).batch(4).repeat()
     inputs = iter(strategy.experimental_distribute_dataset(data))

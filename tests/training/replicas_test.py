@@ -29,7 +29,9 @@ def assert_same(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -
     """
     assert found.keys() == expected.keys()
     for name, value in expected.items():
-        if name.startswith("metric"):
+        if name == "metric|gradient_norm":
+            np.testing.assert_allclose(found[name], value, rtol=1e-2, err_msg=name)
+        elif name.startswith("metric"):
             np.testing.assert_allclose(found[name], value, rtol=1e-3, atol=1e-5, err_msg=name)
         elif name.endswith("moving_variance:0"):
             np.testing.assert_allclose(found[name], value, rtol=2e-2, err_msg=name)

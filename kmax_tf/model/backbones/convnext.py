@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from kmax_tf.keras_api import keras
 from kmax_tf.model.layers import DropPath, gelu, resize_bilinear
+from kmax_tf.model.recompute import call_block
 
 
 class Downsample(keras.layers.Layer):
@@ -81,7 +82,11 @@ class ConvNeXtBlock(keras.layers.Layer):
 
 
 class ConvNeXtStage(keras.layers.Layer):
-    """Blocks in a row. [B, H, W, C] -> the same."""
+    """Blocks in a row. [B, H, W, C] -> the same.
+
+    Attributes:
+      recompute_blocks: compute each again in the backward pass; may be set at any time.
+    """
 
     def __init__(
         self,
@@ -91,6 +96,7 @@ class ConvNeXtStage(keras.layers.Layer):
         name: Optional[str] = None,
     ):
         super().__init__(name=name)
+        self.recompute_blocks = False
         self.blocks = [
             ConvNeXtBlock(channels, layer_scale, keep_prob, name=f"block{i + 1}")
             for i, keep_prob in enumerate(drop_path_keep_probs)
@@ -99,7 +105,7 @@ class ConvNeXtStage(keras.layers.Layer):
     def call(self, x: tf.Tensor, training: Optional[bool] = None) -> tf.Tensor:
         """Applies the blocks in turn."""
         for block in self.blocks:
-            x = block(x, training=training)
+            x = call_block(block, x, training, self.recompute_blocks)
         return x
 
 

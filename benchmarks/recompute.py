@@ -1,0 +1,97 @@
+"""Peak memory and time of a training step: as it is, with blocks recomputed, in parts.
+
+One JSON line a case. Memory is what the process grows by at most in a first step, each case in a
+process of its own; times are measured in turns, and `ratio` and `memory_ratio` are to `plain`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Callable
+
+import tensorflow as tf
+from measuring import (
+    Run,
+    finished,
+    peak_memory,
+    peak_memory_in_a_process,
+    print_line,
+    ratio,
+    summary,
+    time_in_turns,
+)
+from train_step import example
+
+import kmax_tf
+from kmax_tf.keras_api import keras
+from kmax_tf.training.builder import build_training_step
+
+CASES = {
+    "plain": [],
+    "recomputed": ["runtime.recompute_blocks=true"],
+    "micro_batches": ["training.optimizer.micro_batches={batch}"],
+    "both": ["runtime.recompute_blocks=true", "training.optimizer.micro_batches={batch}"],
+}
+
+
+def main() -> None:
+    """Measures and prints."""
+    args = arguments()
+    tf.config.threading.set_intra_op_parallelism_threads(args.threads)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    keras.mixed_precision.set_global_policy(args.precision)
+    names = [name for name in CASES if args.batch > 1 or name in ("plain", "recomputed")]
+    if args.memory_of:
+        print_line(peak_memory=peak_memory(case(args, args.memory_of)()))
+        return
+    memory = {name: peak_memory_in_a_process([*sys.argv, f"--memory-of={name}"]) for name in names}
+    seconds = {name: [float("nan")] * 2 for name in names}
+    if args.repeats:
+        seconds = time_in_turns({name: case(args, name)() for name in names}, args.repeats)
+    setting = {name: getattr(args, name) for name in ("config", "size", "batch", "precision")}
+    for name in names:
+        print_line(
+            case=name,
+            **setting,
+            **(summary(seconds[name]) if args.repeats else {}),
+            ratio=ratio(seconds[name], seconds["plain"]) if args.repeats else None,
+            peak_memory_mb=memory[name] and round(memory[name] / 2**20),
+            memory_ratio=memory[name] and round(memory[name] / memory["plain"], 3),
+        )
+
+
+def case(args: argparse.Namespace, name: str) -> Callable[[], Run]:
+    """Returns what makes the step of a case."""
+
+    def build() -> Run:
+        keras.utils.set_random_seed(0)
+        changes = [change.format(batch=args.batch) for change in CASES[name]]
+        experiment = kmax_tf.load_experiment(
+            args.config, [*args.set, f"train_data.batch_size={args.batch}", *changes]
+        )
+        images, targets = example(args, experiment)
+        step = build_training_step(experiment, kmax_tf.build_model(experiment))
+        function = tf.function(lambda: step(images, targets))
+        return lambda: finished(function())
+
+    return build
+
+
+def arguments() -> argparse.Namespace:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--config", default="coco/resnet50.textproto", help="experiment file")
+    parser.add_argument("--set", action="append", default=[], help="override, as in kmax config")
+    parser.add_argument("--size", type=int, default=321, help="side of the images")
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--segments", type=int, default=20, help="of an image")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=3, help="0: memory only")
+    parser.add_argument("--precision", default="float32")
+    parser.add_argument("--memory-of", help="print the peak memory of this case only")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

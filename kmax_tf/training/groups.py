@@ -1,0 +1,95 @@
+"""Which variables learn at which rate, and which decay.
+
+Rates follow the sub-models and, in the backbone, its blocks; decay follows the kind of a variable,
+which is the name that its layer gives it. Whole names only tell variables apart.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+from kmax_tf.keras_api import keras
+from kmax_tf.model.backbones.convnext import ConvNeXt
+from kmax_tf.model.backbones.resnet import ResNet
+from kmax_tf.model.kmax import KMaX
+from kmax_tf.protos import training_pb2
+
+# The field of DecayedVariables for each name that a layer gives a variable.
+_KINDS = {
+    "kernel": "kernels",
+    "depthwise_kernel": "kernels",
+    "qkv_kernel": "kernels",
+    "bias": "biases",
+    "gamma": "normalizations",
+    "beta": "normalizations",
+    "query_positions": "position_tables",
+    "key_positions": "position_tables",
+    "value_positions": "position_tables",
+    "cluster_centers": "cluster_centers",
+    "layer_scale": "layer_scales",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class VariableGroups:
+    """What differs between variables.
+
+    Attributes:
+      rates: factor of the learning rate by the variable's name; 1 where it isn't listed.
+      decayed: names of the variables that decay.
+    """
+
+    rates: Mapping[str, float]
+    decayed: frozenset[str]
+
+
+def build_groups(options: training_pb2.Optimizer, model: KMaX) -> VariableGroups:
+    """Returns the rates and the decay of a model's trainable variables."""
+    rates: dict[str, float] = {}
+    for part, layer in model.checkpoint_items.items():
+        rate = getattr(options, f"{part}_multiplier")
+        rates.update((variable.name, rate) for variable in layer.trainable_variables)
+    for layers, rate in _layer_rates(options, model.backbone):
+        for layer in layers:
+            rates.update((variable.name, rate) for variable in layer.trainable_variables)
+    return VariableGroups(
+        rates={name: rate for name, rate in rates.items() if rate != 1.0},
+        decayed=frozenset(name for name in rates if getattr(options.decayed, kind(name))),
+    )
+
+
+def kind(variable_name: str) -> str:
+    """Returns the field of DecayedVariables that a variable falls under."""
+    return _KINDS[variable_name.rsplit("/", 1)[-1].split(":", maxsplit=1)[0]]
+
+
+def _layer_rates(
+    options: training_pb2.Optimizer, backbone: keras.layers.Layer
+) -> list[tuple[list[keras.layers.Layer], float]]:
+    """Returns the rate of the layers at each depth of the backbone, none if they are all alike."""
+    decay = options.backbone_layer_decay
+    if decay == 1.0:
+        return []
+    depths = layers_by_depth(backbone)
+    last = len(depths) - 1
+    return [
+        (layers, options.backbone_multiplier * decay ** (last - depth))
+        for depth, layers in enumerate(depths)
+    ]
+
+
+def layers_by_depth(backbone: keras.layers.Layer) -> list[list[keras.layers.Layer]]:
+    """Returns a backbone's layers from its stem to its last block, one entry a depth.
+
+    ConvNeXt's downsampling counts with the block behind it.
+    """
+    if isinstance(backbone, ResNet):
+        return [[backbone.stem], *([block] for stage in backbone.stages for block in stage.blocks)]
+    assert isinstance(backbone, ConvNeXt)
+    depths = [[backbone.downsamples[0]]]
+    for i, (downsample, stage) in enumerate(zip(backbone.downsamples, backbone.stages)):
+        first, *others = stage.blocks
+        depths.append([downsample, first] if i else [first])
+        depths.extend([block] for block in others)
+    return depths

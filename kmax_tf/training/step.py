@@ -1,0 +1,200 @@
+"""A training step, the same for trainer.py and for fit.
+
+Gradients of parts of the batch -> their sum over parts and replicas -> clipped -> applied, if all
+is finite -> counted.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from kmax_tf.keras_api import keras
+from kmax_tf.losses.kmax_loss import KMaXLoss
+from kmax_tf.model.kmax import KMaX
+from kmax_tf.structures import Targets
+from kmax_tf.training.stability import Health
+
+Gradients = list[tf.Tensor]
+
+
+@dataclasses.dataclass(frozen=True)
+class StepOptions:
+    """Settings of a step.
+
+    Attributes:
+      clip_norm: largest global norm of the gradients; 0: no clipping.
+      micro_batches: parts that a replica's share of the batch is worked through in.
+      jit_compile: compile with XLA: the whole step, or with several replicas, which can't meet
+        inside, all but the update.
+    """
+
+    clip_norm: float = 0.0
+    micro_batches: int = 1
+    jit_compile: bool = False
+
+
+class TrainingStep:
+    """(images [B, H, W, 3], targets) of a replica -> its loss terms and more, having trained.
+
+    The result has each term, their sum "loss" and "gradient_norm", the norm before clipping. A step
+    that was skipped reports the values of the last one that wasn't.
+
+    Attributes:
+      optimizer: a `GroupedOptimizer`, or one with loss scaling.
+      health: counts of failed steps.
+    """
+
+    def __init__(
+        self,
+        model: KMaX,
+        loss: KMaXLoss,
+        term_names: Sequence[str],
+        optimizer: keras.optimizers.Optimizer,
+        options: StepOptions,
+    ):
+        """Makes the step and its counters, under the model's distribution strategy."""
+        self.model = model
+        self.loss = loss
+        self.term_names = list(term_names)
+        self.optimizer = optimizer
+        self.options = options
+        self._connected: list[bool] = []
+        metrics = {id(v) for metric in model.metrics for v in metric.variables}
+        self._statistics = [v for v in model.non_trainable_variables if id(v) not in metrics]
+        self.health = Health(term_names, [v.name for v in model.trainable_variables])
+        self._last = tf.Variable(
+            tf.fill([len(self.value_names)], float("nan")),
+            trainable=False,
+            name="last_values",
+            synchronization=tf.VariableSynchronization.ON_READ,
+            aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+        )
+
+    @property
+    def value_names(self) -> list[str]:
+        """Returns the names of what a step reports."""
+        return [*self.term_names, "loss", "gradient_norm"]
+
+    def __call__(self, images: tf.Tensor, targets: Targets) -> dict[str, tf.Tensor]:
+        """Trains with one replica's share of a batch."""
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        if not self.options.jit_compile:
+            values = self._step(self._gradients, images, targets)
+        elif replicas == 1:
+            compiled = tf.function(self._step, jit_compile=True, autograph=False)
+            values = compiled(self._gradients, images, targets)
+        else:
+            compiled = tf.function(self._gradients, jit_compile=True, autograph=False)
+            values = self._step(compiled, images, targets)
+        return dict(zip(self.value_names, tf.unstack(values)))
+
+    def _step(self, make_gradients: Any, images: tf.Tensor, targets: Targets) -> tf.Tensor:
+        """Trains; returns the values that it reports, stacked."""
+        before = [variable.read_value() for variable in self._statistics]
+        terms, gradients = make_gradients(images, targets)
+        # Every replica sees the sums, so that all decide alike.
+        total_terms, *gradients = _sum_over_replicas([terms, *gradients])
+        scaling = isinstance(self.optimizer, keras.mixed_precision.LossScaleOptimizer)
+        scale = self.optimizer.loss_scale if scaling else tf.constant(1.0)
+        if scaling:
+            gradients = self.optimizer.get_unscaled_gradients(gradients)
+
+        halves = tf.stack([tf.nn.l2_loss(gradient) for gradient in gradients])
+        norm = tf.sqrt(2.0 * tf.reduce_sum(halves))
+        terms_finite = tf.math.is_finite(total_terms)
+        all_terms_finite = tf.reduce_all(terms_finite)
+        finite = all_terms_finite & tf.math.is_finite(norm)
+        if self.options.clip_norm:
+            gradients, _ = tf.clip_by_global_norm(gradients, self.options.clip_norm, use_norm=norm)
+
+        self._apply(finite, gradients)
+        _restore_unless(finite, self._statistics, before)
+        overflow = all_terms_finite & (scale > 1.0)  # float16's: the loss scale will be lowered
+        self.health.record(~finite, ~(finite | overflow), terms_finite, tf.math.is_finite(halves))
+        values = tf.concat([terms, [tf.reduce_sum(terms), norm]], axis=0)
+        values = tf.where(finite, values, self._last.read_value())
+        self._last.assign(values)
+        return values
+
+    def _apply(self, finite: tf.Tensor, gradients: Gradients) -> None:
+        # A variable that the loss doesn't depend on stays as it is: it doesn't even decay.
+        pairs = [
+            pair
+            for pair, connected in zip(
+                zip(gradients, self.model.trainable_variables), self._connected
+            )
+            if connected
+        ]
+        if hasattr(self.optimizer, "apply_gradients_if"):
+            self.optimizer.apply_gradients_if(finite, pairs)
+            return
+        # Optimizers with loss scaling skip a step by themselves when they see something infinite.
+        (first, variable), *others = pairs
+        first = tf.where(finite, first, float("nan"))
+        self.optimizer.apply_gradients(
+            [(first, variable), *others], experimental_aggregate_gradients=False
+        )
+
+    def _gradients(self, images: tf.Tensor, targets: Targets) -> tuple[tf.Tensor, Gradients]:
+        """Returns the stacked terms, and the gradients of this replica's share of the mean loss."""
+        count = self.options.micro_batches
+        if count == 1:
+            return self._gradients_of_part(images, targets)
+        parts = zip(
+            tf.split(images, count),
+            *(tf.split(value, count) for value in targets.values()),
+        )
+        sums: list[tf.Tensor] = []
+        for part_images, *values in parts:
+            # One part after another, so that only one needs memory.
+            with tf.control_dependencies(sums):
+                part_targets = Targets(**dict(zip(targets, values)))  # type: ignore[typeddict-item]
+                terms, gradients = self._gradients_of_part(part_images, part_targets)
+                part = [terms / count, *gradients]
+                sums = [a + b for a, b in zip(sums, part)] if sums else part
+        terms, *gradients = sums
+        return terms, gradients
+
+    def _gradients_of_part(
+        self, images: tf.Tensor, targets: Targets
+    ) -> tuple[tf.Tensor, Gradients]:
+        shares = tf.distribute.get_strategy().num_replicas_in_sync * self.options.micro_batches
+        with tf.GradientTape() as tape:
+            terms = self.loss(targets, self.model(images, training=True))
+            share = tf.add_n(list(terms.values())) / shares
+            if isinstance(self.optimizer, keras.mixed_precision.LossScaleOptimizer):
+                share = self.optimizer.get_scaled_loss(share)
+        variables = self.model.trainable_variables
+        gradients = tape.gradient(share, variables)
+        self._connected = [gradient is not None for gradient in gradients]
+        # Those of position tables come as slices in which a row occurs many times: the norm of the
+        # slices isn't that of their sum.
+        dense = [
+            tf.zeros_like(variable) if gradient is None else tf.convert_to_tensor(gradient)
+            for gradient, variable in zip(gradients, variables)
+        ]
+        return tf.stack([terms[name] for name in self.term_names]), dense
+
+
+def _sum_over_replicas(values: list[tf.Tensor]) -> list[tf.Tensor]:
+    if tf.distribute.get_strategy().num_replicas_in_sync == 1:
+        return values
+    context = tf.distribute.get_replica_context()
+    return list(context.all_reduce(tf.distribute.ReduceOp.SUM, values))
+
+
+def _restore_unless(
+    condition: tf.Tensor, variables: Sequence[tf.Variable], values: Sequence[tf.Tensor]
+) -> None:
+    """Gives variables their values back, unless the condition holds."""
+
+    def restore() -> tf.Tensor:
+        for variable, value in zip(variables, values):
+            variable.assign(value)
+        return tf.constant(True)
+
+    tf.cond(condition, lambda: tf.constant(False), restore)

@@ -1,0 +1,108 @@
+"""Recomputed blocks train as others do: same gradients, statistics taken up once, same drops."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import kmax_tf
+from kmax_tf.keras_api import keras
+from kmax_tf.model.backbones.convnext import ConvNeXtStage
+from kmax_tf.model.layers import BatchNorm, BatchNormFactory, DropPath, gelu
+from kmax_tf.model.recompute import call_block
+from kmax_tf.model.residual import BlockOptions, ResidualStage
+from tests.model.weights import random, randomize
+from tests.training.tiny import tiny_experiment
+
+
+def stage(kind: str, keep_prob: float = 1.0) -> keras.layers.Layer:
+    if kind == "convnext":
+        layer = ConvNeXtStage(8, 1.0, [keep_prob] * 2, name="stage")
+    else:
+        options = BlockOptions(2, gelu, axial=kind == "axial", num_heads=2, max_span=8)
+        layer = ResidualStage(
+            [options] * 2, BatchNormFactory(), stride=2, drop_path_keep_probs=[keep_prob] * 2
+        )
+    layer(tf.zeros([2, 5, 5, 8]))
+    randomize(layer)
+    return layer
+
+
+@pytest.mark.parametrize("kind", ["bottleneck", "axial", "convnext"])
+@pytest.mark.parametrize("mode", ["eager", "graph", "xla"])
+def test_gradients_and_statistics_are_the_same(kind: str, mode: str) -> None:
+    x = random(2, 5, 5, 8)
+    results = []
+    for recompute in (False, True):
+        layer = stage(kind)
+        layer.recompute_blocks = recompute
+
+        def step(x, layer=layer):
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                y = layer(x, training=True)
+                loss = tf.reduce_sum(y**3)
+            return [y, *tape.gradient(loss, [x, *layer.trainable_variables])]
+
+        run = step if mode == "eager" else tf.function(step, jit_compile=mode == "xla")
+        values = run(tf.constant(x))
+        results.append([tf.convert_to_tensor(v).numpy() for v in [*values, *layer.variables]])
+    names = ["output", "input", *(v.name for v in layer.trainable_variables)]
+    assert len(results[0]) == len(results[1])
+    for index, (plain, recomputed) in enumerate(zip(*results)):
+        scale = max(np.abs(plain).max(), 1.0)
+        name = names[index] if index < len(names) else "variable"
+        np.testing.assert_allclose(recomputed / scale, plain / scale, atol=1e-6, err_msg=name)
+
+
+def test_statistics_are_taken_up_once() -> None:
+    norm = BatchNorm(name="norm", momentum=0.5)
+    x = tf.constant(random(8, 3, 3, 2)) + 3.0
+    norm(x)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = tf.reduce_sum(call_block(norm, x, True, recompute=True) ** 3)
+    tape.gradient(y, x)
+    np.testing.assert_allclose(norm.moving_mean, 0.5 * np.mean(x, (0, 1, 2)), rtol=1e-5)
+    assert norm.momentum == 0.5
+
+
+@pytest.mark.parametrize("in_graph", [False, True])
+def test_what_is_dropped_is_dropped_again(in_graph: bool) -> None:
+    """The gradient of a dropped example is zero, and of a kept one it isn't."""
+    drop = DropPath(0.5)
+
+    def step(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = call_block(drop, x, True, recompute=True)
+        return y, tape.gradient(y, x)
+
+    run = tf.function(step) if in_graph else step
+    masks = []
+    for _ in range(3):
+        y, gradient = run(tf.ones([32, 3]))
+        np.testing.assert_array_equal(y, gradient)
+        masks.append(y.numpy()[:, 0])
+    assert 0 < np.mean(masks[0] == 0) < 1
+    assert not np.array_equal(masks[0], masks[1])  # another step, other examples
+
+
+def test_drops_of_two_layers_in_a_block_differ() -> None:
+    layers = [DropPath(0.5), DropPath(0.5)]
+
+    class Both(keras.layers.Layer):
+        def call(self, x, training=None):
+            return tf.concat([layer(x, training=training) for layer in layers], axis=1)
+
+    y = call_block(Both(), tf.ones([64, 1]), True, recompute=True).numpy()
+    assert not np.array_equal(y[:, 0], y[:, 1])
+
+
+def test_an_experiment_recomputes_if_asked() -> None:
+    for asked in (False, True):
+        experiment = tiny_experiment(f"runtime.recompute_blocks={'true' if asked else 'false'}")
+        model = kmax_tf.build_model(experiment)
+        found = {p.recompute_blocks for p in model.submodules if isinstance(p, ResidualStage)}
+        assert found == {asked}
