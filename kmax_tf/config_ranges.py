@@ -35,6 +35,7 @@ _BELOW_ONE = _Range("at least 0 and below 1", lambda x: 0 <= x < 1)
 _PERCENT = _Range("in 0..100", lambda x: 0 <= x <= 100)
 _PRIOR = _Range("above 0 and below 1", lambda x: 0 < x < 1)
 _BYTE = _Range("in 0..255", lambda x: 0 <= x <= 255)
+_LEVEL = _Range("in 0..10", lambda x: 0 <= x <= 10)
 _ALL_OR_COUNT = _Range("-1 (all) or at least 0", lambda x: x >= -1)
 
 _ADAM = {
@@ -55,6 +56,9 @@ RANGES = {
         "scale_step": _NOT_NEGATIVE,
         "flip_probability": _PROBABILITY,
     },
+    "ColorPolicy": {"magnitude_scale": _NOT_NEGATIVE},
+    "ColorStep": {"probability": _PROBABILITY, "level": _LEVEL},
+    "CopyPaste": {"scale_factor": _POSITIVE},
     "Data": {
         "batch_size": _COUNT,
         "crop_size": _COUNT,

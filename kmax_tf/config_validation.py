@@ -114,6 +114,36 @@ def _augmentation(experiment: experiment_pb2.Experiment) -> Iterator[Problem]:
             )
 
 
+def _colors(experiment: experiment_pb2.Experiment) -> Iterator[Problem]:
+    change = experiment.train_data.augmentation
+    path = "train_data.augmentation.color"
+    if not change.HasField("color"):
+        return
+    if not change.color.sequences:
+        yield Problem(path, "has no sequences; give them, or leave color out")
+    for index, sequence in enumerate(change.color.sequences):
+        place = f"{path}.sequences[{index}]"
+        if not sequence.steps:
+            yield Problem(place, "has no steps; give them, one of probability 0 to change nothing")
+        for number, step in enumerate(sequence.steps):
+            if not step.HasField("operation"):
+                yield Problem(f"{place}.steps[{number}]", "has no operation; give it")
+
+
+def _service(experiment: experiment_pb2.Experiment) -> Iterator[Problem]:
+    if experiment.eval_data.service_address:
+        yield Problem(
+            "eval_data.service_address", "only training data come from a service; leave it out"
+        )
+    caching = experiment.train_data.WhichOneof("caching")
+    if experiment.train_data.service_address and caching:
+        yield Problem(
+            f"train_data.{caching}",
+            "a tf.data service prepares examples elsewhere, where a cache would hold other ones "
+            "for each worker; leave out one of the two",
+        )
+
+
 def _backbone(experiment: experiment_pb2.Experiment) -> Iterator[Problem]:
     model = experiment.model
     lists = {"resnet": ("stages",), "convnext": ("blocks", "channels")}
@@ -340,6 +370,8 @@ _CHECKS: tuple[Callable[[experiment_pb2.Experiment], Iterator[Problem]], ...] = 
     _crops,
     _resizing,
     _augmentation,
+    _colors,
+    _service,
     _backbone,
     _pixel_decoder,
     _stages,

@@ -1,15 +1,31 @@
-"""Random changes of a training example: scale, place in the crop, mirror image.
+"""Random geometry of a training example: scale, place in the crop, mirror image.
 
-All are functions of a [2] int32 seed alone, and change image and label alike.
-Images are [H, W, 3] float32, labels [H, W] int32 panoptic ids.
+All are functions of a [2] int32 seed alone. An image is scaled whole, since its colors may change
+by what the whole of it looks like; of its label only the pixels of the crop are computed.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import tensorflow as tf
 
-from kmax_tf.data.preprocessing import PADDING_VALUE, resize_image, resize_map
+from kmax_tf.data.preprocessing import nearest_index
+
+
+class Place(NamedTuple):
+    """Where an image lies in the crop, and what of it is seen there.
+
+    Attributes:
+      start: [2] int32 first row and column of the image that are seen.
+      size: [2] int32 height and width of what is seen.
+      before: [2] int32 rows and columns of the crop above and left of it.
+    """
+
+    start: tf.Tensor
+    size: tf.Tensor
+    before: tf.Tensor
 
 
 def scale_levels(min_scale: float, max_scale: float, step: float) -> np.ndarray:
@@ -30,34 +46,25 @@ def scale_levels(min_scale: float, max_scale: float, step: float) -> np.ndarray:
     return levels
 
 
-def random_scale(
-    image: tf.Tensor,
-    label: tf.Tensor,
-    seed: tf.Tensor,
-    scales: tuple[float, float, float],
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Scales by one factor: of scale_levels, each as likely, or any in the range if the step is 0.
+def random_size(size: tf.Tensor, seed: tf.Tensor, scales: tuple[float, float, float]) -> tf.Tensor:
+    """Scales a size by one factor: of scale_levels, each as likely, or any if the step is 0.
 
     Args:
-      image: [H, W, 3] float32.
-      label: [H, W] int32.
+      size: [2] int32 height, width.
       seed: [2] int32.
       scales: min_scale, max_scale, step.
 
     Returns:
-      Image and label; sides are H * scale and W * scale, truncated.
+      [2] int32 height * scale and width * scale, truncated.
     """
     low, high, step = scales
     if low == high == 1.0:
-        return image, label
+        return size
     if step:
         levels = tf.constant(scale_levels(low, high, step))
         index = tf.random.stateless_uniform([], seed, 0, levels.shape[0], tf.int32)
-        scale = levels[index]
-    else:
-        scale = tf.random.stateless_uniform([], seed, low, high)
-    size = scaled_size(tf.shape(image)[:2], scale)
-    return resize_image(image, size), resize_map(label, size)
+        return scaled_size(size, levels[index])
+    return scaled_size(size, tf.random.stateless_uniform([], seed, low, high))
 
 
 def scaled_size(size: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
@@ -66,48 +73,73 @@ def scaled_size(size: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
     return tf.maximum(tf.cast(scaled, tf.int32), 1)
 
 
-def random_crop(
-    image: tf.Tensor, label: tf.Tensor, seed: tf.Tensor, crop_size: tuple[int, int], void: int
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Cuts a window from a random place; a smaller image gets a random place in the window.
+def random_place(size: tf.Tensor, seed: tf.Tensor, crop_size: tuple[int, int]) -> Place:
+    """Draws a window of an image; a smaller image gets a random place in the window.
 
     Args:
-      image: [H, W, 3] float32.
-      label: [H, W] int32.
+      size: [2] int32 height, width of the image.
       seed: [2] int32.
       crop_size: height, width of the window.
-      void: panoptic id of unlabeled pixels, which fills the label beside the image.
-
-    Returns:
-      Image [h, w, 3] and label [h, w].
     """
-    size = tf.shape(label)
     crop = tf.constant(crop_size, tf.int32)
     missing, spare = tf.maximum(crop - size, 0), tf.maximum(size - crop, 0)
     position = tf.random.stateless_uniform([2], seed)
     # Inclusive of both ends; uniform is below 1.
     before = tf.cast(position * tf.cast(missing + 1, tf.float32), tf.int32)
     start = tf.cast(position * tf.cast(spare + 1, tf.float32), tf.int32)
-    paddings = tf.stack([before, missing - before], axis=1)  # [2, 2]
-    image = tf.pad(image, tf.pad(paddings, [[0, 1], [0, 0]]), constant_values=PADDING_VALUE)
-    label = tf.pad(label, paddings, constant_values=void)
-    image = tf.slice(image, tf.pad(start, [[0, 1]]), [*crop_size, 3])
-    return image, tf.slice(label, start, crop_size)
+    return Place(start, tf.minimum(size, crop), before)
 
 
-def random_flip(
-    image: tf.Tensor, label: tf.Tensor, seed: tf.Tensor, probability: float
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Mirrors left and right with a probability.
+def cut_image(image: tf.Tensor, place: Place, crop_size: tuple[int, int]) -> tf.Tensor:
+    """Cuts an image at its place.
 
     Args:
-      image: [H, W, 3] float32.
-      label: [H, W] int32.
-      seed: [2] int32.
-      probability: of mirroring.
+      image: [H, W, 3].
+      place: in the crop.
+      crop_size: height, width of the crop.
+
+    Returns:
+      [h, w, 3], zero beside the image.
     """
-    step = tf.where(tf.random.stateless_uniform([], seed) < probability, -1, 1)
-    return (
-        tf.ensure_shape(image[:, ::step], image.shape),
-        tf.ensure_shape(label[:, ::step], label.shape),
+    row, column = place.start[0], place.start[1]
+    seen = image[row : row + place.size[0], column : column + place.size[1]]
+    return pad_to_crop(seen, place, crop_size, 0)
+
+
+def cut_label(label: tf.Tensor, place: Place, sizes: tuple[tf.Tensor, ...]) -> tf.Tensor:
+    """Resizes a label in turn to sizes, by nearest neighbour, of which it computes what is seen.
+
+    Args:
+      label: [H, W] int32.
+      place: in the crop, of the label of the last size.
+      sizes: [2] int32 height, width each.
+
+    Returns:
+      What is seen of it, of the place's size.
+    """
+    rows, columns = (
+        _source_index(label, axis, [size[axis] for size in sizes], place) for axis in (0, 1)
     )
+    # Rows of memory are copied twice; picking single values along a row is slower.
+    wide = tf.transpose(tf.gather(tf.transpose(label), columns))  # [H, w]
+    return tf.gather(wide, rows)
+
+
+def _source_index(label: tf.Tensor, axis: int, sizes: list[tf.Tensor], place: Place) -> tf.Tensor:
+    """Returns the row (or column) of the label behind each that is seen."""
+    index = tf.range(place.start[axis], place.start[axis] + place.size[axis])
+    before = [tf.shape(label)[axis], *sizes]
+    for source, target in reversed(list(zip(before, sizes))):
+        index = nearest_index(index, source, target)
+    return index
+
+
+def pad_to_crop(
+    values: tf.Tensor, place: Place, crop_size: tuple[int, int], value: int
+) -> tf.Tensor:
+    """Puts what is seen of an image or a label at its place in a crop, filled with a value."""
+    after = tf.constant(crop_size, tf.int32) - place.before - place.size
+    paddings = tf.stack([place.before, after], axis=1)  # [2, 2]
+    paddings = tf.pad(paddings, [[0, values.shape.rank - 2], [0, 0]])
+    padded = tf.pad(values, paddings, constant_values=tf.cast(value, values.dtype))
+    return tf.ensure_shape(padded, [*crop_size, *values.shape[2:]])

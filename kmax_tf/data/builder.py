@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 from collections.abc import Callable
 from typing import Any
@@ -9,9 +10,13 @@ from typing import Any
 import tensorflow as tf
 
 from kmax_tf.config import label_space, shipped_configs, validate_dataset
-from kmax_tf.data import augmentation, preprocessing
-from kmax_tf.data.reader import ReaderOptions, find_files, read_examples
+from kmax_tf.data import preprocessing
+from kmax_tf.data.color import ColorPolicy, Step
+from kmax_tf.data.copy_paste import CopyPasteOptions
+from kmax_tf.data.reader import ReaderOptions, read_forever, read_once
+from kmax_tf.data.record_index import find_files, index_records
 from kmax_tf.data.targets import TargetOptions, make_targets
+from kmax_tf.data.training_example import AugmentationOptions, TrainingExample
 from kmax_tf.errors import UserError
 from kmax_tf.protos import data_pb2, dataset_pb2, experiment_pb2
 from kmax_tf.structures import LabelSpace, Targets
@@ -24,6 +29,7 @@ def build_dataset(
     experiment: experiment_pb2.Experiment,
     training: bool,
     input_context: tf.distribute.InputContext | None = None,
+    first_step: int = 0,
 ) -> tf.data.Dataset:
     """Builds the input pipeline.
 
@@ -32,6 +38,7 @@ def build_dataset(
       training: whether train_data is read, shuffled and augmented without end, or eval_data once
         and in order.
       input_context: which of several pipelines this is; batches are then those of one replica.
+      first_step: steps that the run has done already; the data go on where they stopped.
 
     Returns:
       In training, a dataset of (images [B, h, w, 3] float32 0..255, Targets). In evaluation, of
@@ -47,31 +54,46 @@ def build_dataset(
     labels = label_space(experiment.dataset)
     context = input_context or tf.distribute.InputContext()
     batch_size = _replica_batch_size(data, context)
-    pipeline, num_pipelines = context.input_pipeline_id, context.num_input_pipelines
-    reader = ReaderOptions(
-        skip_bad=data.on_bad_record == data_pb2.SKIP,
-        shuffle_buffer=data.shuffle_buffer,
-        seed=experiment.training.seed if training else None,
-        cache=data.cache,
-        shard=(pipeline, num_pipelines),
-    )
-    examples = read_examples(find_files(data.records, experiment.data_dir), reader)
+    index = index_records(find_files(data.records, experiment.data_dir))
+    reader = _reader_options(experiment, data, context, first_step)
     if training:
-        counter = tf.data.Dataset.counter(pipeline, num_pipelines)
-        dataset = tf.data.Dataset.zip((examples, counter)).map(
-            _training_function(data, labels, experiment.training.seed),
-            num_parallel_calls=tf.data.AUTOTUNE,
-            deterministic=True,
+        example = training_example(experiment)
+        dataset = read_forever(index, reader, example.num_examples).map(
+            example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
         )
         dataset = dataset.batch(batch_size, drop_remainder=True)
+        if data.service_address:
+            dataset = _by_service(dataset, data.service_address)
     else:
-        dataset = examples.map(
+        dataset = read_once(index, reader).map(
             _evaluation_function(data, labels),
             num_parallel_calls=tf.data.AUTOTUNE,
             deterministic=True,
         )
         dataset = _padded_batches(dataset, batch_size, labels)
     return dataset.prefetch(tf.data.AUTOTUNE)
+
+
+def training_example(experiment: experiment_pb2.Experiment) -> TrainingExample:
+    """Builds what makes a training element of decoded examples.
+
+    Args:
+      experiment: the resolved experiment.
+    """
+    data, change = experiment.train_data, experiment.train_data.augmentation
+    options = AugmentationOptions(
+        crop_size=_crop_size(data),
+        min_size=data.min_size,
+        max_size=data.max_size,
+        scales=(change.min_scale, change.max_scale, change.scale_step),
+        flip_probability=change.flip_probability,
+        color=_color_policy(change.color) if change.HasField("color") else None,
+        copy_paste=_copy_paste(change.copy_paste) if change.HasField("copy_paste") else None,
+        compile=data.compile,
+    )
+    targets = dataclasses.replace(_target_options(data), compile=data.compile)
+    labels = label_space(experiment.dataset)
+    return TrainingExample(options, targets, labels, experiment.training.seed)
 
 
 def read_description(path: str) -> tuple[LabelSpace, str]:
@@ -110,32 +132,60 @@ def _replica_batch_size(data: data_pb2.Data, context: tf.distribute.InputContext
     return data.batch_size // replicas
 
 
-def _training_function(
-    data: data_pb2.Data, labels: LabelSpace, seed: int
-) -> Callable[[Example, tf.Tensor], tuple[tf.Tensor, Targets]]:
-    """Returns the map of a decoded example and its number to a training element."""
-    crop = _crop_size(data)
-    options = _target_options(data)
-    change = data.augmentation
-    scales = (change.min_scale, change.max_scale, change.scale_step)
+def _reader_options(
+    experiment: experiment_pb2.Experiment,
+    data: data_pb2.Data,
+    context: tf.distribute.InputContext,
+    first_step: int,
+) -> ReaderOptions:
+    pipeline, pipelines = context.input_pipeline_id, context.num_input_pipelines
+    cache = None
+    if data.cache_file:
+        cache = f"{data.cache_file}-{pipeline}-of-{pipelines}"
+    elif data.cache:
+        cache = ""
+    return ReaderOptions(
+        skip_bad=data.on_bad_record == data_pb2.SKIP,
+        shard=(pipeline, pipelines),
+        seed=experiment.training.seed,
+        first=first_step * data.batch_size,
+        cache=cache,
+        shuffle_buffer=data.shuffle_buffer,
+    )
 
-    def prepare(example: Example, number: tf.Tensor) -> tuple[tf.Tensor, Targets]:
-        # The number makes seeds differ between examples and epochs; the experiment's seed, between
-        # runs.
-        base = tf.random.experimental.stateless_fold_in(tf.constant([seed, 0]), number)
-        seeds = tf.unstack(tf.random.experimental.stateless_split(base, 3))
-        image, label = example["image"], example["panoptic"]
-        size = preprocessing.resized_size(tf.shape(label), data.min_size, data.max_size)
-        image = preprocessing.resize_image(image, size)
-        label = preprocessing.resize_map(label, size)
-        image, label = augmentation.random_scale(image, label, seeds[0], scales)
-        image, label = augmentation.random_crop(
-            image, label, seeds[1], crop, labels.void_panoptic_id
-        )
-        image, label = augmentation.random_flip(image, label, seeds[2], change.flip_probability)
-        return image, make_targets(label, labels, options)
 
-    return prepare
+def _by_service(dataset: tf.data.Dataset, address: str) -> tf.data.Dataset:
+    """Lets a tf.data service prepare a dataset, each number of an example on one of its workers."""
+    service = tf.data.experimental.service
+    return dataset.apply(service.distribute(service.ShardingPolicy.DYNAMIC, address))
+
+
+def _color_policy(policy: data_pb2.ColorPolicy) -> ColorPolicy:
+    names = data_pb2.ColorStep.Operation
+    return ColorPolicy(
+        sequences=tuple(
+            tuple(
+                Step(
+                    names.Name(step.operation),
+                    step.probability,
+                    round(step.level * policy.magnitude_scale, 6),  # as written, not as float32
+                )
+                for step in sequence.steps
+            )
+            for sequence in policy.sequences
+        ),
+        mean_grey_contrast=policy.contrast_target == data_pb2.ColorPolicy.MEAN_GREY,
+    )
+
+
+def _copy_paste(options: data_pb2.CopyPaste) -> CopyPasteOptions:
+    name = data_pb2.CopyPaste.Choice.Name
+    return CopyPasteOptions(
+        scale_factor=options.scale_factor,
+        things=name(options.things),
+        stuff=name(options.stuff),
+        void=name(options.void),
+    )
 
 
 def _evaluation_function(
@@ -179,6 +229,7 @@ def _crop_size(data: data_pb2.Data) -> tuple[int, int]:
 def _target_options(data: data_pb2.Data) -> TargetOptions:
     return TargetOptions(
         max_segments=data.max_segments,
+        drop_smallest=data.on_crowded == data_pb2.Data.DROP_SMALLEST,
         small_instance_area=data.small_instance_area,
         small_instance_weight=data.small_instance_weight,
     )

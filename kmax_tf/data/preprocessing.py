@@ -59,6 +59,26 @@ def resize_map(ids: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
     return resized[..., 0]
 
 
+def nearest_index(index: tf.Tensor, source: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
+    """Returns where resize_map finds pixels, along one axis.
+
+    Args:
+      index: [n] int32 places in the resized map.
+      source: scalar int32, length of the map.
+      target: scalar int32, length of the resized map.
+
+    Returns:
+      [n] int32 places in the map.
+    """
+    last = tf.cast(source - 1, tf.float32)
+    # A single pixel is the first; with more, corners are aligned.
+    position = tf.cast(index, tf.float32) * (last / tf.cast(tf.maximum(target - 1, 1), tf.float32))
+    below = tf.floor(position)
+    # Halves are rounded up, as by C's roundf.
+    nearest = below + tf.cast(position - below >= 0.5, tf.float32)
+    return tf.cast(tf.minimum(nearest, last), tf.int32)
+
+
 def pad_image(image: tf.Tensor, crop_size: tuple[int, int]) -> tf.Tensor:
     """Pads an image at the bottom and right to the crop size.
 

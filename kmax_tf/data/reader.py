@@ -1,26 +1,37 @@
-"""Reading of TFRecord files into decoded examples, with bad records named.
+"""Reading of records into decoded examples: in order, or in an order drawn from a seed.
 
-TensorFlow's own errors of a damaged file or record don't say which one it is. Here every record
-carries its place, and a damaged one becomes an element that says so, which then either stops the
-pipeline or is left out, counted and named.
+In training an example is a function of its number and the seed: each epoch permutes all records
+anew, by a function that gives any one place of the permutation. So nothing is buffered for
+shuffling, a run continues at any number without reading what came before, and several pipelines
+share the numbers, whatever the files are.
+
+TensorFlow's own errors of a damaged file or record don't say which one it is. Here a bad record is
+named, and then stops the pipeline, or is reported, counted and replaced.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import os
-from collections.abc import Sequence
+from collections.abc import Callable
+from typing import Optional
 
 import tensorflow as tf
 
+from kmax_tf.data.record_index import RecordIndex, read_record
 from kmax_tf.data.records import decode_example
-from kmax_tf.errors import UserError
 
-# Length, two checksums: what a TFRecord file spends on a record beside its bytes.
-_RECORD_OVERHEAD = 16
-_TRAINING_CYCLE = 32
+Example = dict[str, tf.Tensor]
+
 # Skipping gives up after so many bad records in a row, lest it search forever.
 _MAX_BAD_IN_A_ROW = 1000
+_FOREVER = 1 << 62
+# The most that may be read beside each other; the first's order doesn't depend on the others.
+_STREAMS = 2
+_EXAMPLE_SPEC = {
+    "image": tf.TensorSpec([None, None, 3], tf.uint8),
+    "panoptic": tf.TensorSpec([None, None], tf.int32),
+    "image_id": tf.TensorSpec([], tf.string),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,184 +39,180 @@ class ReaderOptions:
     """How records are read.
 
     Attributes:
-      skip_bad: bad records are left out, counted and named on stderr; else the first is an error.
-      shuffle_buffer: examples mixed at a time, if shuffled.
-      seed: of the shuffling; None keeps the order of files and records.
-      cache: keep decoded examples in memory.
+      skip_bad: bad records are named on stderr, counted and left out or, in training, replaced by
+        the next good one; else the first is an error.
       shard: index of this pipeline, number of pipelines that share the records.
+      seed: of the order in training.
+      first: number of the first example in training; those before were seen by an earlier run.
+      cache: keeps decoded examples: None: doesn't; "": in memory; else in files of that name.
+      shuffle_buffer: examples mixed at a time, if cached.
     """
 
     skip_bad: bool = False
-    shuffle_buffer: int = 1000
-    seed: int | None = None
-    cache: bool = False
     shard: tuple[int, int] = (0, 1)
+    seed: int = 0
+    first: int = 0
+    cache: Optional[str] = None
+    shuffle_buffer: int = 1000
 
 
-def find_files(patterns: Sequence[str], folder: str) -> list[str]:
-    """Finds the record files of file names or globs, sorted by name.
-
-    Args:
-      patterns: file names or globs; relative ones start at the folder.
-      folder: where relative patterns start.
-
-    Raises:
-      UserError: a pattern that no file matches.
-    """
-    if not patterns:
-        raise UserError("no records are named; set 'records' of train_data or eval_data")
-    files: set[str] = set()
-    for pattern in patterns:
-        full = os.path.join(folder, pattern)
-        found = tf.io.gfile.glob(full)
-        if not found:
-            place = folder or os.getcwd()
-            there = "exists" if tf.io.gfile.isdir(place) else "does not exist"
-            raise UserError(
-                f"no file matches {full} (pattern '{pattern}'; the folder {place} {there}); "
-                "convert the dataset first, or set data_dir"
-            )
-        files.update(found)
-    return sorted(files)
-
-
-def read_examples(files: Sequence[str], options: ReaderOptions) -> tf.data.Dataset:
-    """Reads decoded examples: once in order, or shuffled forever where a seed is given.
+def read_once(index: RecordIndex, options: ReaderOptions) -> tf.data.Dataset:
+    """Reads all examples once, in order.
 
     Args:
-      files: TFRecord files.
+      index: of the records.
       options: how they are read.
 
     Returns:
       A dataset of decode_example's dicts. Iterating it raises InvalidArgumentError with the file
       and the number of a bad record, unless such are skipped.
-
-    Raises:
-      UserError: the files are empty.
     """
-    sizes = [tf.io.gfile.stat(file).length for file in files]
-    if not any(sizes):
-        raise UserError(f"no records are in {files[0]} and the other {len(files) - 1} files")
-    index, count = options.shard
-    dataset = tf.data.Dataset.from_tensor_slices((list(files), tf.constant(sizes, tf.int64)))
-    by_file = len(files) >= count
-    if by_file:
-        dataset = dataset.shard(count, index)
-    shuffled, seed = options.seed is not None, options.seed
-    cycle = 1
-    if shuffled:
-        cycle = min(_TRAINING_CYCLE, max(len(files) // count, 1))
-        dataset = dataset.shuffle(len(files), seed)
-        if not options.cache:
-            dataset = dataset.repeat()
-    dataset = dataset.interleave(
-        _read_file, cycle_length=cycle, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
-    )
-    if not by_file:
-        dataset = dataset.shard(count, index)
-    if shuffled and not options.cache:
-        dataset = dataset.shuffle(options.shuffle_buffer, seed)
-    dataset = dataset.interleave(
-        _decode, cycle_length=16, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
-    )
-    dataset = _leave_out_bad(dataset) if options.skip_bad else dataset.map(_stop_at_bad)
-    if options.cache:
-        dataset = dataset.cache()
-        if shuffled:
-            dataset = dataset.shuffle(options.shuffle_buffer, seed).repeat()
-    return dataset
+    pipeline, pipelines = options.shard
+    numbers = tf.data.Dataset.range(pipeline, len(index), pipelines)
+    dataset = _parallel(numbers, _reading(index, options.skip_bad, max_tries=1))
+    if options.skip_bad:
+        dataset = _report_bad(dataset).filter(lambda report, example: report == "")
+    dataset = dataset.map(lambda report, example: example)
+    return dataset if options.cache is None else dataset.cache(options.cache)
 
 
-def _read_file(file: tf.Tensor, size: tf.Tensor) -> tf.data.Dataset:
-    """Returns the records of a file, as {place, problem, record}.
+def read_forever(index: RecordIndex, options: ReaderOptions, streams: int = 1) -> tf.data.Dataset:
+    """Reads examples for training, each epoch in another order.
 
-    Damage ends a TFRecord file's reading. It shows as bytes that no record accounts for.
+    Args:
+      index: of the records.
+      options: how they are read.
+      streams: examples an element has, each in an order of its own.
+
+    Returns:
+      An endless dataset of (number, examples): the number of the element counted over all
+      pipelines, scalar int64, and a tuple of decode_example's dicts. Bad records are treated as by
+      read_once.
     """
-    records = tf.data.TFRecordDataset(file).ignore_errors()
-    records = records.map(lambda record: (record, False))
-    records = records.concatenate(tf.data.Dataset.from_tensors(("", True)))
+    pipeline, pipelines = options.shard
+    numbers = tf.data.Dataset.range(options.first + pipeline, _FOREVER, pipelines)
+    if options.cache is not None:
+        cached = read_once(index, options)
+        shuffled = tuple(
+            cached.shuffle(options.shuffle_buffer, _STREAMS * options.seed + stream).repeat()
+            for stream in range(streams)
+        )
+        examples = tf.data.Dataset.zip(shuffled).skip(options.first // pipelines)
+        return tf.data.Dataset.zip((numbers, examples))
+    read = _reading(index, options.skip_bad, min(_MAX_BAD_IN_A_ROW, len(index)))
 
-    def account(
-        state: tuple[tf.Tensor, tf.Tensor], element: tuple[tf.Tensor, tf.Tensor]
-    ) -> tuple[tuple[tf.Tensor, tf.Tensor], dict[str, tf.Tensor]]:
-        (number, offset), (record, at_end) = state, element
-        place = tf.strings.join(["record ", tf.strings.as_string(number), " of ", file])
-        damaged = at_end & (offset != size)
-        return (
-            number + 1,
-            offset + tf.cast(tf.strings.length(record), tf.int64) + _RECORD_OVERHEAD,
-        ), {
-            "place": place,
-            "problem": tf.where(damaged, "the file is truncated or damaged there", ""),
-            "record": record,
-            "keep": ~at_end | damaged,
-        }
+    def read_streams(number: tf.Tensor) -> tuple[tf.Tensor, tuple[tf.Tensor, tuple[Example, ...]]]:
+        places = [_shuffled(number, len(index), options.seed, stream) for stream in range(streams)]
+        reports, examples = zip(*(read(place) for place in places))
+        return tf.strings.join(reports), (number, examples)
 
-    zero = tf.constant(0, tf.int64)
-    return records.scan((zero, zero), account).filter(lambda element: element["keep"])
+    dataset = _parallel(numbers, read_streams)
+    if options.skip_bad:
+        dataset = _report_bad(dataset)
+    return dataset.map(lambda report, element: element)
 
 
-def _decode(element: dict[str, tf.Tensor]) -> tf.data.Dataset:
-    """Decodes a record into {place, problem, example}; what fails is a problem, not an error."""
-    # A record without features is no example either, so that this covers problems known already.
-    decoded = tf.data.Dataset.from_tensors(element["record"]).map(decode_example).ignore_errors()
-    fine = decoded.map(lambda example: (example, ""))
-    problem = tf.where(
-        element["problem"] == "",
-        "it is no example, or its image or label is damaged",
-        element["problem"],
-    )
+def _shuffled(number: tf.Tensor, count: int, seed: int, stream: int) -> tf.Tensor:
+    """Returns the record at a place of the endless sequence of permutations."""
+    epoch, place = number // count, number % count
+    if count == 1:
+        return place
+    pair = tf.stack([tf.constant(seed, tf.int64), _STREAMS * epoch + stream])
+    return tf.random.experimental.index_shuffle(place, pair, tf.constant(count - 1, tf.int64))
+
+
+def _parallel(numbers: tf.data.Dataset, read: Callable) -> tf.data.Dataset:
+    return numbers.map(read, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+
+
+def _reading(
+    index: RecordIndex, skip_bad: bool, max_tries: int
+) -> Callable[[tf.Tensor], tuple[tf.Tensor, Example]]:
+    """Returns a function from the number of a record to a report of what is bad and an example.
+
+    Args:
+      index: of the records.
+      skip_bad: bad records are reported, and the next ones read in their place; else an error.
+      max_tries: so many records are tried. Where that is more than one, all bad is an error.
+    """
+    read = read_record(index)
+
+    def attempt(number: tf.Tensor) -> tuple[tf.Tensor, Example]:
+        place, record = read(number)
+        readable = record != ""
+        problem, example = _decode(record)
+        problem = tf.where(readable, problem, "the file is truncated or damaged there")
+        return tf.where(problem == "", "", tf.strings.join([place, ": ", problem])), example
+
+    def read_or_stop(number: tf.Tensor) -> tuple[tf.Tensor, Example]:
+        problem, example = attempt(number)
+        with tf.control_dependencies(_checks(problem == "", ["bad ", problem])):
+            return problem, tf.nest.map_structure(tf.identity, example)
+
+    def read_or_skip(number: tf.Tensor) -> tuple[tf.Tensor, Example]:
+        def try_next(
+            tries: tf.Tensor, problem: tf.Tensor, reports: tf.Tensor, example: Example
+        ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, Example]:
+            del example
+            reports = tf.strings.join([reports, "skipped ", problem, "\n"])
+            problem, example = attempt((number + tries) % len(index))
+            return tries + 1, problem, reports, example
+
+        problem, example = attempt(number)
+        tries = tf.constant(1, tf.int64)
+        shapes = tf.nest.map_structure(lambda spec: spec.shape, _EXAMPLE_SPEC)
+        scalar = tf.TensorShape([])
+        tries, problem, reports, example = tf.while_loop(
+            lambda tries, problem, *_: (problem != "") & (tries < max_tries),
+            try_next,
+            (tries, problem, "", example),
+            (scalar, scalar, scalar, shapes),
+        )
+        if max_tries == 1:
+            return tf.where(
+                problem == "", "", tf.strings.join(["skipped ", problem, "\n"])
+            ), example
+        message = [tf.strings.as_string(tries), " bad records in a row, the last: ", problem]
+        with tf.control_dependencies(_checks(problem == "", message)):
+            return tf.identity(reports), example
+
+    return read_or_skip if skip_bad else read_or_stop
+
+
+def _checks(condition: tf.Tensor, message: list) -> list:
+    check = tf.debugging.Assert(condition, [tf.strings.join(message)])
+    return [] if check is None else [check]
+
+
+def _decode(record: tf.Tensor) -> tuple[tf.Tensor, Example]:
+    """Decodes a record; what fails is a problem, not an error.
+
+    Returns:
+      A problem, "" for none, and the example, of size 0 where there is a problem.
+    """
+    decoded = tf.data.Dataset.from_tensors(record).map(decode_example).ignore_errors()
+    fine = decoded.map(lambda example: ("", example))
     nothing = {
         "image": tf.zeros([0, 0, 3], tf.uint8),
         "panoptic": tf.zeros([0, 0], tf.int32),
         "image_id": "",
     }
-    failed = tf.data.Dataset.from_tensors((nothing, problem))
-    return (
-        fine.concatenate(failed)
-        .take(1)
-        .map(
-            lambda example, trouble: {
-                "place": element["place"],
-                "problem": trouble,
-                "example": example,
-            }
-        )
-    )
+    problem = "it is no example, or its image or label is damaged"
+    failed = tf.data.Dataset.from_tensors((problem, nothing))
+    return fine.concatenate(failed).take(1).get_single_element()
 
 
-def _stop_at_bad(element: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-    check = tf.debugging.Assert(
-        element["problem"] == "",
-        [tf.strings.join(["bad ", element["place"], ": ", element["problem"]])],
-    )
-    with tf.control_dependencies([check] if check is not None else []):
-        return tf.nest.map_structure(tf.identity, element["example"])
+def _report_bad(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    """Prints the reports of a dataset of (report, ...) with their number so far."""
 
-
-def _leave_out_bad(dataset: tf.data.Dataset) -> tf.data.Dataset:
-    def count(
-        state: tuple[tf.Tensor, tf.Tensor], element: dict[str, tf.Tensor]
-    ) -> tuple[tuple[tf.Tensor, tf.Tensor], tuple[tf.Tensor, dict[str, tf.Tensor]]]:
-        skipped, in_a_row = state
-        bad = element["problem"] != ""
-        skipped += tf.cast(bad, tf.int64)
-        in_a_row = tf.where(bad, in_a_row + 1, 0)
-        tf.debugging.Assert(
-            in_a_row < _MAX_BAD_IN_A_ROW,
-            [
-                tf.strings.join(
-                    [f"{_MAX_BAD_IN_A_ROW} bad records in a row, the last: ", element["place"]]
-                )
-            ],
-        )
-        if bad:
-            parts = ["skipped ", element["place"], ": ", element["problem"], " ("]
-            parts += [tf.strings.as_string(skipped), " so far)"]
+    def count(skipped: tf.Tensor, element: tuple) -> tuple[tf.Tensor, tuple]:
+        report = element[0]
+        lines = tf.strings.split(report, "\n")
+        lines = tf.boolean_mask(lines, lines != "")
+        for line in lines:
+            skipped += 1
             # One string, since tensors among others are printed in quotes.
-            tf.print(tf.strings.join(parts))
-        return (skipped, in_a_row), (bad, element["example"])
+            tf.print(tf.strings.join([line, " (", tf.strings.as_string(skipped), " so far)"]))
+        return skipped, element
 
-    zero = tf.constant(0, tf.int64)
-    counted = dataset.scan((zero, zero), count)
-    return counted.filter(lambda bad, _: ~bad).map(lambda _, example: example)
+    return dataset.scan(tf.constant(0, tf.int64), count)

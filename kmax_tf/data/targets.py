@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Optional
 
 import tensorflow as tf
 
+from kmax_tf.data.segments import unique_ids
 from kmax_tf.structures import LabelSpace, Targets
 
 
@@ -15,14 +17,19 @@ class TargetOptions:
 
     Attributes:
       max_segments: M, the room for segments of an image.
+      drop_smallest: where an image has more segments, the smallest lose theirs, as if they were
+        crowds; else that is an error.
       small_instance_area: instances of fewer pixels weigh small_instance_weight in the semantic
         loss.
       small_instance_weight: that weight.
+      compile: by XLA. Pays for maps of fixed size, of which many are made.
     """
 
     max_segments: int = 128
+    drop_smallest: bool = False
     small_instance_area: int = 0
     small_instance_weight: float = 3.0
+    compile: bool = False
 
 
 def make_targets(panoptic: tf.Tensor, labels: LabelSpace, options: TargetOptions) -> Targets:
@@ -44,28 +51,49 @@ def make_targets(panoptic: tf.Tensor, labels: LabelSpace, options: TargetOptions
       tf.errors.InvalidArgumentError: an id that is neither a class nor the ignore label, or more
         than max_segments segments.
     """
-    ids, index_of_pixel, areas = tf.unique_with_counts(tf.reshape(panoptic, [-1]))  # [U] [HW] [U]
-    semantic, instance = ids // labels.label_divisor, ids % labels.label_divisor
-    class_index = _class_index(semantic, labels)
+    ids, areas = unique_ids(panoptic)  # [U] [U]
+    class_index = _class_index(ids // labels.label_divisor, labels)
     is_class = class_index >= 0
     is_thing = is_class & tf.gather(tf.constant(labels.is_thing), tf.maximum(class_index, 0))
-    is_instance = is_thing & (instance > 0)
+    is_instance = is_thing & (ids % labels.label_divisor > 0)
     segment, segment_classes = _number_segments(
-        class_index, is_instance, is_class & ~is_thing, labels.num_classes, options.max_segments
+        class_index, is_instance, is_class & ~is_thing, areas, labels.num_classes, options
     )
     small = is_instance & (areas < options.small_instance_area)
     weight = tf.where(small, options.small_instance_weight, 1.0)
+    num_ids = len(labels.class_index_of_id) * labels.label_divisor
 
-    def per_pixel(values: tf.Tensor) -> tf.Tensor:
-        pixels = tf.reshape(tf.gather(values, index_of_pixel), tf.shape(panoptic))
-        return tf.ensure_shape(pixels, panoptic.shape)
-
+    tables = [tf.tensor_scatter_nd_update(tf.fill([num_ids], -1), ids[:, tf.newaxis], segment)]
+    if options.small_instance_area:
+        weights = tf.ones([num_ids])
+        tables.append(tf.tensor_scatter_nd_update(weights, ids[:, tf.newaxis], weight))
+    paint = _compiled_paint if options.compile else _paint
     return Targets(
-        semantic_map=per_pixel(semantic),
-        segment_map=per_pixel(segment),
-        segment_classes=segment_classes,
-        semantic_weights=per_pixel(weight),
+        **paint(panoptic, labels.label_divisor, *tables), segment_classes=segment_classes
     )
+
+
+def _paint(
+    panoptic: tf.Tensor,
+    label_divisor: int,
+    segment_of_id: tf.Tensor,
+    weight_of_id: Optional[tf.Tensor] = None,
+) -> dict[str, tf.Tensor]:
+    """Makes the maps of a label, from tables of its ids."""
+    ids = panoptic[..., tf.newaxis]
+    return {
+        "semantic_map": panoptic // label_divisor,
+        # On CPUs gather_nd is faster than gather.
+        "segment_map": tf.gather_nd(segment_of_id, ids),
+        "semantic_weights": (
+            tf.ones_like(panoptic, tf.float32)
+            if weight_of_id is None
+            else tf.gather_nd(weight_of_id, ids)
+        ),
+    }
+
+
+_compiled_paint = tf.function(_paint, jit_compile=True)
 
 
 def _class_index(semantic: tf.Tensor, labels: LabelSpace) -> tf.Tensor:
@@ -96,8 +124,9 @@ def _number_segments(
     class_index: tf.Tensor,
     is_instance: tf.Tensor,
     is_stuff: tf.Tensor,
+    areas: tf.Tensor,
     num_classes: int,
-    max_segments: int,
+    options: TargetOptions,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Numbers the segments of [U] unique ids.
 
@@ -116,23 +145,53 @@ def _number_segments(
         thing_rank,
         tf.where(is_stuff, tf.gather(stuff_rank, tf.maximum(class_index, 0)), -1),
     )
-    count = num_things + tf.reduce_sum(present)
-    check = tf.debugging.Assert(
-        count <= max_segments,
+    classes = tf.concat(
         [
-            tf.strings.format(
-                f"an image has {{}} segments but max_segments allows {max_segments}; raise it",
-                count,
-            )
+            tf.boolean_mask(class_index, is_instance),
+            tf.cast(tf.where(present > 0)[:, 0], tf.int32),
         ],
-    )
+        axis=0,
+    )  # [S]
+    segment, classes = _fit(segment, classes, areas, options)
+    room = [[0, options.max_segments - tf.size(classes)]]
+    classes = tf.pad(classes, room, constant_values=-1)
+    return segment, tf.ensure_shape(classes, [options.max_segments])
+
+
+def _fit(
+    segment: tf.Tensor, classes: tf.Tensor, areas: tf.Tensor, options: TargetOptions
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Keeps max_segments of S segments at most.
+
+    Args:
+      segment: [U] int32 segment of each id, -1 for none.
+      classes: [S] int32.
+      areas: [U] int32 pixels of each id.
+      options: how many, and what to do if there are more.
+
+    Returns:
+      [U] and [S'] int32, numbered anew.
+    """
+    count, most = tf.size(classes), options.max_segments
+    message = tf.strings.format(f"an image has {{}} segments but max_segments allows {most}", count)
+    if options.drop_smallest:
+        _print_if(count > most, tf.strings.join([message, ": the smallest become crowds"]))
+        area = tf.math.unsorted_segment_sum(areas, segment, count)  # [S]
+        largest = tf.argsort(area, direction="DESCENDING", stable=True)[:most]
+        kept = tf.scatter_nd(largest[:, tf.newaxis], tf.ones_like(largest), [count])  # [S]
+        numbers = tf.where(kept > 0, tf.cumsum(kept, exclusive=True), -1)
+        numbers = tf.concat([numbers, [-1]], axis=0)  # for ids without a segment
+        segment = tf.gather(numbers, tf.where(segment < 0, count, segment))
+        return segment, tf.boolean_mask(classes, kept > 0)
+    advice = "; raise it, or set on_crowded to DROP_SMALLEST"
+    check = tf.debugging.Assert(count <= most, [tf.strings.join([message, advice])])
     with tf.control_dependencies([check] if check is not None else []):
-        classes = tf.concat(
-            [
-                tf.boolean_mask(class_index, is_instance),
-                tf.cast(tf.where(present > 0)[:, 0], tf.int32),
-                tf.fill([max_segments - count], -1),
-            ],
-            axis=0,
-        )
-    return segment, tf.ensure_shape(classes, [max_segments])
+        return tf.identity(segment), tf.identity(classes)
+
+
+def _print_if(condition: tf.Tensor, line: tf.Tensor) -> None:
+    def show() -> tf.Tensor:
+        tf.print(line)
+        return condition
+
+    tf.cond(condition, show, lambda: condition)

@@ -44,6 +44,15 @@ def prepare_run(experiment: experiment_pb2.Experiment, model_dir: str) -> None:
     write_run_record(experiment, model_dir)
 
 
+def trained_steps(model_dir: str) -> int:
+    """Returns the step of the newest checkpoint of a run's folder, 0 where there is none."""
+    newest = tf.train.latest_checkpoint(model_dir)
+    if newest is None:
+        return 0
+    reader = tf.train.load_checkpoint(newest)
+    return int(reader.get_tensor("global_step/.ATTRIBUTES/VARIABLE_VALUE"))
+
+
 def run_training(
     experiment: experiment_pb2.Experiment,
     config: config_definitions.ExperimentConfig,
@@ -66,6 +75,7 @@ def run_training(
       NonFiniteError: losses or gradients keep failing to be finite.
     """
     training = experiment.training
+    task.first_step = trained_steps(model_dir)
     with strategy.scope():
         model = task.build_model()
         training_step = task.prepare_training(model)

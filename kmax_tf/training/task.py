@@ -80,6 +80,7 @@ class KMaXTask(base_task.Task):
     Attributes:
       experiment: the resolved experiment.
       training_step: what `prepare_training` made.
+      first_step: of this process; training data go on from there.
     """
 
     def __init__(
@@ -88,6 +89,7 @@ class KMaXTask(base_task.Task):
         super().__init__(params, logging_dir, name)
         self.experiment = text_format.Parse(params.experiment, experiment_pb2.Experiment())
         self.training_step: Optional[TrainingStep] = None
+        self.first_step = 0
         self._loss_terms = build_loss(self.experiment)
         self._postprocess = build_postprocessor(self.experiment)
         self._label_space = label_space(self.experiment.dataset)
@@ -114,7 +116,8 @@ class KMaXTask(base_task.Task):
         input_context: Optional[tf.distribute.InputContext] = None,
     ) -> tf.data.Dataset:
         """Builds the training or the evaluation dataset."""
-        return build_dataset(self.experiment, bool(params.is_training), input_context)
+        training = bool(params.is_training)
+        return build_dataset(self.experiment, training, input_context, self.first_step)
 
     def build_metrics(self, training: bool = True) -> list[keras.metrics.Metric]:
         """Makes the mean of each value that a training step reports but the total loss."""

@@ -5,15 +5,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kmax_tf.data.augmentation import (
-    random_crop,
-    random_flip,
-    random_scale,
+    cut_image,
+    cut_label,
+    pad_to_crop,
+    random_place,
+    random_size,
     scale_levels,
     scaled_size,
 )
-from kmax_tf.data.preprocessing import PADDING_VALUE, resize_image, resize_map
+from kmax_tf.data.preprocessing import resize_image, resize_map
 
-VOID = 0
 SCALES = (0.5, 2.0, 0.1)
 
 
@@ -28,11 +29,18 @@ def seeds(count):
     return [tf.constant([7, number]) for number in range(count)]
 
 
+@pytest.mark.parametrize("pasted", [False, True], ids=["main", "paste"])
 @pytest.mark.parametrize(
-    ("name", "scales"), [("coco_main", (0.3, 1.7, 0.1)), ("cityscapes_main", (0.5, 2.0, 0.1))]
+    ("name", "low", "high"), [("coco", 0.3, 1.7), ("cityscapes", 0.5, 2.0), ("ade20k", 0.5, 2.0)]
 )
-def test_levels_are_those_of_the_reference(golden, name, scales):
-    np.testing.assert_array_equal(scale_levels(*scales), golden[f"levels/{name}"])
+def test_levels_are_those_recorded(recorded_augmentation, name, low, high, pasted):
+    factor = 0.5 if pasted else 1.0
+    expected = recorded_augmentation[f"levels_{name}_{'paste' if pasted else 'main'}"]
+    np.testing.assert_array_equal(scale_levels(low * factor, high * factor, 0.1), expected)
+    # As fields of protos give them.
+    single = [float(np.float32(value)) for value in (low, high, 0.1)]
+    levels = scale_levels(single[0] * factor, single[1] * factor, single[2])
+    np.testing.assert_array_equal(levels, expected)
 
 
 def test_a_range_narrower_than_the_step_has_one_level():
@@ -50,21 +58,15 @@ def test_scaling_is_that_of_the_reference(golden, scale):
 
 
 def test_scales_are_the_levels_or_anything_between():
-    image, label = sample(100, 200)
-    heights = {random_scale(image, label, seed, SCALES)[1].shape[0] for seed in seeds(200)}
+    size = tf.constant([100, 200])
+    heights = {int(random_size(size, seed, SCALES)[0]) for seed in seeds(200)}
     levels = {int(np.float32(100) * level) for level in scale_levels(*SCALES)}
     assert heights == levels
-    sizes = [random_scale(image, label, seed, (0.5, 2.0, 0.0))[1].shape for seed in seeds(40)]
+    sizes = [tuple(random_size(size, seed, (0.5, 2.0, 0.0)).numpy()) for seed in seeds(40)]
     assert len(set(sizes)) > 25
     assert all(50 <= height < 200 for height, _ in sizes)
-
-
-def test_scale_one_changes_nothing():
-    image, label = sample(9, 11)
     for scales in ((1.0, 1.0, 0.1), (1.0, 1.0, 0.0), (1.0, 1.05, 0.1)):
-        same_image, same_label = random_scale(image, label, seeds(1)[0], scales)
-        np.testing.assert_array_equal(same_image, image)
-        np.testing.assert_array_equal(same_label, label)
+        assert random_size(size, seeds(1)[0], scales).numpy().tolist() == [100, 200]
 
 
 @settings(max_examples=50, deadline=None)
@@ -76,59 +78,45 @@ def test_scale_one_changes_nothing():
 )
 def test_a_crop_is_a_window_of_the_image(height, width, crop, seed):
     image, label = sample(height, width, seed)
-    window, ids = random_crop(image, label, tf.constant([seed, 1]), crop, VOID)
-    window, ids = window.numpy(), ids.numpy()
+    place = random_place(tf.shape(label), tf.constant([seed, 1]), crop)
+    window = cut_image(image, place, crop).numpy()
+    ids = pad_to_crop(cut_label(label, place, ()), place, crop, -1).numpy()
     assert window.shape == (*crop, 3)
     assert ids.shape == crop
-    inside = ids != VOID
+    inside = ids != -1
     assert inside.sum() == min(height, crop[0]) * min(width, crop[1])
     np.testing.assert_array_equal(window[inside][:, 0], ids[inside])
-    np.testing.assert_array_equal(window[~inside], PADDING_VALUE)
-    assert set(ids[inside]) <= set(label.numpy().ravel())
+    np.testing.assert_array_equal(window[~inside], 0)
+    top, left = place.start.numpy()
+    above, before = place.before.numpy()
+    seen_height, seen_width = place.size.numpy()
+    np.testing.assert_array_equal(
+        ids[above : above + seen_height, before : before + seen_width],
+        label.numpy()[top : top + seen_height, left : left + seen_width],
+    )
+
+
+SIDES = st.integers(1, 90)
+SIZES = st.tuples(SIDES, SIDES)
+
+
+@settings(max_examples=60, deadline=None)
+@given(sizes=st.tuples(SIZES, SIZES, SIZES), crop=SIZES, seed=st.integers(0, 1000))
+def test_a_label_is_cut_as_if_it_were_resized_whole(sizes, crop, seed):
+    _, label = sample(*sizes[0], seed)
+    resized = resize_map(resize_map(label, tf.constant(sizes[1])), tf.constant(sizes[2]))
+    place = random_place(tf.constant(sizes[2]), tf.constant([seed, 1]), crop)
+    top, left = place.start.numpy()
+    height, width = place.size.numpy()
+    np.testing.assert_array_equal(
+        cut_label(label, place, (tf.constant(sizes[1]), tf.constant(sizes[2]))),
+        resized.numpy()[top : top + height, left : left + width],
+    )
 
 
 def test_every_place_of_the_crop_occurs():
-    image, label = sample(5, 3)
-    places = set()
-    for seed in seeds(150):
-        _, ids = random_crop(image, label, seed, (3, 5), VOID)
-        top = int(np.argwhere(label.numpy() == ids.numpy()[0].max())[0, 0])
-        left = int(np.nonzero((ids.numpy() != VOID).any(axis=0))[0][0])
-        places.add((top, left))
-    assert places == {(top, left) for top in range(3) for left in range(3)}
-
-
-def test_mirroring_follows_its_probability():
-    image, label = sample(4, 6)
-    mirrored = 0
-    for seed in seeds(200):
-        flipped_image, flipped_label = random_flip(image, label, seed, 0.25)
-        np.testing.assert_array_equal(flipped_image[..., 0], flipped_label)
-        changed = bool((flipped_label.numpy() != label.numpy()).any())
-        if changed:
-            np.testing.assert_array_equal(flipped_label, label.numpy()[:, ::-1])
-        mirrored += changed
-    assert 30 < mirrored < 70
-    for probability, expected in ((0.0, label), (1.0, label[:, ::-1])):
-        np.testing.assert_array_equal(
-            random_flip(image, label, seeds(1)[0], probability)[1], expected
-        )
-
-
-def test_eager_and_piped_results_agree_and_depend_on_the_seed_alone():
-    image, label = sample(30, 40)
-
-    def augment(seed):
-        scaled = random_scale(image, label, seed, SCALES)
-        cropped = random_crop(*scaled, seed + 1, (33, 33), VOID)
-        return random_flip(*cropped, seed + 2, 0.5)
-
-    piped = tf.data.Dataset.from_tensor_slices(tf.stack(seeds(8))).map(augment)
-    assert piped.element_spec[0].shape == (33, 33, 3)
-    results = []
-    for seed, (piped_image, piped_label) in zip(seeds(8), piped):
-        eager_image, eager_label = augment(seed)
-        np.testing.assert_allclose(piped_image, eager_image, atol=1e-4)
-        np.testing.assert_array_equal(piped_label, eager_label)
-        results.append(eager_label.numpy().tobytes())
-    assert len(set(results)) == 8
+    places = {
+        (*place.start.numpy().tolist(), *place.before.numpy().tolist())
+        for place in (random_place(tf.constant([5, 3]), seed, (3, 5)) for seed in seeds(150))
+    }
+    assert places == {(top, 0, 0, left) for top in range(3) for left in range(3)}

@@ -118,6 +118,7 @@ def test_pipelines_divide_batch_and_records(experiment):
 
 def test_too_little_room_for_segments_is_an_error(experiment):
     experiment.eval_data.max_segments = 1
+    experiment.eval_data.on_crowded = data_pb2.Data.ERROR
     with pytest.raises(tf.errors.InvalidArgumentError, match="max_segments allows 1"):
         take(build_dataset(experiment, training=False), 10)
 

@@ -88,6 +88,14 @@ def golden():
 
 
 @pytest.fixture(scope="session")
+def recorded_augmentation():
+    """What the reference implementation's color operations and copy-paste gave."""
+    path = pathlib.Path(__file__).parent / "golden" / "augmentation.npz"
+    with np.load(path) as arrays:
+        return dict(arrays)
+
+
+@pytest.fixture(scope="session")
 def golden_labels():
     """Ids of the recorded samples: {"coco_b": ..., "coco_c": ..., "cityscapes": ...}."""
 

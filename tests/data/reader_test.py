@@ -6,9 +6,9 @@ import pytest
 import tensorflow as tf
 
 from kmax_tf.data.images import EncodedImage
-from kmax_tf.data.reader import ReaderOptions, find_files, read_examples
+from kmax_tf.data.reader import ReaderOptions, read_forever, read_once
+from kmax_tf.data.record_index import index_records
 from kmax_tf.data.records import LabeledImage, encode_example, write_shard
-from kmax_tf.errors import UserError
 
 PNG = tf.io.encode_png(np.zeros((4, 4, 3), np.uint8)).numpy()
 
@@ -34,8 +34,18 @@ def names(dataset, count=None):
     return [example["image_id"].numpy().decode() for example in itertools.islice(dataset, count)]
 
 
-def read(files, count=None, **options):
-    return names(read_examples(files, ReaderOptions(**options)), count)
+def read(files, **options):
+    return names(read_once(index_records(files), ReaderOptions(**options)))
+
+
+def train(files, count, streams=1, **options):
+    """Returns the names of the first examples of training, a tuple each if there are streams."""
+    dataset = read_forever(index_records(files), ReaderOptions(**options), streams)
+    found = [
+        tuple(example["image_id"].numpy().decode() for example in examples)
+        for _, examples in itertools.islice(dataset, count)
+    ]
+    return found if streams > 1 else [name for (name,) in found]
 
 
 def damage(path, number):
@@ -50,35 +60,83 @@ def damage(path, number):
 
 def test_records_are_read_once_in_order(files):
     assert read(files) == ALL
-    assert read(files, cache=True) == ALL
+    assert read(files, cache="") == ALL
 
 
-@pytest.mark.parametrize("cache", [False, True])
-def test_shuffling_is_endless_and_reproducible_from_the_seed(files, cache):
+def test_training_permutes_all_records_in_each_epoch(files):
+    found = train(files, 75, seed=3)
+    epochs = [found[i : i + 15] for i in range(0, 75, 15)]
+    assert all(sorted(epoch) == ALL for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) == 5
+    assert found == train(files, 75, seed=3)
+    assert found != train(files, 75, seed=4)
+
+
+def test_orders_are_as_mixed_as_they_can_be(files):
+    """Over epochs every record comes to every place, and neighbours aren't neighbours again."""
+    found = train(files, 15 * 60)
+    places = np.array([ALL.index(name) for name in found]).reshape(60, 15)
+    for place in range(15):
+        assert len(set(places[:, place])) == 15
+    steps = np.diff(places, axis=1) % 15
+    assert np.bincount(steps.ravel(), minlength=15)[1:].max() < 3 * steps.size / 14
+
+
+@pytest.mark.parametrize("cache", [None, ""])
+@pytest.mark.parametrize("first", [4, 15, 37])
+def test_training_goes_on_where_it_stopped(files, cache, first):
     options = {"seed": 3, "shuffle_buffer": 15, "cache": cache}
-    first = read(files, 60, **options)
-    assert first == read(files, 60, **options)
-    assert first != read(files, 60, **{**options, "seed": 4})
-    counts = {name: first.count(name) for name in ALL}
-    assert min(counts.values()) >= 1
-    if cache:
-        epochs = [first[i : i + 15] for i in range(0, 60, 15)]
-        assert all(sorted(epoch) == ALL for epoch in epochs)
-        assert epochs[0] != epochs[1]
+    whole = train(files, 60, 2, **options)
+    assert train(files, 60 - first, 2, first=first, **options) == whole[first:]
 
 
+def test_the_second_stream_has_an_order_of_its_own(files):
+    both = train(files, 30, 2, seed=3)
+    assert [first for first, _ in both] == train(files, 30, seed=3)
+    seconds = [second for _, second in both]
+    assert sorted(seconds[:15]) == ALL
+    assert seconds != [first for first, _ in both]
+
+
+def test_numbers_count_over_all_pipelines(files):
+    options = ReaderOptions(shard=(1, 3), first=6)
+    dataset = read_forever(index_records(files), options)
+    assert [int(number) for number, _ in itertools.islice(dataset, 3)] == [7, 10, 13]
+
+
+@pytest.mark.parametrize("cache", [None, ""])
 @pytest.mark.parametrize("pipelines", [2, 3, 5])
-def test_pipelines_share_the_records(files, pipelines):
-    parts = [read(files, shard=(index, pipelines)) for index in range(pipelines)]
+def test_pipelines_share_the_records(files, pipelines, cache):
+    parts = [read(files, shard=(index, pipelines), cache=cache) for index in range(pipelines)]
     assert sorted(itertools.chain(*parts)) == ALL
     assert all(parts)
+    if cache is None:
+        parts = [train(files, 15, shard=(index, pipelines)) for index in range(pipelines)]
+        # Together they are one pipeline's examples, in its order.
+        assert list(itertools.chain(*zip(*parts))) == train(files, 15 * pipelines)
 
 
-@pytest.mark.parametrize("seed", [None, 0])
-def test_a_damaged_record_stops_with_its_place(files, seed):
+def test_a_cache_file_outlives_the_records(files, tmp_path):
+    options = {"cache": str(tmp_path / "cache"), "shuffle_buffer": 15}
+    first = train(files, 30, **options)
+    assert sorted(first[:15]) == ALL
+    for file in files:
+        damage(file, 0)
+    assert train(files, 30, **options) == first
+
+
+def test_a_single_record_is_every_example(tmp_path):
+    path = str(tmp_path / "one.tfrecord")
+    write_shard(path, [record("one")])
+    assert train([path], 3, 2) == [("one", "one")] * 3
+
+
+def test_a_damaged_record_stops_with_its_place(files):
     damage(files[1], 2)
     with pytest.raises(tf.errors.InvalidArgumentError, match=r"record 2 of .*b\.tfrecord.*damaged"):
-        read(files, 100, seed=seed)
+        read(files)
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"record 2 of .*b\.tfrecord.*damaged"):
+        train(files, 100)
 
 
 @pytest.mark.parametrize("left", [-1, -100, 40, 5])
@@ -105,41 +163,42 @@ def test_a_bad_example_stops_with_its_place_or_is_skipped(tmp_path, capfd, bad):
         read([path])
     assert read([path], skip_bad=True) == ["d0", "d1", "d3"]
     log = capfd.readouterr().err
-    assert f"record 2 of {path}" in log
-    assert f"record 4 of {path}" in log
-    assert "2 so far" in log
+    assert f"skipped record 2 of {path}" in log
+    assert f"skipped record 4 of {path}" in log
+    assert "(2 so far)" in log
 
 
-def test_what_a_damaged_file_still_gives_is_read_when_skipping(files, capfd):
+def test_a_bad_record_is_replaced_in_training(files, capfd):
+    whole = train(files, 30)
     damage(files[1], 2)
-    assert read(files, skip_bad=True) == [*ALL[:7], *ALL[10:]]
-    assert f"skipped record 2 of {files[1]}" in capfd.readouterr().err
-    assert set(read(files, 60, skip_bad=True, seed=0)) == {*ALL[:7], *ALL[10:]}
+    damage(files[1], 3)
+    assert train(files, 30, skip_bad=True) == [
+        "b4" if name in ("b2", "b3") else name for name in whole
+    ]
+    log = capfd.readouterr().err
+    for number in (2, 3):
+        assert f"skipped record {number} of {files[1]}" in log
+    assert "(6 so far)" in log  # b2 leads to b3, twice each
+    assert read(files, skip_bad=True) == [name for name in ALL if name not in ("b2", "b3")]
+    cached = train(files, 26, skip_bad=True, cache="", shuffle_buffer=15)
+    assert {*cached} == {*ALL} - {"b2", "b3"}
 
 
 def test_skipping_everything_ends(tmp_path):
     path = str(tmp_path / "d.tfrecord")
     write_shard(path, [b"garbage"] * 50)
-    with pytest.raises(tf.errors.InvalidArgumentError, match="bad records in a row"):
-        read([path], 1, skip_bad=True, seed=0)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="50 bad records in a row, the last"):
+        train([path], 1, skip_bad=True)
 
 
-def test_empty_files_are_refused(tmp_path):
-    path = tmp_path / "e.tfrecord"
-    path.write_bytes(b"")
-    with pytest.raises(UserError, match=r"no records .*e\.tfrecord"):
-        read([str(path)])
-
-
-def test_files_are_found_by_globs_in_the_folder(files, tmp_path):
-    assert find_files(["*.tfrecord"], str(tmp_path)) == files
-    assert find_files(["c.tfrecord", "[ab].tfrecord", files[0]], str(tmp_path)) == files
-
-
-def test_missing_files_are_named_with_the_folder(tmp_path):
-    with pytest.raises(UserError, match=r"train-\*\.tfrecord.*does not exist"):
-        find_files(["train-*.tfrecord"], str(tmp_path / "absent"))
-    with pytest.raises(UserError, match=r"train-\*\.tfrecord.*exists"):
-        find_files(["train-*.tfrecord"], str(tmp_path))
-    with pytest.raises(UserError, match="no records are named"):
-        find_files([], str(tmp_path))
+def test_a_service_prepares_every_example_once(files):
+    service = tf.data.experimental.service
+    dispatcher = service.DispatchServer()
+    address = dispatcher.target.split("://")[1]
+    workers = [service.WorkerServer(service.WorkerConfig(address)) for _ in range(2)]
+    dataset = read_forever(index_records(files), ReaderOptions(seed=3))
+    served = dataset.apply(service.distribute(service.ShardingPolicy.DYNAMIC, dispatcher.target))
+    numbers = [int(number) for number, _ in itertools.islice(served, 60)]
+    assert len(workers) == 2
+    assert len(set(numbers)) == 60
+    assert max(numbers) < 200

@@ -84,6 +84,33 @@ def test_more_segments_than_the_room_is_an_error(labels):
         make_targets(panoptic, labels, TargetOptions(max_segments=3))
 
 
+def test_the_smallest_segments_lose_theirs_where_there_is_no_room(labels, capfd):
+    panoptic = tf.constant([[500, 101, 101, 102, 103, 103, 103], [200, 200, 500, 1, 300, 501, 103]])
+    everything = as_numpy(make_targets(panoptic, labels, TargetOptions(max_segments=5)))
+    assert not capfd.readouterr().err
+    options = TargetOptions(max_segments=3, drop_smallest=True)
+    targets = as_numpy(make_targets(panoptic, labels, options))
+    # Dog 103 has 4 pixels, the sky (of two ids) 3, then dog 101 comes before the grass.
+    np.testing.assert_array_equal(
+        targets["segment_map"], [[2, 0, 0, -1, 1, 1, 1], [-1, -1, 2, -1, -1, 2, 1]]
+    )
+    np.testing.assert_array_equal(targets["segment_classes"], [1, 1, 3])
+    np.testing.assert_array_equal(targets["semantic_map"], everything["semantic_map"])
+    assert "5 segments but max_segments allows 3" in capfd.readouterr().err
+    roomy = TargetOptions(max_segments=5, drop_smallest=True)
+    for key, value in as_numpy(make_targets(panoptic, labels, roomy)).items():
+        np.testing.assert_array_equal(value, everything[key])
+
+
+def test_compiled_targets_are_the_same(labels):
+    panoptic = tf.constant(np.random.default_rng(1).choice(np.array(IDS, np.int32), (12, 17)))
+    options = TargetOptions(max_segments=10, small_instance_area=20)
+    compiled = TargetOptions(max_segments=10, small_instance_area=20, compile=True)
+    expected = as_numpy(make_targets(panoptic, labels, options))
+    for key, value in as_numpy(make_targets(panoptic, labels, compiled)).items():
+        np.testing.assert_array_equal(value, expected[key])
+
+
 @pytest.mark.parametrize("strange", [401, 600, 99_999, -5])
 def test_ids_of_no_class_are_an_error(labels, strange):
     with pytest.raises(
