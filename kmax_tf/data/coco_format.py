@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Union
 
 from kmax_tf.data.images import BadExampleError, read_encoded, read_id_map
-from kmax_tf.data.panoptic_ids import Conventions, Segment, panoptic_label
+from kmax_tf.data.panoptic_ids import COCO_CONVENTIONS, Conventions, Segment, panoptic_label
 from kmax_tf.data.records import LabeledImage
 from kmax_tf.data.sources import is_file, is_folder, read_file
 from kmax_tf.errors import UserError
@@ -34,7 +34,7 @@ class CocoAnnotation:
     image_path: str
     map_path: str
     segments: tuple[Segment, ...]
-    conventions: Conventions = Conventions()
+    conventions: Conventions = COCO_CONVENTIONS
 
     @property
     def name(self) -> str:
@@ -88,7 +88,7 @@ class PanopticFiles:
     json: str
     maps: str
     image_path: Callable[[ImageId, str], str]
-    conventions: Conventions = Conventions()
+    conventions: Conventions = COCO_CONVENTIONS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,7 +124,7 @@ def read_split(root: str | os.PathLike[str], split: str) -> Split:
 
 
 def in_folders(
-    json_path: str, maps: str, images: str, conventions: Conventions = Conventions()
+    json_path: str, maps: str, images: str, conventions: Conventions = COCO_CONVENTIONS
 ) -> PanopticFiles:
     """Returns the parts of a split whose images are in one folder, under the JSON's names.
 

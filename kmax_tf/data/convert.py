@@ -7,6 +7,7 @@ are) and report.json (what each split holds, and what was refused).
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -195,10 +196,8 @@ def _worth_processes(tasks: Sequence[ShardTask]) -> bool:
             for file in annotation.files:
                 if is_remote(file):
                     return True
-                try:
+                with contextlib.suppress(OSError, ValueError):  # it will be refused
                     total += os.path.getsize(file)
-                except (OSError, ValueError):
-                    pass  # it will be refused
                 if total > _WORTH_PROCESSES:
                     return True
     return False

@@ -102,6 +102,35 @@ def read_encoded(path: str | os.PathLike[str]) -> EncodedImage:
     return EncodedImage(buffer.getvalue(), "jpeg" if is_jpeg else "png", rgb.height, rgb.width)
 
 
+def check_encoded(data: bytes, name: str) -> tuple[int, int]:
+    """Checks that the image of a record decodes, and returns its height and width.
+
+    Args:
+      data: the encoded bytes.
+      name: of the image, for messages.
+
+    Raises:
+      BadExampleError: it is neither JPEG nor PNG, cannot be decoded, or is too large.
+    """
+    image = _open(data, name)
+    width, height = image.size
+    if image.format in _JPEG_FORMATS:
+        image.draft(image.mode, (-(-width // 8), -(-height // 8)))
+    elif image.format != "PNG":
+        raise BadExampleError(f"{name} is a {image.format}; records hold JPEG and PNG only")
+    _loaded(image, name)
+    return height, width
+
+
+def decode_image(data: bytes, name: str) -> np.ndarray:
+    """Decodes the image of a record as TensorFlow does: [H, W, 3] uint8, not turned.
+
+    Raises:
+      BadExampleError: it cannot be decoded, or is too large.
+    """
+    return np.asarray(_loaded(_open(data, name), name).convert("RGB"))
+
+
 def read_id_map(path: str | os.PathLike[str]) -> np.ndarray:
     """Reads a PNG whose colours are ids: red + 256 green + 65536 blue.
 

@@ -1,4 +1,4 @@
-"""Where the files of a dataset are: the publishers' trees, and anybody's in COCO panoptic format."""
+"""Where a dataset's files are: in publishers' trees, and in anybody's COCO panoptic files."""
 
 from __future__ import annotations
 

@@ -46,11 +46,14 @@ class Conventions:
     exact_areas: bool = True
 
 
+COCO_CONVENTIONS = Conventions()
+
+
 def panoptic_label(
     ids: np.ndarray,
     segments: Sequence[Segment],
     labels: LabelSpace,
-    conventions: Conventions = Conventions(),
+    conventions: Conventions = COCO_CONVENTIONS,
     treat_crowd_as_ignore: bool = True,
 ) -> tuple[np.ndarray, Areas]:
     """Turns segment ids into panoptic ids.

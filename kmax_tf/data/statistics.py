@@ -113,7 +113,7 @@ def segments_table(statistics: Statistics, labels: LabelSpace) -> list[str]:
     Classes without any stand in a line below it.
     """
     head = ("class", "kind", "segments", "images", "smallest", "mean area", "largest")
-    rows = [head]
+    rows: list[tuple[str, ...]] = [head]
     absent = []
     for category in labels.classes:
         counted = statistics.classes.get(category.name)

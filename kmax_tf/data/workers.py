@@ -20,7 +20,7 @@ Advance = Callable[[], None]
 _POLL_SECONDS = 0.2
 
 
-class _Stopped(Exception):
+class _StoppedError(Exception):
     """Ends a task of which nobody wants the result."""
 
 
@@ -101,6 +101,6 @@ def _run(function: Callable[[Task, Advance], Result], task: Task) -> Result:
 
 def _advance() -> None:
     if _shared["stop"].value:
-        raise _Stopped
+        raise _StoppedError
     with _shared["steps"].get_lock():
         _shared["steps"].value += 1
