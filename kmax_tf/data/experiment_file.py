@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from kmax_tf.data.statistics import Statistics
 from kmax_tf.files import is_remote
 
-# The longer side of a crop, as in the published ADE20K experiments; smaller images have smaller ones.
+# The longer side of a crop, as published for ADE20K; smaller images have smaller crops.
 _LONGEST_SIDE = 641
 _BATCH = 8
 # As in the published training on COCO: 150000 steps of 64 images are 81 epochs. The data that this
