@@ -50,6 +50,7 @@ RANGES = {
     "Published": dict.fromkeys(("pq", "pq_things", "pq_stuff", "mask_ap", "miou"), _PERCENT),
     "Class": {"id": _NOT_NEGATIVE, "original_id": _NOT_NEGATIVE, "color": _BYTE},
     "Dataset": {"num_ids": _COUNT, "ignore_label": _NOT_NEGATIVE, "label_divisor": _COUNT},
+    "Split": {"examples": _NOT_NEGATIVE, "shards": _COUNT},
     "Augmentation": {
         "min_scale": _POSITIVE,
         "max_scale": _POSITIVE,

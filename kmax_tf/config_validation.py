@@ -335,6 +335,10 @@ def _classes(experiment: experiment_pb2.Experiment) -> Iterator[Problem]:
                 f"{path}.color", f"must be red, green, blue; it has {len(category.color)} values"
             )
     yield from _duplicates(dataset)
+    names = [split.name for split in dataset.splits]
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            yield Problem(f"dataset.splits[{index}].name", f"{name!r} is there twice; remove one")
 
 
 def _duplicates(dataset: dataset_pb2.Dataset) -> Iterator[Problem]:

@@ -1,32 +1,65 @@
-"""`kmax convert-dataset`: makes TFRecords of a dataset in its publisher's layout."""
+"""`kmax convert-dataset`: makes TFRecords of a published dataset or of your own images."""
 
 from __future__ import annotations
 
 import argparse
 import os
+from typing import TYPE_CHECKING, NamedTuple
 
-HELP = "make TFRecords of a dataset in its publisher's layout"
+if TYPE_CHECKING:
+    from kmax_tf.data.coco_format import Split
+    from kmax_tf.data.convert import Report, Runner
+    from kmax_tf.structures import LabelSpace
+
+HELP = "make TFRecords of a published dataset or of your own images"
+_SOURCE_HELP = {
+    "coco": "COCO panoptic: folder with annotations/, train2017/ and val2017/",
+    "cityscapes": "Cityscapes: folder with leftImg8bit/ and gtFine/",
+    "ade20k": "ADE20K panoptic: folder with images/ and ade20k_panoptic_train.json",
+    "coco-format": "your own images with annotations in COCO panoptic format",
+    "masks": "your own images with a PNG of classes each, or a PNG a segment",
+}
+# Instances of a class in an image of people's own: more than the 256 of COCO's records.
+_LABEL_DIVISOR = 1000
+# A published split that is there but has no reason to be converted unless it is asked for.
+_PUBLISHED_SPLITS = ("train", "val")
+
+
+class _Source(NamedTuple):
+    """What to convert: splits by the names of their records, and the description."""
+
+    splits: dict[str, Split]
+    labels: LabelSpace
+    description: str
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the sub-command's arguments."""
-    parser.add_argument("layout", choices=["coco"], help="layout of the files")
-    parser.add_argument(
-        "--source", required=True, help="folder with annotations/ and the image folders"
-    )
-    parser.add_argument(
-        "--split",
-        nargs="+",
-        default=["train", "val"],
-        help="splits, with or without COCO's year: train, val2017 (train val)",
-    )
+    """Adds a sub-command for each layout, and its arguments."""
+    layouts = parser.add_subparsers(metavar="LAYOUT", dest="layout", required=True)
+    for name, description in _SOURCE_HELP.items():
+        layout = layouts.add_parser(name, help=description, description=description)
+        _add_common(layout)
+        if name in ("coco-format", "masks"):
+            _add_own(layout)
+        if name == "coco-format":
+            _add_coco_format(layout)
+        if name == "masks":
+            _add_masks(layout)
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--source", required=True, help="folder of the dataset")
     parser.add_argument("--output", required=True, help="folder of the records")
     parser.add_argument(
+        "--split", nargs="+", help="which to convert (published: train val; yours: all there are)"
+    )
+    parser.add_argument(
         "--description",
-        required=True,
-        help="dataset description (textproto): a file, or the name of a shipped one such as shapes",
+        help="dataset description: a file, or the name of a shipped one such as shapes "
+        "(published: their own; yours: made from the list of classes)",
     )
     parser.add_argument("--shards", type=int, default=0, help="per split (one per 128 images)")
+    parser.add_argument("--workers", type=int, default=0, help="processes (one a core)")
     parser.add_argument(
         "--strict", action="store_true", help="stop at the first bad example; default: leave it out"
     )
@@ -35,37 +68,209 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="crowd regions keep their class, with instance 0; default: they become unlabeled",
     )
+    parser.add_argument(
+        "--runner",
+        choices=["local", "beam"],
+        default="local",
+        help="beam: as an Apache Beam pipeline (pip install kmax-tf[beam]); default: local",
+    )
+    parser.add_argument(
+        "--beam-flags",
+        default="",
+        metavar='"--runner=DataflowRunner ..."',
+        help="options of the pipeline; without any, Beam's direct runner works on this machine",
+    )
+
+
+def _add_own(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--name", help="of the dataset (the name of the source folder)")
+    parser.add_argument(
+        "--hold-out",
+        type=float,
+        default=0.1,
+        metavar="SHARE",
+        help="of the images for evaluation, where there is one split only (%(default)s)",
+    )
+
+
+def _add_coco_format(parser: argparse.ArgumentParser) -> None:
+    from kmax_tf.data.layouts import TreePatterns
+
+    parser.add_argument(
+        "--json",
+        default=TreePatterns.json,
+        help="annotations, in the source folder (annotations/panoptic_{split}.json)",
+    )
+    parser.add_argument("--maps", default="", help="folder of PNGs (the JSON's name without .json)")
+    parser.add_argument(
+        "--images", default=TreePatterns.images, help="folder of images ({split}, as in the JSON's)"
+    )
+
+
+def _add_masks(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--classes", help="list of classes (classes.csv in the source folder)")
+    parser.add_argument(
+        "--components",
+        nargs="*",
+        metavar="CLASS",
+        help="things whose connected regions are an instance each, in pictures of classes (all); "
+        "of the others, an image has one instance",
+    )
+    parser.add_argument(
+        "--min-area", type=int, default=1, help="pixels; smaller regions become unlabeled (1)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Converts the splits; bad examples are left out, counted and named."""
-    from kmax_tf.data.builder import read_description
-    from kmax_tf.data.coco_format import read_split
-    from kmax_tf.data.convert import ConversionOptions, Report, convert
-    from kmax_tf.files import write_atomically
+    from kmax_tf.data.convert import ConversionOptions, convert, read_report
+    from kmax_tf.data.descriptions import with_splits
+    from kmax_tf.files import check_writable, write_atomically
 
-    labels, description = read_description(args.description)
+    check_writable(args.output)
+    source = _published(args) if args.layout not in ("coco-format", "masks") else _own(args)
     options = ConversionOptions(
         treat_crowd_as_ignore=not args.keep_crowd_class,
         strict=args.strict,
         num_shards=args.shards,
+        workers=args.workers,
+        runner=_runner(args),
     )
-
-    def summary(split: str, report: Report) -> str:
-        parts = [f"{split}: {report.images} images, {sum(report.segments.values())} segments"]
-        if report.kept:
-            parts.append(f"{report.kept} shards kept from an earlier run")
-        if report.refused:
-            parts.append(f"{len(report.refused)} refused")
-        return ", ".join(parts)
-
-    for name in args.split:
-        split = name[: -len("2017")] if name.endswith("2017") else name
-        source = read_split(args.source, f"{split}2017")
-        report = convert(source.annotations, args.output, split, labels, options, source.refused)
-        print(summary(split, report))
-        for example, reason in report.refused:
-            print(f"  refused {example}: {reason}")
-    write_atomically(os.path.join(args.output, "dataset.textproto"), description)
+    reports = {}
+    for name, split in source.splits.items():
+        report = convert(
+            split.annotations, args.output, name, source.labels, options, split.refused
+        )
+        _print_report(name, report, source.labels)
+        reports[name] = report
+        # After each split, since the next may stop.
+        write_atomically(
+            os.path.join(args.output, "dataset.textproto"),
+            with_splits(source.description, read_report(args.output)),
+        )
     print(f"records, dataset.textproto and report.json are in {args.output}")
+    if args.layout in ("coco-format", "masks"):
+        _write_experiment(args.output, source.labels.name, reports)
     return 0
+
+
+def _published(args: argparse.Namespace) -> _Source:
+    from kmax_tf.data.builder import read_description
+    from kmax_tf.data.layouts import LAYOUTS, plain_name
+
+    layout = LAYOUTS[args.layout]
+    labels, description = read_description(args.description or layout.description)
+    names = dict.fromkeys(plain_name(name) for name in args.split or _PUBLISHED_SPLITS)
+    splits = {name: layout.read(args.source, name) for name in names}
+    return _Source(splits, labels, description)
+
+
+def _own(args: argparse.Namespace) -> _Source:
+    from kmax_tf.data.layouts import hold_out
+    from kmax_tf.errors import UserError
+
+    if not 0 <= args.hold_out < 1:
+        raise UserError(f"--hold-out must be a share from 0 to below 1, not {args.hold_out}")
+    source = _own_masks(args) if args.layout == "masks" else _own_coco_format(args)
+    if list(source.splits) == ["train"] and args.hold_out and not args.split:
+        (split,) = source.splits.values()
+        if len(split.annotations) > 1:
+            kept, held_out = hold_out(split, args.hold_out)
+            return source._replace(splits={"train": kept, "val": held_out})
+    return source
+
+
+def _own_coco_format(args: argparse.Namespace) -> _Source:
+    from kmax_tf.data.descriptions import classes_of_categories, description_text
+    from kmax_tf.data.layouts import TreePatterns, find_splits, plain_name, read_tree
+
+    patterns = TreePatterns(args.json, args.maps, args.images)
+    names = args.split or find_splits(args.source, patterns)
+    splits = {plain_name(name): read_tree(args.source, name, patterns) for name in names}
+    description = ""
+    if not args.description:
+        first = next(iter(splits.values()))
+        where = args.json.replace("{split}", names[0])
+        entries = classes_of_categories(first.categories, os.path.join(args.source, where))
+        description = description_text(_name(args), entries, _LABEL_DIVISOR)
+    return _Source(splits, *_described(args, description))
+
+
+def _own_masks(args: argparse.Namespace) -> _Source:
+    from kmax_tf.data.descriptions import classes_of_table, description_text
+    from kmax_tf.data.layouts import plain_name
+    from kmax_tf.data.masks_format import MaskRules, find_mask_splits, read_mask_split
+    from kmax_tf.errors import UserError
+
+    description, by_color = "", False
+    if not args.description:
+        entries = classes_of_table(args.classes or os.path.join(args.source, "classes.csv"))
+        by_color = all(entry.color is not None for entry in entries)
+        description = description_text(_name(args), entries, _LABEL_DIVISOR)
+    labels, description = _described(args, description)
+    things = [category.name for category in labels.classes if category.thing]
+    unknown = set(args.components or ()) - set(things)
+    if unknown:
+        raise UserError(f"--components {min(unknown)} is no thing class; these are: {things}")
+    components = frozenset(things if args.components is None else args.components)
+    rules = MaskRules(by_color, components, args.min_area)
+    names = args.split or find_mask_splits(args.source)
+    splits = {
+        plain_name(name) or "train": read_mask_split(args.source, name, rules) for name in names
+    }
+    return _Source(splits, labels, description)
+
+
+def _described(args: argparse.Namespace, description: str) -> tuple[LabelSpace, str]:
+    """Returns the labels and the description: that of the arguments, or one that was made."""
+    from kmax_tf.data.builder import read_description
+    from kmax_tf.files import write_atomically
+
+    if args.description:
+        return read_description(args.description)
+    path = os.path.join(args.output, "dataset.textproto")
+    write_atomically(path, description)
+    return read_description(path)
+
+
+def _name(args: argparse.Namespace) -> str:
+    return args.name or os.path.basename(os.path.abspath(args.source)) or "mine"
+
+
+def _runner(args: argparse.Namespace) -> Runner | None:
+    if args.runner == "local":
+        return None
+    from kmax_tf.data.beam_runner import beam_runner
+
+    return beam_runner(args.beam_flags)
+
+
+def _print_report(name: str, report: Report, labels: LabelSpace) -> None:
+    from kmax_tf.data.statistics import segments_table, sizes_line
+
+    parts = [f"{name}: {report.images} images, {sum(report.segments.values())} segments"]
+    if report.kept:
+        parts.append(f"{report.kept} shards kept from an earlier run")
+    if report.refused:
+        parts.append(f"{len(report.refused)} refused")
+    print(", ".join(parts))
+    print(f"  {sizes_line(report.statistics)}")
+    if report.segments:
+        for line in segments_table(report.statistics, labels):
+            print(f"  {line}")
+    for example, reason in report.refused:
+        print(f"  refused {example}: {reason}")
+
+
+def _write_experiment(output: str, name: str, reports: dict[str, Report]) -> None:
+    from kmax_tf.data.experiment_file import experiment_text
+    from kmax_tf.data.sources import is_file
+    from kmax_tf.files import write_atomically
+
+    path = os.path.join(output, "experiment.textproto")
+    if is_file(path):
+        print(f"{path} is there already and was kept")
+        return
+    statistics = {split: report.statistics for split, report in reports.items()}
+    write_atomically(path, experiment_text(name, output, statistics))
+    print(f"{path} trains on them: kmax train --config={path} --model_dir=runs/mine")

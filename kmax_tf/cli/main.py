@@ -27,6 +27,7 @@ COMMANDS = (
     "models",
     "make-shapes",
     "convert-dataset",
+    "inspect-dataset",
     "import-weights",
     "export-weights",
     "export",

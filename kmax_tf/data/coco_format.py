@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 import json
 import os
 import pathlib
+from collections.abc import Callable, Sequence
 from typing import Any, Union
 
-import numpy as np
-
 from kmax_tf.data.images import BadExampleError, read_encoded, read_id_map
+from kmax_tf.data.panoptic_ids import COCO_CONVENTIONS, Conventions, Segment, panoptic_label
 from kmax_tf.data.records import LabeledImage
+from kmax_tf.data.sources import is_file, is_folder, read_file
 from kmax_tf.errors import UserError
 from kmax_tf.structures import LabelSpace
 
 # COCO has numbers; other publishers of the format have names.
 ImageId = Union[int, str]
-
-
-@dataclasses.dataclass(frozen=True)
-class Segment:
-    """An entry of segments_info. The area is None where the file gives none."""
-
-    id: int
-    category_id: int
-    area: int | None
-    crowd: bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,19 +28,21 @@ class CocoAnnotation:
       image_path: file of the image.
       map_path: PNG of the segment ids.
       segments: what the ids mean; none at all leaves the whole image unlabeled.
+      conventions: of the publisher.
     """
 
-    image_path: pathlib.Path
-    map_path: pathlib.Path
+    image_path: str
+    map_path: str
     segments: tuple[Segment, ...]
+    conventions: Conventions = COCO_CONVENTIONS
 
     @property
     def name(self) -> str:
         """Returns the image's file name without extension."""
-        return self.image_path.stem
+        return pathlib.PurePosixPath(self.image_path).stem
 
     @property
-    def files(self) -> tuple[pathlib.Path, ...]:
+    def files(self) -> tuple[str, ...]:
         """Returns the files that the example is made of."""
         return self.image_path, self.map_path
 
@@ -58,7 +50,7 @@ class CocoAnnotation:
         """Reads and checks the image and its annotation.
 
         Args:
-          labels: meaning of the category ids (their original_id).
+          labels: meaning of the category ids.
           treat_crowd_as_ignore: a crowd region becomes unlabeled; else it keeps its class, with
             instance 0.
 
@@ -73,16 +65,45 @@ class CocoAnnotation:
                 f"{self.image_path} is {image.width} x {image.height}; an annotation must have the "
                 "size of its image"
             )
-        panoptic, counts = panoptic_label(self, ids, labels, treat_crowd_as_ignore)
-        return LabeledImage(self.name, image, panoptic, counts)
+        try:
+            panoptic, areas = panoptic_label(
+                ids, self.segments, labels, self.conventions, treat_crowd_as_ignore
+            )
+        except BadExampleError as error:
+            raise BadExampleError(f"{self.map_path}: {error}") from error
+        return LabeledImage(self.name, image, panoptic, areas)
+
+
+@dataclasses.dataclass(frozen=True)
+class PanopticFiles:
+    """Where the parts of a split are.
+
+    Attributes:
+      json: file of the annotations.
+      maps: folder of the PNGs.
+      image_path: from an image's id and the file name that the JSON gives it to its file.
+      conventions: of the publisher.
+    """
+
+    json: str
+    maps: str
+    image_path: Callable[[ImageId, str], str]
+    conventions: Conventions = COCO_CONVENTIONS
 
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """The images of a split, and those that its JSON itself spoils: name and reason."""
+    """The images of a split.
 
-    annotations: list[CocoAnnotation]
-    refused: list[tuple[str, str]]
+    Attributes:
+      annotations: what can be converted.
+      refused: what the list of annotations itself spoils: name and reason.
+      categories: what the JSON says of the classes; unchecked.
+    """
+
+    annotations: Sequence[Any]
+    refused: Sequence[tuple[str, str]] = ()
+    categories: Any = None
 
 
 def read_split(root: str | os.PathLike[str], split: str) -> Split:
@@ -97,139 +118,68 @@ def read_split(root: str | os.PathLike[str], split: str) -> Split:
     Raises:
       UserError: the JSON is missing, broken or without annotations, or a folder is missing.
     """
-    annotation_folder = pathlib.Path(root) / "annotations" / f"panoptic_{split}"
-    json_path = annotation_folder.with_suffix(".json")
-    image_folder = pathlib.Path(root) / split
-    content = _read_json(json_path)
-    for folder in (annotation_folder, image_folder):
-        if not folder.is_dir():
-            raise UserError(f"the folder {folder} is missing; {json_path} needs it")
+    maps = os.path.join(root, "annotations", f"panoptic_{split}")
+    images = os.path.join(root, split)
+    return read_panoptic_files(in_folders(f"{maps}.json", maps, images))
+
+
+def in_folders(
+    json_path: str, maps: str, images: str, conventions: Conventions = COCO_CONVENTIONS
+) -> PanopticFiles:
+    """Returns the parts of a split whose images are in one folder, under the JSON's names.
+
+    Raises:
+      UserError: the folder of the images is missing.
+    """
+    if is_folder(maps) and not is_folder(images):
+        raise UserError(f"the folder {images} is missing; {json_path} needs it")
+    return PanopticFiles(
+        json_path, maps, lambda _, name: os.path.join(images, file_name(name)), conventions
+    )
+
+
+def read_panoptic_files(files: PanopticFiles) -> Split:
+    """Reads the annotations of a split; the PNGs and images are not opened.
+
+    Raises:
+      UserError: the JSON is missing, broken or without annotations, or the folder of the maps is
+        missing.
+    """
+    content = read_panoptic_json(files.json)
+    if not is_folder(files.maps):
+        packed = f"; unpack {files.maps}.zip" if is_file(f"{files.maps}.zip") else ""
+        raise UserError(f"the folder {files.maps} is missing; {files.json} needs it{packed}")
     images = _image_names(content["images"])
-    result = Split([], [])
+    annotations: list[CocoAnnotation] = []
+    refused: list[tuple[str, str]] = []
     seen: set[ImageId] = set()
     for number, entry in enumerate(content["annotations"]):
         try:
             image_id, map_name, segments = _parse_annotation(entry)
             if image_id not in images:
-                raise BadExampleError(f"image_id {image_id} is not among the images of {json_path}")
+                raise BadExampleError(f"image_id {image_id} is not among the images")
             if image_id in seen:
-                raise BadExampleError(f"a second annotation of image_id {image_id} in {json_path}")
+                raise BadExampleError(f"a second annotation of image_id {image_id}")
             seen.add(image_id)
-            image_path = image_folder / _file_name(images[image_id])
-            annotation = CocoAnnotation(image_path, annotation_folder / map_name, segments)
-            result.annotations.append(annotation)
+            image_path = files.image_path(image_id, images[image_id])
+            map_path = os.path.join(files.maps, map_name)
+            annotations.append(CocoAnnotation(image_path, map_path, segments, files.conventions))
         except BadExampleError as error:
-            result.refused.append((f"annotation {number} of {json_path.name}", str(error)))
+            refused.append((f"annotation {number} of {os.path.basename(files.json)}", str(error)))
     for image_id, name in images.items():
         if image_id not in seen:
-            result.refused.append((str(name), f"it has no annotation in {json_path}"))
-    return result
+            refused.append((str(name), f"it has no annotation in {files.json}"))
+    return Split(annotations, refused, content.get("categories"))
 
 
-def panoptic_label(
-    annotation: CocoAnnotation, ids: np.ndarray, labels: LabelSpace, treat_crowd_as_ignore: bool
-) -> tuple[np.ndarray, dict[int, int]]:
-    """Turns segment ids into panoptic ids.
-
-    Instances are numbered from 1 in each thing class, in the order of segments_info; stuff and
-    crowds have instance 0.
-
-    Args:
-      annotation: the segments.
-      ids: [H, W] int32 segment ids.
-      labels: meaning of the category ids.
-      treat_crowd_as_ignore: whether crowd regions become unlabeled.
-
-    Returns:
-      [H, W] int32 panoptic ids and the number of segments of each class id.
+def read_panoptic_json(path: str) -> dict[str, Any]:
+    """Reads a JSON that has lists of images and annotations.
 
     Raises:
-      BadExampleError: the map and the JSON contradict each other, or a category is unknown.
+      UserError: it is missing, broken or of another kind, or lists no annotations.
     """
-    segments = _check_unique(annotation)
-    # Id 0, unlabeled, comes first; searchsorted below needs increasing ids.
-    order = sorted(range(len(segments)), key=lambda i: segments[i].id)
-    sorted_ids = np.array([0] + [segments[i].id for i in order], np.int64)
-    positions = np.searchsorted(sorted_ids, ids)
-    unknown = sorted_ids[np.minimum(positions, len(sorted_ids) - 1)] != ids
-    if unknown.any():
-        strange = np.unique(ids[unknown])
-        raise BadExampleError(
-            f"{annotation.map_path} has {unknown.sum()} pixels of ids that the JSON does not list: "
-            f"{_some(strange)}; the PNG and the JSON are not of one version"
-        )
-    areas = np.bincount(positions.ravel(), minlength=len(sorted_ids))
-    _check_areas(annotation, [segments[i] for i in order], areas[1:])
-    values, counts = _panoptic_values(annotation, labels, treat_crowd_as_ignore)
-    table = np.array([labels.void_panoptic_id] + [values[i] for i in order], np.int32)
-    return table[positions], counts
-
-
-def _panoptic_values(
-    annotation: CocoAnnotation, labels: LabelSpace, treat_crowd_as_ignore: bool
-) -> tuple[list[int], dict[int, int]]:
-    """Returns the panoptic id of each segment, and how many segments each class id has."""
-    classes = {category.original_id: category for category in labels.classes}
-    counts: dict[int, int] = collections.Counter()
-    values = []
-    for segment in annotation.segments:
-        category = classes.get(segment.category_id)
-        if category is None:
-            raise BadExampleError(
-                f"{annotation.map_path}: segment {segment.id} has the category "
-                f"{segment.category_id}, which is no original_id of the dataset description "
-                f"'{labels.name}'; add the class there or use the description of this dataset"
-            )
-        if segment.crowd:
-            values.append(
-                labels.void_panoptic_id
-                if treat_crowd_as_ignore
-                else category.id * labels.label_divisor
-            )
-            continue
-        counts[category.id] += 1
-        instance = counts[category.id] if category.thing else 0
-        if instance >= labels.label_divisor:
-            raise BadExampleError(
-                f"{annotation.map_path} has more than {labels.label_divisor - 1} instances of "
-                f"{category.name}; raise label_divisor in the dataset description"
-            )
-        values.append(category.id * labels.label_divisor + instance)
-    return values, dict(counts)
-
-
-def _check_unique(annotation: CocoAnnotation) -> tuple[Segment, ...]:
-    repeated = [
-        segment_id
-        for segment_id, count in collections.Counter(s.id for s in annotation.segments).items()
-        if count > 1
-    ]
-    if repeated:
-        raise BadExampleError(
-            f"{annotation.map_path}: the JSON lists the segment ids {_some(repeated)} more than "
-            "once; ids must be unique in an image"
-        )
-    return annotation.segments
-
-
-def _check_areas(annotation: CocoAnnotation, segments: list[Segment], areas: np.ndarray) -> None:
-    absent = [segment.id for segment, area in zip(segments, areas) if not area]
-    if absent:
-        raise BadExampleError(
-            f"{annotation.map_path} has no pixel of the segments {_some(absent)} that the JSON "
-            "lists; the PNG and the JSON are not of one version"
-        )
-    for segment, area in zip(segments, areas):
-        if segment.area is not None and segment.area != area:
-            raise BadExampleError(
-                f"{annotation.map_path}: segment {segment.id} covers {area} pixels but the JSON "
-                f"says {segment.area}; the PNG and the JSON are not of one version"
-            )
-
-
-def _read_json(path: pathlib.Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text("utf-8"))
+        content = json.loads(read_file(path))
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:
@@ -240,6 +190,19 @@ def _read_json(path: pathlib.Path) -> dict[str, Any]:
     if not content["annotations"]:
         raise UserError(f"{path} lists no annotations; there is nothing to convert")
     return content
+
+
+def file_name(value: Any) -> str:
+    """Returns a file name of the JSON, refusing one that leads out of its folder.
+
+    Raises:
+      BadExampleError: it isn't a relative path below the folder.
+    """
+    path = pathlib.PurePosixPath(str(value))
+    inside = path.name and not path.is_absolute() and ".." not in path.parts
+    if not isinstance(value, str) or not inside or not _is_text(value) or "\\" in value:
+        raise BadExampleError(f"{value!r} is not a file name inside the dataset")
+    return value
 
 
 def _image_names(entries: list[Any]) -> dict[ImageId, Any]:
@@ -255,27 +218,30 @@ def _image_names(entries: list[Any]) -> dict[ImageId, Any]:
 
 def _parse_annotation(entry: Any) -> tuple[ImageId, str, tuple[Segment, ...]]:
     try:
-        segments = []
-        for info in entry["segments_info"]:
-            area = info.get("area")
-            segments.append(
-                Segment(
-                    id=_integer(info["id"]),
-                    category_id=_integer(info["category_id"]),
-                    area=None if area is None else _integer(area),
-                    crowd=bool(info.get("iscrowd", 0)),
-                )
-            )
-        if any(not 0 < segment.id < 2**24 for segment in segments):
-            raise ValueError("segment ids must be from 1 to 2^24 - 1")
+        segments = tuple(_parse_segment(info) for info in entry["segments_info"])
         image_id = entry["image_id"]
         if not isinstance(image_id, (int, str)):
             raise ValueError("image_id must be a number or a name")
-        return image_id, _file_name(entry["file_name"]), tuple(segments)
+        return image_id, file_name(entry["file_name"]), segments
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise BadExampleError(
-            f"an annotation without image_id, file_name or proper segments_info ({error!r})"
+            f"it has no image_id, no file_name or no proper segments_info ({error!r})"
         ) from error
+
+
+def _parse_segment(info: Any) -> Segment:
+    area, crowd = info.get("area"), info.get("iscrowd", 0)
+    if crowd not in (0, 1):
+        raise ValueError(f"iscrowd must be 0 or 1, not {crowd!r}")
+    segment = Segment(
+        id=_integer(info["id"]),
+        category_id=_integer(info["category_id"]),
+        area=None if area is None else _integer(area),
+        crowd=bool(crowd),
+    )
+    if not 0 < segment.id < 2**24:
+        raise ValueError("segment ids must be from 1 to 2^24 - 1")
+    return segment
 
 
 def _integer(value: Any) -> int:
@@ -284,15 +250,9 @@ def _integer(value: Any) -> int:
     return int(value)
 
 
-def _file_name(value: Any) -> str:
-    """Returns a file name of the JSON, refusing one that leads out of its folder."""
-    path = pathlib.PurePosixPath(str(value))
-    inside = path.name and not path.is_absolute() and ".." not in path.parts
-    if not isinstance(value, str) or not inside or "\0" in value:
-        raise BadExampleError(f"{value!r} is not a file name inside the dataset")
-    return value
-
-
-def _some(ids: Any) -> str:
-    shown = ", ".join(str(value) for value in list(ids)[:5])
-    return shown + (", ..." if len(ids) > 5 else "")
+def _is_text(value: str) -> bool:
+    """Returns whether a string can be part of a path: JSON can hold halves of characters too."""
+    try:
+        return "\0" not in value and bool(value.encode("utf-8"))
+    except UnicodeEncodeError:
+        return False

@@ -1,46 +1,45 @@
-"""Conversion of a dataset to sharded TFRecords: restartable, with a report of what was refused.
+"""Conversion of a split to sharded TFRecords: parallel, restartable, deterministic, with a report.
 
-A folder of records holds SPLIT-00000-of-00016.tfrecord ..., dataset.textproto (what the ids mean)
-and report.json (images, segments per class and refused examples of each split).
+A folder of records holds SPLIT-00000-of-00016.tfrecord ..., SPLIT.sha256 (checksums of these, as
+sha256sum writes and checks them), dataset.textproto (what the ids mean, and how many examples there
+are) and report.json (what each split holds, and what was refused).
 """
 
 from __future__ import annotations
 
-import collections
+import contextlib
 import dataclasses
 import hashlib
 import json
 import os
-import pathlib
-from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
-from kmax_tf.data.images import BadExampleError
+import tensorflow as tf
+
 from kmax_tf.data.progress import Progress
-from kmax_tf.data.records import LabeledImage, encode_example, shard_name, write_shard
+from kmax_tf.data.records import shard_name
+from kmax_tf.data.shards import (
+    Annotation,
+    ShardReport,
+    ShardTask,
+    convert_shard,
+    note_path,
+    read_note,
+)
+from kmax_tf.data.statistics import Statistics
+from kmax_tf.data.workers import available_cores, run_tasks
 from kmax_tf.errors import UserError
-from kmax_tf.files import check_writable, write_atomically
+from kmax_tf.files import check_writable, is_remote, write_atomically
 from kmax_tf.structures import LabelSpace
 
 # COCO's 118287 training images make about 1000 shards, as in the reference's records.
 IMAGES_PER_SHARD = 128
-# Raised whenever the same files would give other records: finished shards are then made again.
-_FORMAT_VERSION = 1
+# Sources of so many bytes take about as long as it takes to start processes.
+_WORTH_PROCESSES = 64 * 2**20
 
-
-class Annotation(Protocol):
-    """An annotated image of any format, not read yet."""
-
-    @property
-    def name(self) -> str:
-        """Name of the example."""
-
-    @property
-    def files(self) -> Sequence[pathlib.Path]:
-        """Files that the example is made of."""
-
-    def load(self, labels: LabelSpace, treat_crowd_as_ignore: bool) -> LabeledImage:
-        """Reads and checks it; raises BadExampleError."""
+# Makes all shards and returns their reports in order.
+Runner = Callable[[Sequence[ShardTask], Progress], Iterable[ShardReport]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,11 +51,15 @@ class ConversionOptions:
         instance 0.
       strict: the first bad example is an error; else bad examples are left out and reported.
       num_shards: 0 makes one of about IMAGES_PER_SHARD images.
+      workers: processes; 0 is one a core, and none beside this one where there is little to do.
+      runner: makes the shards in place of processes of this machine.
     """
 
     treat_crowd_as_ignore: bool = True
     strict: bool = False
     num_shards: int = 0
+    workers: int = 0
+    runner: Runner | None = None
 
 
 @dataclasses.dataclass
@@ -64,16 +67,28 @@ class Report:
     """What a conversion did.
 
     Attributes:
-      images: number of examples written.
-      segments: number of segments of each class name.
+      statistics: of the examples written.
       refused: name and reason of each example left out.
       kept: number of shards that an earlier run had finished.
+      shards: number of shards.
+      checksum: SHA-256 of SPLIT.sha256.
     """
 
-    images: int = 0
-    segments: dict[str, int] = dataclasses.field(default_factory=dict)
+    statistics: Statistics = dataclasses.field(default_factory=Statistics)
     refused: list[tuple[str, str]] = dataclasses.field(default_factory=list)
     kept: int = 0
+    shards: int = 0
+    checksum: str = ""
+
+    @property
+    def images(self) -> int:
+        """Returns the number of examples written."""
+        return self.statistics.images
+
+    @property
+    def segments(self) -> dict[str, int]:
+        """Returns the number of segments of each class name that has any."""
+        return {name: counted.segments for name, counted in self.statistics.classes.items()}
 
 
 def convert(
@@ -87,6 +102,7 @@ def convert(
     """Writes the records of a split.
 
     Shards that an earlier, interrupted run finished are kept if they would become the same again.
+    The records don't depend on the number of processes.
 
     Args:
       annotations: the examples, in the order of the records.
@@ -103,32 +119,24 @@ def convert(
     """
     if options.strict and already_refused:
         raise UserError(": ".join(already_refused[0]))
-    if not annotations or options.num_shards < 0:
-        what = "a negative number of shards" if annotations else "no usable annotation"
-        raise UserError(f"the split {split} has {what}; nothing was written")
+    if not annotations or min(options.num_shards, options.workers) < 0:
+        what = "a negative number of shards or workers" if annotations else "no usable annotation"
+        reason = f"; the first: {': '.join(already_refused[0])}" if already_refused else ""
+        raise UserError(f"the split {split} has {what}; nothing was written{reason}")
     check_writable(output)
-    root = pathlib.Path(output)
-    count = options.num_shards or -(-len(annotations) // IMAGES_PER_SHARD)
-    count = min(count, len(annotations))
-    shards = [shard_name(split, index, count) for index in range(count)]
-    manifest = _Manifest(root, split)
-    manifest.discard_others(shards)
-    total = Report(refused=list(already_refused))
+    tasks = _tasks(annotations, os.fspath(output), split, labels, options)
+    _make_room(os.fspath(output), split, tasks)
     progress = Progress(len(annotations), f"convert {split}")
-    # Nearly equal, contiguous parts.
-    bounds = [len(annotations) * index // count for index in range(count + 1)]
-    for shard, first, end in zip(shards, bounds, bounds[1:]):
-        part = annotations[first:end]
-        fingerprint = _fingerprint(part, labels, options)
-        report = manifest.finished(shard, fingerprint)
-        if report is None:
-            report = _convert_shard(part, root / shard, labels, options, progress)
-            manifest.add(shard, fingerprint, report)
-        else:
-            total.kept += 1
-            progress.advance(len(part))
-        _add(total, report)
-    _write_report(root, split, total, labels)
+    total = Report(refused=list(already_refused), shards=len(tasks))
+    sums = ""
+    for report, task in zip(_run(tasks, options, progress), tasks):
+        total.statistics.add(report.statistics)
+        total.refused += report.refused
+        total.kept += report.kept
+        sums += f"{report.checksum}  {task.name}\n"
+    write_atomically(os.path.join(output, f"{split}.sha256"), sums)
+    total.checksum = hashlib.sha256(sums.encode("ascii")).hexdigest()
+    _write_report(os.fspath(output), split, total, labels)
     if not total.images:
         raise UserError(
             f"all {len(total.refused)} examples of {split} were refused, the first, "
@@ -137,131 +145,100 @@ def convert(
     return total
 
 
-def _convert_shard(
+def read_report(output: str | os.PathLike[str]) -> dict[str, Any]:
+    """Returns the content of report.json, by split; empty where there is none."""
+    try:
+        with tf.io.gfile.GFile(os.path.join(output, "report.json"), "r") as file:
+            content = json.loads(file.read())
+    except (tf.errors.OpError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _tasks(
     annotations: Sequence[Annotation],
-    path: pathlib.Path,
+    output: str,
+    split: str,
     labels: LabelSpace,
     options: ConversionOptions,
-    progress: Progress,
-) -> Report:
-    names = {category.id: category.name for category in labels.classes}
-    segments: dict[str, int] = collections.Counter()
-    report = Report()
-
-    def serialized() -> Iterator[bytes]:
-        for annotation in annotations:
-            progress.advance()
-            try:
-                example = annotation.load(labels, options.treat_crowd_as_ignore)
-            except BadExampleError as error:
-                if options.strict:
-                    raise
-                report.refused.append((annotation.name, str(error)))
-                continue
-            report.images += 1
-            for class_id, number in example.segments.items():
-                segments[names[class_id]] += number
-            yield encode_example(example)
-
-    write_shard(path, serialized())
-    report.segments = dict(segments)
-    return report
-
-
-class _Manifest:
-    """Which shards of a split are finished, and from what they were made: a file beside them."""
-
-    def __init__(self, root: pathlib.Path, split: str):
-        self._root = root
-        self._split = split
-        self._path = root / f".{split}-shards.json"
-        self._shards: dict[str, dict[str, Any]] = {}
-        try:
-            content = json.loads(self._path.read_text("utf-8"))
-            self._shards = {name: dict(entry) for name, entry in content.items()}
-        except (OSError, ValueError, AttributeError, TypeError):
-            # Missing or unreadable: everything is converted again.
-            pass
-
-    def discard_others(self, shards: Sequence[str]) -> None:
-        """Removes shards of an earlier conversion into another number of shards.
-
-        Raises:
-          UserError: shards that no manifest claims are in the way: they may be anything.
-        """
-        for path in sorted(self._root.glob(f"{self._split}-*-of-*.tfrecord")):
-            if path.name in shards:
-                continue
-            if path.name not in self._shards:
-                raise UserError(
-                    f"{path} would be read together with the new shards of {self._split}; remove "
-                    "it or choose another folder"
-                )
-            path.unlink()
-            del self._shards[path.name]
-
-    def finished(self, shard: str, fingerprint: str) -> Report | None:
-        """Returns the report of a shard that needs no new conversion, else None."""
-        entry = self._shards.get(shard, {})
-        path = self._root / shard
-        if entry.get("fingerprint") != fingerprint or not path.is_file():
-            return None
-        if path.stat().st_size != entry["bytes"]:
-            return None
-        return Report(
-            entry["images"], entry["segments"], [tuple(pair) for pair in entry["refused"]]
+) -> list[ShardTask]:
+    count = options.num_shards or -(-len(annotations) // IMAGES_PER_SHARD)
+    count = min(count, len(annotations))
+    # Nearly equal, contiguous parts.
+    bounds = [len(annotations) * index // count for index in range(count + 1)]
+    return [
+        ShardTask(
+            os.path.join(output, shard_name(split, index, count)),
+            tuple(annotations[first:end]),
+            labels,
+            options.treat_crowd_as_ignore,
+            options.strict,
         )
-
-    def add(self, shard: str, fingerprint: str, report: Report) -> None:
-        """Notes a finished shard."""
-        self._shards[shard] = {
-            "fingerprint": fingerprint,
-            "bytes": (self._root / shard).stat().st_size,
-            "images": report.images,
-            "segments": report.segments,
-            "refused": report.refused,
-        }
-        write_atomically(self._path, json.dumps(self._shards))
+        for index, (first, end) in enumerate(zip(bounds, bounds[1:]))
+    ]
 
 
-def _fingerprint(
-    annotations: Sequence[Annotation], labels: LabelSpace, options: ConversionOptions
-) -> str:
-    """Returns a digest of all that decides a shard's content; of files, size and time of change."""
-    digest = hashlib.sha256(
-        repr((_FORMAT_VERSION, labels, options.treat_crowd_as_ignore)).encode("utf-8")
-    )
-    for annotation in annotations:
-        digest.update(repr(annotation).encode("utf-8"))
-        for file in annotation.files:
-            try:
-                status = file.stat()
-                digest.update(f"{status.st_size} {status.st_mtime_ns}".encode("ascii"))
-            except OSError:
-                digest.update(b"missing")
-    return digest.hexdigest()
+def _run(
+    tasks: Sequence[ShardTask], options: ConversionOptions, progress: Progress
+) -> Iterable[ShardReport]:
+    if options.runner is not None:
+        return options.runner(tasks, progress)
+    workers = options.workers
+    if not workers:
+        workers = available_cores() if _worth_processes(tasks) else 1
+    return run_tasks(convert_shard, tasks, workers, progress)
 
 
-def _add(total: Report, report: Report) -> None:
-    total.images += report.images
-    total.refused.extend(report.refused)
-    for name, number in report.segments.items():
-        total.segments[name] = total.segments.get(name, 0) + number
+def _worth_processes(tasks: Sequence[ShardTask]) -> bool:
+    total = 0
+    for task in tasks:
+        for annotation in task.annotations:
+            for file in annotation.files:
+                if is_remote(file):
+                    return True
+                with contextlib.suppress(OSError, ValueError):  # it will be refused
+                    total += os.path.getsize(file)
+                if total > _WORTH_PROCESSES:
+                    return True
+    return False
 
 
-def _write_report(root: pathlib.Path, split: str, report: Report, labels: LabelSpace) -> None:
+def _make_room(output: str, split: str, tasks: Sequence[ShardTask]) -> None:
+    """Removes what a killed run left, and shards of an earlier conversion into another number.
+
+    Raises:
+      UserError: shards without a note are in the way: they may be anything.
+    """
+    wanted = {task.name for task in tasks}
+    pattern = os.path.join(output, f"{split}-*-of-*.tfrecord")
+    others = [p for p in sorted(tf.io.gfile.glob(pattern)) if os.path.basename(p) not in wanted]
+    for path in others:
+        if read_note(path) is None:
+            raise UserError(
+                f"{path} would be read together with the new shards of {split}; remove it or "
+                "choose another folder"
+            )
+    for path in others:
+        tf.io.gfile.remove(path)
+        tf.io.gfile.remove(note_path(path))
+    for partial in tf.io.gfile.glob(os.path.join(output, f".{split}-*.tfrecord.*.partial")):
+        tf.io.gfile.remove(partial)
+
+
+def _write_report(output: str, split: str, report: Report, labels: LabelSpace) -> None:
     """Adds a split to report.json."""
-    path = root / "report.json"
-    try:
-        content = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
-        content = {}
+    content = read_report(output)
+    statistics = report.statistics.to_json()
+    # Every class, in the network's order, so that absent ones are seen.
+    classes = {
+        category.name: statistics["classes"].get(category.name, {"segments": 0})
+        for category in labels.classes
+    }
     content[split] = {
-        "images": report.images,
-        # Every class, in the network's order, so that absent ones are seen.
-        "segments": {
-            category.name: report.segments.get(category.name, 0) for category in labels.classes
-        },
+        **statistics,
+        "classes": classes,
+        "shards": report.shards,
+        "checksum": report.checksum,
         "refused": [{"name": name, "reason": reason} for name, reason in report.refused],
     }
-    write_atomically(path, json.dumps(content, indent=2) + "\n")
+    write_atomically(os.path.join(output, "report.json"), json.dumps(content, indent=2) + "\n")

@@ -2,13 +2,14 @@
 
 Features: image/encoded, image/filename (without extension), image/format, image/height,
 image/width, image/channels, image/segmentation/class/encoded and .../format. The panoptic label is
-"raw": int32, little-endian, row by row.
+"raw": int32, little-endian, row by row. Records of test splits have none.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import os
+import uuid
 from collections.abc import Iterable
 
 import numpy as np
@@ -34,14 +35,15 @@ class LabeledImage:
     Attributes:
       name: file name of the image without extension.
       image: the encoded image.
-      panoptic: [H, W] int32 panoptic ids (class id * label_divisor + instance).
-      segments: number of segments of each class id, crowds not counted.
+      panoptic: [H, W] int32 panoptic ids (class id * label_divisor + instance); None where the
+        publisher keeps the labels, as of test splits.
+      areas: pixels of each segment by class id, crowds not counted.
     """
 
     name: str
     image: EncodedImage
-    panoptic: np.ndarray
-    segments: dict[int, int]
+    panoptic: np.ndarray | None
+    areas: dict[int, list[int]] = dataclasses.field(default_factory=dict)
 
 
 def shard_name(split: str, index: int, count: int) -> str:
@@ -59,7 +61,6 @@ def encode_example(example: LabeledImage) -> bytes:
         return tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
 
     image = example.image
-    label = np.ascontiguousarray(example.panoptic, dtype="<i4").tobytes()
     features = {
         "image/encoded": of_bytes(image.data),
         "image/filename": of_bytes(example.name.encode("utf-8")),
@@ -67,10 +68,14 @@ def encode_example(example: LabeledImage) -> bytes:
         "image/height": of_int(image.height),
         "image/width": of_int(image.width),
         "image/channels": of_int(3),
-        "image/segmentation/class/encoded": of_bytes(label),
-        "image/segmentation/class/format": of_bytes(b"raw"),
     }
-    return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
+    if example.panoptic is not None:
+        label = np.ascontiguousarray(example.panoptic, dtype="<i4").tobytes()
+        features["image/segmentation/class/encoded"] = of_bytes(label)
+        features["image/segmentation/class/format"] = of_bytes(b"raw")
+    record = tf.train.Example(features=tf.train.Features(feature=features))
+    # Deterministic, since shards have checksums: a map has no order of its own.
+    return record.SerializeToString(deterministic=True)
 
 
 def decode_example(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -127,7 +132,7 @@ def write_shard(path: str | os.PathLike[str], examples: Iterable[bytes]) -> int:
     """
     path = os.fspath(path)
     folder, name = os.path.split(path)
-    partial = os.path.join(folder, f".{name}.{os.getpid()}.partial")
+    partial = os.path.join(folder, f".{name}.{uuid.uuid4().hex[:12]}.partial")
     try:
         with tf.io.TFRecordWriter(partial) as writer:
             for example in examples:

@@ -60,7 +60,7 @@ def test_instances_are_numbered_in_the_order_of_the_json(tree, labels):
     expected = [[302, 302, 301, 0], [200, 200, 301, 0], [200, 200, 0, 0]]
     np.testing.assert_array_equal(example.panoptic, expected)
     assert example.panoptic.dtype == np.int32
-    assert example.segments == {3: 2, 2: 1}
+    assert example.areas == {3: [2, 2], 2: [4]}
     assert example.name == "a"
 
 
@@ -79,7 +79,7 @@ def test_areas_may_be_missing(tree, labels):
     tree.content["annotations"][0]["segments_info"] = [
         {key: value for key, value in info.items() if key != "area"} for info in SEGMENTS
     ]
-    assert tree.load(labels).segments
+    assert tree.load(labels).areas
 
 
 def spoil_ids_not_in_json(tree):
@@ -129,13 +129,13 @@ def remove_image(tree):
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
-        (spoil_ids_not_in_json, "a.png has 2 pixels of ids that the JSON does not list: 8"),
-        (spoil_ids_not_in_png, "a.png has no pixel of the segments 7"),
+        (spoil_ids_not_in_json, "a.png: it has 2 pixels of ids that the JSON does not list: 8"),
+        (spoil_ids_not_in_png, "a.png: it has no pixel of the segments 7"),
         (spoil_category, "a.png: segment 300 has the category 77"),
         (spoil_area, "a.png: segment 300 covers 2 pixels but the JSON says 99"),
         (spoil_duplicate_ids, "a.png: the JSON lists the segment ids 300 more than once"),
         (spoil_map_size, r"a.png is 3 x 3 but its image .*a.jpg is 4 x 3"),
-        (spoil_map_mode, "a.png has mode L"),
+        (spoil_map_mode, "a.png is a PNG of mode L"),
         (spoil_map, "a.png"),
         (remove_map, "a.png: No such file"),
         (remove_image, "a.jpg: No such file"),

@@ -61,8 +61,9 @@ def test_the_report_counts_segments(source, output, shapes_labels):
     written = json.loads((output / "report.json").read_text())["val"]
     assert written["images"] == 7
     assert written["refused"] == []
-    assert {k: v for k, v in written["segments"].items() if v} == report.segments
-    assert list(written["segments"]) == [category.name for category in shapes_labels.classes]
+    counts = {name: entry["segments"] for name, entry in written["classes"].items()}
+    assert {name: count for name, count in counts.items() if count} == report.segments
+    assert list(counts) == [category.name for category in shapes_labels.classes]
 
 
 def test_crowds_are_ignored_or_keep_their_class(source, output, shapes_labels):
@@ -138,7 +139,8 @@ def test_shards_are_made_again_when_anything_changed(source, output, shapes_labe
     shard = output / "val-00002-of-00003.tfrecord"
     shard.write_bytes(shard.read_bytes()[:-1])
     assert run(source, output, other, treat_crowd_as_ignore=False).kept == 2
-    (output / ".val-shards.json").write_text("{")
+    for name, text in (("0", "{"), ("1", "[]"), ("2", '{"refused": 5}')):
+        (output / f".val-0000{name}-of-00003.tfrecord.json").write_text(text)
     assert run(source, output, other, treat_crowd_as_ignore=False).kept == 0
 
 

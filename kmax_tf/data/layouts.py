@@ -1,0 +1,196 @@
+"""Where a dataset's files are: in publishers' trees, and in anybody's COCO panoptic files."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import re
+from collections.abc import Callable, Sequence
+
+from kmax_tf.data.coco_format import ImageId, PanopticFiles, Split, in_folders, read_panoptic_files
+from kmax_tf.data.images import IMAGE_SUFFIXES, BadExampleError, read_encoded
+from kmax_tf.data.panoptic_ids import Conventions
+from kmax_tf.data.records import LabeledImage
+from kmax_tf.data.sources import is_file, is_folder, list_folder
+from kmax_tf.errors import UserError
+from kmax_tf.structures import LabelSpace
+
+_YEAR = re.compile(r"(19|20)\d\d$")
+_SPLIT = "{split}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """A publisher's tree.
+
+    Attributes:
+      description: name of the shipped dataset description.
+      read: reads a split, given the tree's folder and "train", "val" or "test".
+    """
+
+    description: str
+    read: Callable[[str, str], Split]
+
+
+@dataclasses.dataclass(frozen=True)
+class UnlabeledImage:
+    """An image without annotation, as of a test split."""
+
+    image_path: str
+
+    @property
+    def name(self) -> str:
+        """Returns the image's file name without extension."""
+        return os.path.splitext(os.path.basename(self.image_path))[0]
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Returns the files that the example is made of."""
+        return (self.image_path,)
+
+    def load(self, labels: LabelSpace, treat_crowd_as_ignore: bool) -> LabeledImage:
+        """Reads and checks the image; raises BadExampleError."""
+        del labels, treat_crowd_as_ignore
+        return LabeledImage(self.name, read_encoded(self.image_path), None)
+
+
+@dataclasses.dataclass(frozen=True)
+class TreePatterns:
+    """Where the parts of a split are in a folder; "{split}" stands for its name.
+
+    Attributes:
+      json: COCO panoptic annotations.
+      maps: folder of the PNGs; empty is the JSON's path without its ending.
+      images: folder of the images.
+    """
+
+    json: str = "annotations/panoptic_{split}.json"
+    maps: str = ""
+    images: str = "{split}"
+
+
+def plain_name(split: str) -> str:
+    """Returns the name of a split without the year that COCO's have: train2017 is train."""
+    return _YEAR.sub("", split) or split
+
+
+def find_splits(root: str, patterns: TreePatterns) -> list[str]:
+    """Returns the names for which there is a JSON, such as train2017.
+
+    Raises:
+      UserError: there is none.
+    """
+    folder, name = os.path.split(os.path.join(root, patterns.json))
+    if _SPLIT not in name:
+        return ["train"]
+    before, after = map(re.escape, name.split(_SPLIT, 1))
+    found = [re.fullmatch(f"{before}(.+){after}", entry) for entry in list_folder(folder)]
+    splits = [match.group(1) for match in found if match]
+    if not splits:
+        raise UserError(
+            f"no file {os.path.join(folder, name)}, whatever the split; give --json if the "
+            "annotations are elsewhere"
+        )
+    return sorted(splits, key=lambda split: (not split.startswith("train"), split))
+
+
+def read_tree(root: str, split: str, patterns: TreePatterns) -> Split:
+    """Reads a split of COCO panoptic files.
+
+    Raises:
+      UserError: the JSON is missing, broken or without annotations, or a folder is missing.
+    """
+    json_path, maps, images = (
+        os.path.join(root, pattern.replace(_SPLIT, split))
+        for pattern in (
+            patterns.json,
+            patterns.maps or os.path.splitext(patterns.json)[0],
+            patterns.images,
+        )
+    )
+    return read_panoptic_files(in_folders(json_path, maps, images))
+
+
+def hold_out(split: Split, share: float) -> tuple[Split, Split]:
+    """Divides a split in two by the names of its images; returns the larger, then the held-out.
+
+    Which images are held out hardly changes when others come or go.
+    """
+    annotations = split.annotations
+    order = sorted(
+        range(len(annotations)), key=lambda i: hashlib.sha256(annotations[i].name.encode()).digest()
+    )
+    count = min(max(round(share * len(order)), 1), len(order) - 1)
+    chosen = set(order[:count])
+    kept = [annotations[i] for i in range(len(order)) if i not in chosen]
+    held_out = [annotations[i] for i in sorted(chosen)]
+    return dataclasses.replace(split, annotations=kept), Split(held_out)
+
+
+def image_files(folder: str) -> list[str]:
+    """Returns the paths of the images in a folder, sorted."""
+    names = (name for name in list_folder(folder) if name.lower().endswith(IMAGE_SUFFIXES))
+    return [os.path.join(folder, name) for name in names]
+
+
+def _read_coco(root: str, split: str) -> Split:
+    year = f"{split}2017"
+    maps = os.path.join(root, "annotations", f"panoptic_{year}")
+    images = os.path.join(root, year)
+    if split == "test" and not is_file(f"{maps}.json"):
+        return _unlabeled([images])
+    return read_panoptic_files(in_folders(f"{maps}.json", maps, images))
+
+
+def _read_cityscapes(root: str, split: str) -> Split:
+    images = os.path.join(root, "leftImg8bit", split)
+    if split == "test":
+        # Its annotations, which are published, say nothing.
+        return _unlabeled([os.path.join(images, city) for city in list_folder(images)] or [images])
+
+    def image_path(image_id: ImageId, name: str) -> str:
+        # The JSON's file names are of no file; the id is what both sides have.
+        del name
+        if not re.fullmatch(r"[A-Za-z0-9-]+(_[A-Za-z0-9-]+)+", str(image_id)):
+            raise BadExampleError(f"image_id {image_id!r} is not of the form city_sequence_frame")
+        city = str(image_id).partition("_")[0]
+        return os.path.join(images, city, f"{image_id}_leftImg8bit.png")
+
+    stem = os.path.join(root, "gtFine", f"cityscapes_panoptic_{split}")
+    for maps, by_train_id in ((f"{stem}_trainId", True), (stem, False)):
+        if is_file(f"{maps}.json"):
+            conventions = Conventions(by_record_id=by_train_id)
+            return read_panoptic_files(PanopticFiles(f"{maps}.json", maps, image_path, conventions))
+    raise UserError(
+        f"no file {stem}_trainId.json; Cityscapes' own tool makes it: pip install "
+        f"cityscapesscripts, then csCreatePanopticImgs --use-train-id --dataset-folder "
+        f"{os.path.join(root, 'gtFine')}"
+    )
+
+
+def _read_ade20k(root: str, split: str) -> Split:
+    archive = os.path.join(root, "ADEChallengeData2016")
+    root = archive if is_folder(archive) else root
+    folders = {"train": "training", "val": "validation", "test": "testing"}
+    images = os.path.join(root, "images", folders.get(split, split))
+    if split == "test":
+        return _unlabeled([images])
+    maps = os.path.join(root, f"ade20k_panoptic_{split}")
+    # Things were painted over the stuff below them, whose areas the JSON gives as they were before.
+    conventions = Conventions(unlabeled_categories=frozenset({255}), exact_areas=False)
+    return read_panoptic_files(in_folders(f"{maps}.json", maps, images, conventions))
+
+
+def _unlabeled(folders: Sequence[str]) -> Split:
+    paths = [path for folder in folders for path in image_files(folder)]
+    if not paths:
+        raise UserError(f"no images in {folders[0]}")
+    return Split([UnlabeledImage(path) for path in paths])
+
+
+LAYOUTS = {
+    "coco": Layout("coco", _read_coco),
+    "cityscapes": Layout("cityscapes", _read_cityscapes),
+    "ade20k": Layout("ade20k", _read_ade20k),
+}

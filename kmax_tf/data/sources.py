@@ -1,0 +1,76 @@
+"""Reading of files and folders that may be local or of any file system TensorFlow knows (gs://)."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+import tensorflow as tf
+
+from kmax_tf.files import PathLike, is_remote
+
+# A record holds less than 2 GB, half of which is the label's at most.
+_MAX_BYTES = 2**30
+
+
+def read_file(path: PathLike) -> bytes:
+    """Reads a file; raises OSError with a reason."""
+    if not is_remote(path):
+        status = os.stat(path)
+        # A pipe or device would block or never end.
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "it is no ordinary file")
+        _check_size(status.st_size)
+        with open(path, "rb") as file:
+            return file.read()
+    try:
+        _check_size(tf.io.gfile.stat(path).length)
+        with tf.io.gfile.GFile(os.fspath(path), "rb") as file:
+            content: bytes = file.read()
+            return content
+    except tf.errors.OpError as error:
+        raise OSError(error.message) from error
+
+
+def list_folder(path: PathLike) -> list[str]:
+    """Returns the sorted names in a folder, hidden ones left out; none where there is no folder."""
+    try:
+        # Remote file systems end the names of folders with a slash.
+        names = [name.rstrip("/") for name in tf.io.gfile.listdir(os.fspath(path))]
+    except (tf.errors.OpError, ValueError):
+        return []
+    return sorted(name for name in names if not name.startswith("."))
+
+
+def is_file(path: PathLike) -> bool:
+    """Returns whether there is such a file."""
+    if not is_remote(path):
+        return os.path.isfile(path)
+    there: bool = tf.io.gfile.exists(path) and not tf.io.gfile.isdir(path)
+    return there
+
+
+def is_folder(path: PathLike) -> bool:
+    """Returns whether there is such a folder."""
+    if not is_remote(path):
+        return os.path.isdir(path)
+    there: bool = tf.io.gfile.isdir(path)
+    return there
+
+
+def version_of(path: PathLike) -> str:
+    """Returns what changes when a file does: its size and its time of change; "" if missing."""
+    try:
+        if is_remote(path):
+            remote = tf.io.gfile.stat(path)
+            return f"{remote.length} {remote.mtime_nsec}"
+        local = os.stat(path)
+        return f"{local.st_size} {local.st_mtime_ns}"
+    except (OSError, ValueError, tf.errors.OpError):
+        return ""
+
+
+def _check_size(size: int) -> None:
+    if size > _MAX_BYTES:
+        raise OSError(errno.EFBIG, f"it has {size} bytes, more than {_MAX_BYTES}")
