@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -191,3 +193,14 @@ def test_the_number_of_workers_does_not_matter(tmp_path):
     together = evaluate(tmp_path, images, workers=3, mask_ap=True)
     assert json.dumps(together) == json.dumps(alone)
     assert alone[0]["images"] == 70
+
+
+def test_workers_need_no_tensorflow():
+    """They would take seconds to start."""
+    program = "import sys; import kmax_tf.evaluation.file_evaluation; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    modules = done.stdout.split()
+    assert "kmax_tf.evaluation.metrics" in modules
+    assert not {"tensorflow", "matplotlib", "scipy"} & set(modules)
