@@ -51,7 +51,8 @@ class MaskAP:
     order of the images nor the numbering of instances matters: images are ordered by id, and
     instances of an image by score, then by their first pixel.
 
-    Memory grows with the instances, some 200 bytes each, since COCO ranks all of a set together.
+    Memory grows with the instances, some hundred bytes each (more where outlines are rough), since
+    COCO ranks all of a set together.
     """
 
     def __init__(self, label_space: LabelSpace) -> None:

@@ -2,7 +2,7 @@
 
 Maps of segments change seldom from one pixel to the next. What is sorted and counted here are
 therefore runs of pixels, in which neither map changes, and not pixels: a fiftieth of them in usual
-images, and in the worst ones as many.
+images. (In noise there are as many, and sorting pixels would be faster.)
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import numpy as np
 
 # Up to so many possible pairs are counted in a table, more by sorting.
 _LARGEST_TABLE = 1 << 20
+# Smaller ids are looked up in a table, which fits into a cache; larger ones are searched.
+_LARGEST_ID = 1 << 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,9 +86,13 @@ def run_ends(*maps: np.ndarray) -> np.ndarray:
 
 
 def number_values(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the values present, increasing, and the place of each value [R] among them."""
+    """Returns the values present, increasing, and the place of each value among them (int64)."""
     present = np.unique(values)
-    return present, np.searchsorted(present, values)
+    if not present.size or present[0] < 0 or present[-1] >= _LARGEST_ID:
+        return present, np.searchsorted(present, values)
+    places = np.empty(int(present[-1]) + 1, np.int32)
+    places[present] = np.arange(len(present))
+    return present, places[values].astype(np.int64)
 
 
 def sum_by_index(index: np.ndarray, values: np.ndarray, count: int) -> np.ndarray:

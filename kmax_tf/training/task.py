@@ -225,8 +225,10 @@ def _never_empty(inputs: Any) -> Any:
     """Makes a batch without images one with a blank image, which isn't measured.
 
     The share of a replica is empty where a set's last batch is smaller than the replicas are many,
-    and there are operations that don't take that.
+    and convolutions on CPUs don't take that. (Not on TPUs, whose programs have fixed sizes.)
     """
+    if isinstance(tf.distribute.get_strategy(), tf.distribute.TPUStrategy):
+        return inputs
     missing = tf.cast(tf.equal(tf.shape(inputs[0])[0], 0), tf.int32)
 
     def fill(values: tf.Tensor) -> tf.Tensor:

@@ -69,6 +69,9 @@ def test_evaluation_writes_metrics_in_percent_and_pictures(tiny_run: TinyRun) ->
     assert 0 <= metrics["miou"] <= 100
     assert len(metrics["per_class"]) == 9
     assert "circle" in tiny_run.evaluate_output
+    report = (tiny_run.model_dir / "report.html").read_text()
+    assert "6 images at original resolution, step 4" in report
+    assert report.count("<figure>") == 6
     pictures = sorted((tiny_run.model_dir / "pictures").glob("*.png"))
     assert len(pictures) == 6
     with Image.open(pictures[0]) as picture:
@@ -124,9 +127,21 @@ def test_continuous_evaluation_ends_with_the_last_checkpoint(
         f"--output={tmp_path}",
         "--mode=continuous_eval",
         "--timeout=60",
+        "--submission=coco",
+        "--set=evaluation.resolution=MODEL",
     )
     assert "step 4" in done.stdout
-    assert (tmp_path / "metrics.json").exists()
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics["resolution"] == "model"
+
+    # What was written for the server can be measured as files, at the images' own sizes.
+    truth = tiny_run.folder / "coco" / "annotations" / "panoptic_val2017.json"
+    results = tmp_path / "submission" / "panoptic_results.json"
+    words = ["--ground-truth", truth, "--predictions", results, "--output", tmp_path / "files"]
+    kmax("evaluate-files", *words)
+    of_files = json.loads((tmp_path / "files" / "metrics.json").read_text())
+    assert of_files["images"] == 6
+    assert of_files["ap"] != {}
 
 
 def test_the_export_stands_alone(tiny_run: TinyRun, tmp_path: Path) -> None:

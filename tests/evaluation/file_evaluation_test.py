@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kmax_tf.evaluation.coco_results import encode_panoptic
 from kmax_tf.evaluation.file_evaluation import evaluate_pairs
 from kmax_tf.evaluation.file_pairs import pair_images
 from kmax_tf.evaluation.panoptic_files import categories_of, read_panoptic_file
+from kmax_tf.evaluation.panoptic_quality import PanopticQuality
 from tests.evaluation.panoptic_sets import CATEGORIES, IDS, THINGS, write_set
 from tests.reference import panoptic_files_oracle as oracle
+from tests.reference.panoptic_maps import LABELS, pairs
 
 
-def evaluate(folder, images, workers=1, mask_ap=False, order=None):
-    truth, predictions = (read_panoptic_file(str(p)) for p in write_set(folder, images))
+def evaluate(folder, images, workers=1, mask_ap=False, order=None, categories=CATEGORIES):
+    paths = write_set(folder, images, categories)
+    truth, predictions = (read_panoptic_file(str(path)) for path in paths)
     labels = categories_of(truth)
     pairs, notes = pair_images(truth, predictions, labels)
     if order is not None:
@@ -154,6 +160,32 @@ def test_order_does_not_matter(tmp_path_factory, seed):
     assert results[0] == results[1]
 
 
+@settings(deadline=None, max_examples=40)
+@given(st.lists(pairs(), min_size=1, max_size=3))
+def test_files_say_what_maps_say(tmp_path_factory, maps):
+    """A map has one crowd region a class, so that the rules of files give the same."""
+    folder = tmp_path_factory.mktemp("set")
+    metric, images = PanopticQuality(LABELS), []
+    for truth, prediction in maps:
+        metric.update(truth, prediction)
+        true_ids, true_info = encode_panoptic(truth, LABELS)
+        for entry in true_info:
+            entry["iscrowd"] = int(entry["isthing"] and entry["instance"] == 0)
+        images.append((true_ids, true_info, *encode_panoptic(prediction, LABELS)))
+    categories = [
+        {"id": c.original_id, "name": c.name, "isthing": int(c.thing)} for c in LABELS.classes
+    ]
+    result, _ = evaluate(folder, images, categories=categories)
+    of_maps = metric.result()
+    for index, row in enumerate(result["per_class"].values()):
+        assert (row["tp"], row["fp"], row["fn"]) == (
+            of_maps.tp[index],
+            of_maps.fp[index],
+            of_maps.fn[index],
+        )
+        np.testing.assert_equal(row["pq"], 100 * of_maps.pq[index])
+
+
 def test_the_number_of_workers_does_not_matter(tmp_path):
     rng = np.random.default_rng(5)
     images = [oracle.random_image(rng, IDS) for _ in range(70)]
@@ -161,3 +193,14 @@ def test_the_number_of_workers_does_not_matter(tmp_path):
     together = evaluate(tmp_path, images, workers=3, mask_ap=True)
     assert json.dumps(together) == json.dumps(alone)
     assert alone[0]["images"] == 70
+
+
+def test_workers_need_no_tensorflow():
+    """They would take seconds to start."""
+    program = "import sys; import kmax_tf.evaluation.file_evaluation; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    modules = done.stdout.split()
+    assert "kmax_tf.evaluation.metrics" in modules
+    assert not {"tensorflow", "matplotlib", "scipy"} & set(modules)

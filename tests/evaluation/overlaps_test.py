@@ -25,7 +25,9 @@ def test_overlaps_equal_a_count_of_pixels(data, shape, table):
     truth = data.draw(hypothesis_numpy.arrays(np.int32, shape, elements=ids))
     prediction = data.draw(hypothesis_numpy.arrays(np.int64, shape, elements=ids))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(overlaps, "_LARGEST_TABLE", 1 << 20 if table else 0)
+        if not table:
+            patch.setattr(overlaps, "_LARGEST_TABLE", 0)
+            patch.setattr(overlaps, "_LARGEST_ID", 0)
         found = find_overlaps(truth, prediction)
     pixels = list(zip(truth.ravel().tolist(), prediction.ravel().tolist()))
     pairs = zip(
