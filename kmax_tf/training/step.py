@@ -149,8 +149,9 @@ class TrainingStep:
         )
         sums: list[tf.Tensor] = []
         for part_images, *values in parts:
-            # One part after another, so that only one needs memory.
-            with tf.control_dependencies(sums):
+            # One part after another, so that only one needs memory. Without the group, every
+            # operation of a part would wait for every gradient by an edge of its own.
+            with tf.control_dependencies([tf.group(*sums)] if sums else []):
                 part_targets = Targets(**dict(zip(targets, values)))  # type: ignore[typeddict-item]
                 terms, gradients = self._gradients_of_part(part_images, part_targets)
                 part = [terms / count, *gradients]
