@@ -45,19 +45,23 @@ def main() -> None:
     if args.memory_of:
         print_line(peak_memory=peak_memory(case(args, args.memory_of)()))
         return
-    memory = {name: peak_memory_in_a_process([*sys.argv, f"--memory-of={name}"]) for name in names}
-    seconds = {name: [float("nan")] * 2 for name in names}
+    seconds = {}
     if args.repeats:
         seconds = time_in_turns({name: case(args, name)() for name in names}, args.repeats)
     setting = {name: getattr(args, name) for name in ("config", "size", "batch", "precision")}
+    plain_memory = None
     for name in names:
+        times = {}
+        if seconds:
+            times = {**summary(seconds[name]), "ratio": ratio(seconds[name], seconds["plain"])}
+        memory = peak_memory_in_a_process([*sys.argv, f"--memory-of={name}"])
+        plain_memory = plain_memory or memory
         print_line(
             case=name,
             **setting,
-            **(summary(seconds[name]) if args.repeats else {}),
-            ratio=ratio(seconds[name], seconds["plain"]) if args.repeats else None,
-            peak_memory_mb=memory[name] and round(memory[name] / 2**20),
-            memory_ratio=memory[name] and round(memory[name] / memory["plain"], 3),
+            **times,
+            peak_memory_mb=memory and round(memory / 2**20),
+            memory_ratio=memory and round(memory / plain_memory, 3),
         )
 
 

@@ -93,6 +93,16 @@ class GroupedOptimizer(keras.optimizers.legacy.Optimizer):
             other.assign(current)
         self.holds_averages.assign(averages)
 
+    def apply_gradients(
+        self, grads_and_vars: Iterable[tuple[Any, tf.Variable]], *args: Any, **kwargs: Any
+    ) -> Any:
+        """Applies gradients, as Keras does; those of gathered rows are made dense for the rules."""
+        dense = [
+            (gradient if gradient is None else tf.convert_to_tensor(gradient), variable)
+            for gradient, variable in grads_and_vars
+        ]
+        return super().apply_gradients(dense, *args, **kwargs)
+
     def apply_gradients_if(
         self, condition: tf.Tensor, grads_and_vars: Iterable[tuple[tf.Tensor, tf.Variable]]
     ) -> None:

@@ -132,12 +132,11 @@ class TrainingStep:
         if hasattr(self.optimizer, "apply_gradients_if"):
             self.optimizer.apply_gradients_if(finite, pairs)
             return
-        # Optimizers with loss scaling skip a step by themselves when they see something infinite.
-        (first, variable), *others = pairs
-        first = tf.where(finite, first, float("nan"))
-        self.optimizer.apply_gradients(
-            [(first, variable), *others], experimental_aggregate_gradients=False
-        )
+        if isinstance(self.optimizer, keras.mixed_precision.LossScaleOptimizer):
+            # It skips a step by itself when it sees something that isn't finite.
+            (first, variable), *others = pairs
+            pairs = [(tf.where(finite, first, float("nan")), variable), *others]
+        self.optimizer.apply_gradients(pairs, experimental_aggregate_gradients=False)
 
     def _gradients(self, images: tf.Tensor, targets: Targets) -> tuple[tf.Tensor, Gradients]:
         """Returns the stacked terms, and the gradients of this replica's share of the mean loss."""
@@ -150,8 +149,9 @@ class TrainingStep:
         )
         sums: list[tf.Tensor] = []
         for part_images, *values in parts:
-            # One part after another, so that only one needs memory.
-            with tf.control_dependencies(sums):
+            # One part after another, so that only one needs memory. Without the group, every
+            # operation of a part would wait for every gradient by an edge of its own.
+            with tf.control_dependencies([tf.group(*sums)] if sums else []):
                 part_targets = Targets(**dict(zip(targets, values)))  # type: ignore[typeddict-item]
                 terms, gradients = self._gradients_of_part(part_images, part_targets)
                 part = [terms / count, *gradients]

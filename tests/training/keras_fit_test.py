@@ -11,7 +11,6 @@ import tensorflow as tf
 import kmax_tf
 from kmax_tf.keras_api import keras
 from kmax_tf.model.kmax import KMaX
-from kmax_tf.training.stability import NonFiniteError
 from tests.training.tiny import tiny_batch, tiny_experiment
 
 
@@ -45,61 +44,12 @@ def test_any_keras_optimizer_will_do_and_skips_what_is_not_finite() -> None:
     model = kmax_tf.build_model(experiment)
     kmax_tf.compile_for_training(model, experiment, optimizer=keras.optimizers.Adam(1e-4))
     before = weights(model)
-    model.fit(dataset(3, spoiled=(0, 1)), epochs=1, verbose=0)
-    after = weights(model)
-    changed = [not np.array_equal(old, new) for old, new in zip(before, after)]
-    assert sum(changed) > 100
-    assert int(model.optimizer.iterations) == 3
     model.fit(dataset(1, spoiled=(0,)), epochs=1, verbose=0)
-    for old, new in zip(after, weights(model)):
+    for old, new in zip(before, weights(model)):
         np.testing.assert_array_equal(old, new)
-
-
-def test_fit_skips_goes_back_and_stops(capsys: pytest.CaptureFixture[str]) -> None:
-    experiment = tiny_experiment("training.stability={failures_in_a_row: 2 rollbacks: 1}")
-    model = kmax_tf.compile_for_training(kmax_tf.build_model(experiment), experiment)
-    history = model.fit(dataset(4, spoiled=(1,)), verbose=0).history
-    assert np.isfinite(history["loss"]).all()
-    # Rectifiers hide the NaN from the loss, but not from the gradient.
-    printed = capsys.readouterr().out
-    assert "skipped 1 steps in the batches up to 2 of this epoch: gradients that are" in printed
-    assert "backbone/stem/conv/kernel" in printed
-    good = weights(model)
-    with pytest.raises(NonFiniteError, match="after going back 1 times: gradients that"):
-        model.fit(dataset(6, spoiled=(2, 3, 4, 5)), verbose=0)
-    assert "going back to the weights of the last good epoch" in capsys.readouterr().out
-    for old, new in zip(good, weights(model)):
-        np.testing.assert_array_equal(old, new)
-
-
-def test_the_model_holds_averages_whenever_it_is_not_training() -> None:
-    experiment = tiny_experiment("training.optimizer.averaging.decay=0.99")
-    model = kmax_tf.compile_for_training(kmax_tf.build_model(experiment), experiment)
-    kernel = model.heads.class_head.dense.kernel
-    seen: dict[str, list[np.ndarray]] = {"batch": [kernel.numpy()], "test": [], "epoch": []}
-    keep = {
-        "on_train_batch_end": lambda batch, logs: seen["batch"].append(kernel.numpy()),
-        "on_test_batch_end": lambda batch, logs: seen["test"].append(kernel.numpy()),
-        "on_epoch_end": lambda epoch, logs: seen["epoch"].append(kernel.numpy()),
-    }
-    callback = keras.callbacks.LambdaCallback(on_epoch_end=keep["on_epoch_end"])
-    callback.on_train_batch_end = keep["on_train_batch_end"]
-    callback.on_test_batch_end = keep["on_test_batch_end"]
-    options = {"validation_data": dataset(1), "verbose": 0, "callbacks": [callback]}
-    model.fit(dataset(2), epochs=2, **options)
-    model.fit(dataset(2), epochs=1, **options)
-    start, *weights = seen["batch"]
-    average, expected = start, []
-    for step, value in enumerate(weights):
-        decay = min(0.99, (1 + step) / (10 + step))
-        average = decay * average + (1 - decay) * value
-        expected.append(average)
-    for epoch in range(3):
-        for name in ("test", "epoch"):
-            np.testing.assert_allclose(
-                seen[name][epoch], expected[2 * epoch + 1], rtol=1e-5, atol=1e-7
-            )
-    np.testing.assert_allclose(kernel, expected[-1], rtol=1e-5, atol=1e-7)
+    model.fit(dataset(1), epochs=1, verbose=0)
+    assert not np.array_equal(before[0], weights(model)[0])
+    assert int(model.optimizer.iterations) == 2
 
 
 def test_a_saved_model_predicts_the_same_after_loading(tmp_path: Path) -> None:

@@ -193,6 +193,22 @@ def test_state_survives_a_checkpoint(tmp_path) -> None:
             )
 
 
+def test_gathered_variables_follow_the_rules() -> None:
+    """The gradient of a gather comes as slices, in which a row occurs as often as it was read."""
+    results = []
+    for rows in ([0, 0, 0, 1], None):
+        table = tf.Variable([[3.0], [1.0], [2.0]], name="table")
+        groups = VariableGroups({"table:0": 0.25}, frozenset({"table:0"}))
+        optimizer = AdamW(Rules(groups, weight_decay=0.1), learning_rate=0.1, epsilon=1.0)
+        with tf.GradientTape() as tape:
+            read = table * [[3.0], [1.0], [0.0]] if rows is None else tf.gather(table, rows)
+            loss = tf.reduce_sum(read)
+        optimizer.apply_gradients([(tape.gradient(loss, table), table)])
+        results.append(table.numpy())
+    np.testing.assert_allclose(*results, rtol=1e-6)
+    assert results[0][2] == pytest.approx(2.0 * (1 - 0.1 * 0.25 * 0.1))
+
+
 def test_copies_begin_as_the_weights_are_when_training_begins() -> None:
     """Weights may be imported after the optimizer was made."""
     ours = variables(random_values(np.random.default_rng(4)))
