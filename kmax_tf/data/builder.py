@@ -141,7 +141,8 @@ def _reader_options(
     pipeline, pipelines = context.input_pipeline_id, context.num_input_pipelines
     cache = None
     if data.cache_file:
-        cache = f"{data.cache_file}-{pipeline}-of-{pipelines}"
+        split = "train" if data is experiment.train_data else "eval"
+        cache = f"{data.cache_file}-{split}-{pipeline}-of-{pipelines}"
     elif data.cache:
         cache = ""
     return ReaderOptions(

@@ -51,8 +51,8 @@ def resize_image(image: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
 def resize_bytes(image: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
     """Resizes an [H, W, 3] uint8 image as resize_image does, faster and with less memory.
 
-    Reading bytes is slower than reading floats, but a conversion goes over the whole image, of which
-    a strong reduction needs few pixels.
+    Reading bytes is slower than reading floats, but converting them goes over the whole image, of
+    which a strong reduction needs few pixels.
     """
     few = 2 * tf.reduce_prod(size) < tf.reduce_prod(tf.shape(image)[:2])
 

@@ -25,7 +25,9 @@ def assert_equal(first, second):
 
 
 def test_training_elements(experiment, shapes_labels):
+    experiment.train_data.compile = True
     dataset = build_dataset(experiment, training=True)
+    assert dataset.cardinality() == tf.data.INFINITE_CARDINALITY
     images, targets = dataset.element_spec
     assert images.shape == (4, 65, 65, 3)
     assert {key: tuple(spec.shape) for key, spec in targets.items()} == {
