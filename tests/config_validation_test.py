@@ -48,10 +48,14 @@ def test_the_starting_point_has_none():
         ("train_data.min_size=1300", "train_data.min_size", "1300 is more than max_size 1281"),
         ("eval_data.crop_size=641,641", "eval_data.max_size", "than the longer side of crop_size"),
         ("train_data.augmentation.min_scale=2", "train_data.augmentation.min_scale", "max_scale 1"),
-        ("train_data.augmentation.color={}", "train_data.augmentation.color", "has no sequences"),
         (
-            "train_data.augmentation.color.sequences[1]={}",
-            "train_data.augmentation.color.sequences[1]",
+            "train_data.augmentation.color.sequences=",
+            "train_data.augmentation.color",
+            "has no sequences",
+        ),
+        (
+            "train_data.augmentation.color.sequences={}",
+            "train_data.augmentation.color.sequences[0]",
             "has no steps",
         ),
         (
