@@ -28,6 +28,12 @@ def problems_after(*overrides, start="coco/resnet50.textproto"):
     return {problem.path: problem.text for problem in problems(experiment)}
 
 
+@pytest.mark.parametrize("cache", ["cache=true", "cache_file=/tmp/cache"])
+def test_a_service_has_no_cache(cache):
+    found = problems_after(f"train_data.{cache}", "train_data.service_address=grpc://a:1")
+    assert "leave out one of the two" in found[f"train_data.{cache.partition('=')[0]}"]
+
+
 def test_the_starting_point_has_none():
     assert problems_after() == {}
 
@@ -42,6 +48,23 @@ def test_the_starting_point_has_none():
         ("train_data.min_size=1300", "train_data.min_size", "1300 is more than max_size 1281"),
         ("eval_data.crop_size=641,641", "eval_data.max_size", "than the longer side of crop_size"),
         ("train_data.augmentation.min_scale=2", "train_data.augmentation.min_scale", "max_scale 1"),
+        (
+            "train_data.augmentation.color.sequences=",
+            "train_data.augmentation.color",
+            "has no sequences",
+        ),
+        (
+            "train_data.augmentation.color.sequences={}",
+            "train_data.augmentation.color.sequences[0]",
+            "has no steps",
+        ),
+        (
+            "train_data.augmentation.color.sequences[1]={steps { level: 3 }}",
+            "train_data.augmentation.color.sequences[1].steps[0]",
+            "has no operation",
+        ),
+        ("eval_data.service_address=grpc://a:1", "eval_data.service_address", "only training data"),
+        ("train_data.service_address=grpc://a:1", None, None),
         # The model.
         (f"model.resnet.stages={STAGES}", "model.resnet.stages", "must be four"),
         ("model.resnet.stages[3].block_type=AXIAL", None, None),

@@ -6,6 +6,7 @@ by what the whole of it looks like; of its label only the pixels of the crop are
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -138,8 +139,12 @@ def pad_to_crop(
     values: tf.Tensor, place: Place, crop_size: tuple[int, int], value: int
 ) -> tf.Tensor:
     """Puts what is seen of an image or a label at its place in a crop, filled with a value."""
-    after = tf.constant(crop_size, tf.int32) - place.before - place.size
-    paddings = tf.stack([place.before, after], axis=1)  # [2, 2]
-    paddings = tf.pad(paddings, [[0, values.shape.rank - 2], [0, 0]])
-    padded = tf.pad(values, paddings, constant_values=tf.cast(value, values.dtype))
-    return tf.ensure_shape(padded, [*crop_size, *values.shape[2:]])
+    height, width = crop_size
+    channels = math.prod(values.shape[2:])
+    (above, left), (seen_height, seen_width) = tf.unstack(place.before), tf.unstack(place.size)
+    below, right = height - above - seen_height, width - left - seen_width
+    # As a matrix: several times as fast as with an axis of channels.
+    rows = tf.reshape(values, [seen_height, seen_width * channels])  # [H, W * C]
+    paddings = [[above, below], [channels * left, channels * right]]
+    rows = tf.pad(rows, paddings, constant_values=tf.cast(value, values.dtype))
+    return tf.reshape(rows, [*crop_size, *values.shape[2:]])  # [h, w(, C)]

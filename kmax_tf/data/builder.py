@@ -55,7 +55,7 @@ def build_dataset(
     context = input_context or tf.distribute.InputContext()
     batch_size = _replica_batch_size(data, context)
     index = index_records(find_files(data.records, experiment.data_dir))
-    reader = _reader_options(experiment, data, context, first_step)
+    reader = _reader_options(experiment, training, context, first_step)
     if training:
         example = training_example(experiment)
         dataset = read_forever(index, reader, example.num_examples).map(
@@ -134,14 +134,16 @@ def _replica_batch_size(data: data_pb2.Data, context: tf.distribute.InputContext
 
 def _reader_options(
     experiment: experiment_pb2.Experiment,
-    data: data_pb2.Data,
+    training: bool,
     context: tf.distribute.InputContext,
     first_step: int,
 ) -> ReaderOptions:
+    data = experiment.train_data if training else experiment.eval_data
     pipeline, pipelines = context.input_pipeline_id, context.num_input_pipelines
     cache = None
     if data.cache_file:
-        cache = f"{data.cache_file}-{pipeline}-of-{pipelines}"
+        split = "train" if training else "eval"
+        cache = f"{data.cache_file}-{split}-{pipeline}-of-{pipelines}"
     elif data.cache:
         cache = ""
     return ReaderOptions(

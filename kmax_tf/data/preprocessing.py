@@ -48,6 +48,26 @@ def resize_image(image: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
     )
 
 
+def resize_bytes(image: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+    """Resizes an [H, W, 3] uint8 image as resize_image does, faster and with less memory.
+
+    Reading bytes is slower than reading floats, but converting them goes over the whole image, of
+    which a strong reduction needs few pixels.
+    """
+    few = 2 * tf.reduce_prod(size) < tf.reduce_prod(tf.shape(image)[:2])
+
+    def resize_as(dtype: tf.DType) -> tf.Tensor:
+        return tf.compat.v1.image.resize(
+            tf.cast(image, dtype),
+            size,
+            method=tf.compat.v1.image.ResizeMethod.BILINEAR,
+            align_corners=True,
+        )
+
+    resized = tf.cond(few, lambda: resize_as(tf.uint8), lambda: resize_as(tf.float32))
+    return tf.ensure_shape(tf.cast(resized, tf.float32), [None, None, 3])
+
+
 def resize_map(ids: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
     """Resizes a map to [2] height, width: nearest neighbour with aligned corners."""
     resized = tf.compat.v1.image.resize(

@@ -91,14 +91,24 @@ def read_forever(index: RecordIndex, options: ReaderOptions, streams: int = 1) -
     """
     pipeline, pipelines = options.shard
     numbers = tf.data.Dataset.range(options.first + pipeline, _FOREVER, pipelines)
-    if options.cache is not None:
+    if options.cache is None:
+        dataset = _read_shuffled(index, numbers, options, streams)
+    else:
         cached = read_once(index, options)
         shuffled = tuple(
             cached.shuffle(options.shuffle_buffer, _STREAMS * options.seed + stream).repeat()
             for stream in range(streams)
         )
         examples = tf.data.Dataset.zip(shuffled).skip(options.first // pipelines)
-        return tf.data.Dataset.zip((numbers, examples))
+        dataset = tf.data.Dataset.zip((numbers, examples))
+    # So that Keras' fit asks for steps_per_epoch instead of waiting for the end.
+    endless = tf.data.experimental.INFINITE_CARDINALITY
+    return dataset.apply(tf.data.experimental.assert_cardinality(endless))
+
+
+def _read_shuffled(
+    index: RecordIndex, numbers: tf.data.Dataset, options: ReaderOptions, streams: int
+) -> tf.data.Dataset:
     read = _reading(index, options.skip_bad, min(_MAX_BAD_IN_A_ROW, len(index)))
 
     def read_streams(number: tf.Tensor) -> tuple[tf.Tensor, tuple[tf.Tensor, tuple[Example, ...]]]:

@@ -68,8 +68,12 @@ def make_targets(panoptic: tf.Tensor, labels: LabelSpace, options: TargetOptions
         weights = tf.ones([num_ids])
         tables.append(tf.tensor_scatter_nd_update(weights, ids[:, tf.newaxis], weight))
     paint = _compiled_paint if options.compile else _paint
+    semantic_map, segment_map, semantic_weights = paint(panoptic, labels.label_divisor, *tables)
     return Targets(
-        **paint(panoptic, labels.label_divisor, *tables), segment_classes=segment_classes
+        semantic_map=semantic_map,
+        segment_map=segment_map,
+        segment_classes=segment_classes,
+        semantic_weights=semantic_weights,
     )
 
 
@@ -78,19 +82,15 @@ def _paint(
     label_divisor: int,
     segment_of_id: tf.Tensor,
     weight_of_id: Optional[tf.Tensor] = None,
-) -> dict[str, tf.Tensor]:
-    """Makes the maps of a label, from tables of its ids."""
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Makes semantic map, segment map and weights of a label, from tables of its ids."""
     ids = panoptic[..., tf.newaxis]
-    return {
-        "semantic_map": panoptic // label_divisor,
-        # On CPUs gather_nd is faster than gather.
-        "segment_map": tf.gather_nd(segment_of_id, ids),
-        "semantic_weights": (
-            tf.ones_like(panoptic, tf.float32)
-            if weight_of_id is None
-            else tf.gather_nd(weight_of_id, ids)
-        ),
-    }
+    if weight_of_id is None:
+        weights = tf.ones_like(panoptic, tf.float32)
+    else:
+        weights = tf.gather_nd(weight_of_id, ids)
+    # On CPUs gather_nd is faster than gather.
+    return panoptic // label_divisor, tf.gather_nd(segment_of_id, ids), weights
 
 
 _compiled_paint = tf.function(_paint, jit_compile=True)

@@ -27,7 +27,7 @@ from kmax_tf.data.copy_paste import (
     paste,
     room_for_pasting,
 )
-from kmax_tf.data.preprocessing import PADDING_VALUE, resize_image, resized_size
+from kmax_tf.data.preprocessing import PADDING_VALUE, resize_bytes, resize_image, resized_size
 from kmax_tf.data.targets import TargetOptions, make_targets
 from kmax_tf.structures import LabelSpace, Targets
 
@@ -144,7 +144,7 @@ class TrainingExample:
         fitted = resized_size(tf.shape(label), options.min_size, options.max_size)
         size = random_size(fitted, seeds[0], scales)
         place = random_place(size, seeds[1], options.crop_size)
-        image = resize_image(resize_image(example["image"], fitted), size)
+        image = resize_image(resize_bytes(example["image"], fitted), size)
         if options.color is not None:
             image = random_color(tf.cast(image, tf.uint8), seeds[2], options.color)
         seen = cut_label(label, place, (fitted, size))

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kmax_tf.data.builder import build_dataset, read_description
+import kmax_tf
+from kmax_tf.data.builder import build_dataset, read_description, training_example
 from kmax_tf.data.coco_format import read_split
+from kmax_tf.data.copy_paste import CopyPasteOptions
 from kmax_tf.data.images import read_image
 from kmax_tf.errors import UserError
 from kmax_tf.protos import data_pb2
@@ -23,7 +25,9 @@ def assert_equal(first, second):
 
 
 def test_training_elements(experiment, shapes_labels):
+    experiment.train_data.compile = True
     dataset = build_dataset(experiment, training=True)
+    assert dataset.cardinality() == tf.data.INFINITE_CARDINALITY
     images, targets = dataset.element_spec
     assert images.shape == (4, 65, 65, 3)
     assert {key: tuple(spec.shape) for key, spec in targets.items()} == {
@@ -61,6 +65,91 @@ def test_training_is_reproducible_from_the_seed(experiment, cache):
     experiment.training.seed = 1
     (other, _), *_ = take(build_dataset(experiment, training=True), 1)
     assert (other != first[0][0]).any()
+
+
+def full_augmentation(experiment):
+    change = experiment.train_data.augmentation
+    change.color.sequences.add().steps.add(operation="COLOR", probability=0.5, level=9)
+    change.copy_paste.SetInParent()
+    return experiment
+
+
+@pytest.mark.parametrize("cache", [False, True])
+def test_a_resumed_run_sees_the_batches_it_would_have_seen(experiment, cache):
+    full_augmentation(experiment).train_data.cache = cache
+    whole = take(build_dataset(experiment, training=True), 7)  # of 14 images: two epochs
+    resumed = take(build_dataset(experiment, training=True, first_step=3), 4)
+    assert_equal(whole[3:], resumed)
+
+
+def test_workers_that_change_in_number_go_on_where_others_stopped(experiment):
+    def sorted_images(steps, pipelines, first_step):
+        images = []
+        for index in range(pipelines):
+            context = tf.distribute.InputContext(pipelines, index, pipelines)
+            dataset = build_dataset(experiment, True, context, first_step)
+            images += [image for batch, _ in take(dataset, steps) for image in batch]
+        return sorted(image.tobytes() for image in images)
+
+    one = sorted_images(1, 1, first_step=2)
+    assert one == sorted_images(1, 2, first_step=2)
+
+
+def test_copy_paste_makes_targets_of_two_images(experiment, shapes_labels):
+    plain = take(build_dataset(experiment, training=True), 4)
+    pasted = take(build_dataset(full_augmentation(experiment), training=True), 4)
+
+    def segments(elements):
+        return sum((targets["segment_classes"] >= 0).sum() for _, targets in elements)
+
+    assert segments(pasted) > segments(plain) * 1.3
+    for images, targets in pasted:
+        assert images.shape == (4, 65, 65, 3)
+        assert set(np.unique(targets["semantic_map"])) <= {0, *shapes_labels.ids}
+
+
+def test_examples_come_from_a_service(experiment):
+    service = tf.data.experimental.service
+    dispatcher = service.DispatchServer()
+    worker = service.WorkerServer(service.WorkerConfig(dispatcher.target.split("://")[1]))
+    expected = take(build_dataset(experiment, training=True), 3)
+    experiment.train_data.service_address = dispatcher.target
+    # A single worker keeps the order.
+    assert_equal(expected, take(build_dataset(experiment, training=True), 3))
+    del worker
+
+
+def test_options_reach_what_they_name():
+    experiment = kmax_tf.load_experiment("cityscapes/resnet50.textproto")
+    made = training_example(experiment)
+    assert made.options.crop_size == (1025, 2049)
+    assert made.options.scales == pytest.approx((0.5, 2.0, 0.1))
+    assert made.options.copy_paste == CopyPasteOptions(0.5, "ALL", "RANDOM", "NONE")
+    assert made.options.compile
+    assert not made.options.color.mean_grey_contrast
+    assert made.targets.drop_smallest
+    assert made.targets.small_instance_area == 4096
+    assert made.num_examples == 2
+    data = experiment.train_data
+    data.augmentation.color.contrast_target = data_pb2.ColorPolicy.MEAN_GREY
+    data.augmentation.copy_paste.stuff = data_pb2.CopyPaste.NONE
+    data.on_crowded = data_pb2.Data.ERROR
+    data.compile = False
+    made = training_example(experiment)
+    assert made.options.color.mean_grey_contrast
+    assert made.options.copy_paste.stuff == "NONE"
+    assert not made.targets.drop_smallest
+    assert not made.options.compile
+    data.augmentation.ClearField("color")
+    data.augmentation.ClearField("copy_paste")
+    made = training_example(experiment)
+    assert made.options.color is made.options.copy_paste is None
+    assert made.num_examples == 1
+
+
+def test_laptop_experiments_neither_recolor_nor_paste():
+    made = training_example(kmax_tf.load_experiment("shapes/laptop.textproto"))
+    assert made.options.color is made.options.copy_paste is None
 
 
 def test_evaluation_elements_follow_the_files(experiment, shapes_source, shapes_labels):

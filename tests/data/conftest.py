@@ -64,6 +64,7 @@ def experiment(shapes_records):
         data.min_size = data.max_size = 65
         data.max_segments = 24
         data.shuffle_buffer = 8
+        data.compile = False
     result.train_data.augmentation.min_scale = 0.5
     result.train_data.augmentation.max_scale = 1.5
     return result

@@ -5,7 +5,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kmax_tf.data import preprocessing
-from kmax_tf.data.preprocessing import fit_image, pad_map, resize_map, resized_size, restore_map
+from kmax_tf.data.preprocessing import (
+    fit_image,
+    pad_map,
+    resize_bytes,
+    resize_image,
+    resize_map,
+    resized_size,
+    restore_map,
+)
 
 
 def test_sizes_are_those_of_the_reference(golden):
@@ -28,6 +36,14 @@ def test_evaluation_inputs_are_those_of_the_reference(golden, golden_labels):
         np.testing.assert_array_equal(size, golden[f"{name}/resized_size"])
         fitted = pad_map(resize_map(label, size), crop, golden_labels[name].void_panoptic_id)
         np.testing.assert_array_equal(fitted, golden[f"{name}/panoptic_gt"])
+
+
+@pytest.mark.parametrize("size", [(9, 14), (90, 140), (20, 30), (28, 41), (1, 1)])
+def test_bytes_are_resized_to_the_same(size):
+    image = np.random.default_rng(0).integers(0, 256, (28, 41, 3), dtype=np.uint8)
+    resized = resize_bytes(tf.constant(image), tf.constant(size))
+    assert resized.dtype == tf.float32
+    np.testing.assert_array_equal(resized, resize_image(tf.constant(image), size))
 
 
 SIDES = st.integers(1, 300)
