@@ -25,9 +25,9 @@ def work(task, advance):
     return number, os.getpid()
 
 
-def run(whats, workers):
+def run(kinds, workers):
     progress = Progress(None, "work", io.StringIO())
-    return list(run_tasks(work, list(enumerate(whats)), workers, progress)), progress.done
+    return list(run_tasks(work, list(enumerate(kinds)), workers, progress)), progress.done
 
 
 def test_one_worker_is_this_process():
