@@ -131,6 +131,28 @@ def test_both_coco_layouts_write_the_same_records(tmp_path):
     assert not (tmp_path / "coco" / "experiment.textproto").exists()
 
 
+def test_splits_are_named_with_or_without_their_year(tmp_path):
+    source, output = tmp_path / "mine", tmp_path / "records"
+    for split in ("train", "val"):
+        write_shapes(source, split, 2, ShapesOptions(size=(32, 32)))
+    assert convert("coco-format", source, output, "--split", "val") == 0
+    assert list(report(output)) == ["val"]
+    assert convert("coco-format", source, output, "--split", "train2017") == 0
+    assert list(report(output)) == ["val", "train"]
+
+
+def test_many_refusals_are_counted(masks, tmp_path, capsys):
+    for path in (masks / "masks").glob("?.png"):
+        path.unlink()
+    for number in range(20):
+        (masks / "images" / f"{number}.png").write_bytes(b"")
+    assert convert("masks", masks, tmp_path / "records") == 0
+    out = capsys.readouterr().out
+    assert out.count("  refused") == 20
+    assert "and 13 more: report.json names them all" in out
+    assert len(report(tmp_path / "records")["train"]["refused"]) == 33
+
+
 def test_a_share_that_is_none_is_a_sentence(masks, tmp_path, capsys):
     assert convert("masks", masks, tmp_path / "records", "--hold-out", "1.5") != 0
     assert "--hold-out must be a share" in capsys.readouterr().err

@@ -4,6 +4,7 @@ import copy
 import io
 import json
 import os
+import pathlib
 import struct
 import zlib
 
@@ -19,6 +20,7 @@ from kmax_tf.data.convert import convert
 from kmax_tf.data.images import BadExampleError, read_encoded, read_id_map, read_image, read_values
 from kmax_tf.data.inspection import inspect
 from kmax_tf.data.records import encode_example, write_shard
+from kmax_tf.data.sources import list_folder
 from kmax_tf.errors import UserError
 
 FUZZ = settings(
@@ -153,6 +155,12 @@ def test_jpegs_whose_pixels_end_early_are_refused(tmp_path, width):
             read_encoded(path)
 
 
+def test_names_that_are_no_text_are_named(tmp_path):
+    (pathlib.Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.png"))).write_bytes(FILES["PNG"])
+    with pytest.raises(UserError, match=r"has the name '\\udcff.png', which isn't UTF-8"):
+        list_folder(tmp_path)
+
+
 def test_pipes_and_folders_are_no_files(tmp_path):
     os.mkfifo(tmp_path / "pipe.png")
     (tmp_path / "folder.png").mkdir()
@@ -232,6 +240,8 @@ def test_strange_json_is_read_rightly_or_refused(tree, labels, data):
     if split is None:
         assert 0 < len(error) < 25_000
         return
+    for name, reason in split.refused:
+        assert (name + reason).encode("utf-8")  # so that a terminal and a report can show it
     examples = [attempt(annotation.load, labels) for annotation in split.annotations]
     for example, refused in examples:
         if example is None:
