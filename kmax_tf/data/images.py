@@ -136,7 +136,7 @@ def decode_image(data: bytes, name: str) -> np.ndarray:
 
 
 def read_id_map(path: str | os.PathLike[str]) -> np.ndarray:
-    """Reads a PNG whose colours are ids: red + 256 green + 65536 blue.
+    """Reads a PNG whose colours are ids: red + 256 green + 65536 blue (alpha is dropped).
 
     Args:
       path: of the PNG.
@@ -150,14 +150,16 @@ def read_id_map(path: str | os.PathLike[str]) -> np.ndarray:
     data = read_bytes(path)
     image = _open(data, path)
     # Pillow halves 16 bits a channel without a word; the depth is byte 24 of a PNG.
-    if image.mode != "RGB" or image.format != "PNG" or data[24] != 8:
+    if image.mode not in ("RGB", "RGBA") or image.format != "PNG" or data[24] != 8:
         depth = f" with {data[24]} bits" if image.format == "PNG" else ""
         raise BadExampleError(
             f"{os.fspath(path)} is a {image.format} of mode {image.mode}{depth}; a panoptic PNG "
             "must be RGB with 8 bits a channel, since its colours are segment ids"
         )
-    # Red, green, blue and a fourth byte, which the mask drops, are a little-endian number.
-    pixels = np.frombuffer(_loaded(image, path).tobytes("raw", "RGBX"), "<i4")
+    # Red, green, blue and a fourth byte, which the mask drops, are a little-endian number. Pillow
+    # keeps pixels in this form, so that nothing is converted.
+    raw = "RGBX" if image.mode == "RGB" else "RGBA"
+    pixels = np.frombuffer(_loaded(image, path).tobytes("raw", raw), "<i4")
     return (pixels & 0xFFFFFF).reshape(image.height, image.width)  # [H, W]
 
 

@@ -46,8 +46,8 @@ def test_it_is_a_valid_experiment(tmp_path, most, size, images):
     experiment = load_experiment(path)
     assert experiment.name == 'a "b"/c'
     assert experiment.data_dir == str(tmp_path)
-    assert experiment.train_data.max_segments >= most
-    assert experiment.model.transformer_decoder.num_centers >= experiment.train_data.max_segments
+    assert experiment.train_data.max_segments >= 2 * most
+    assert experiment.model.transformer_decoder.num_centers >= most
     assert experiment.training.optimizer.warmup_steps < experiment.training.steps
     assert not experiment.HasField("published")
 

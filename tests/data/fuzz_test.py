@@ -169,7 +169,7 @@ def test_pipes_and_folders_are_no_files(tmp_path):
             read_image(os.path.join(tmp_path, name))
 
 
-@pytest.mark.parametrize("mode", ["L", "P", "1", "RGBA", "LA", "I;16"])
+@pytest.mark.parametrize("mode", ["L", "P", "1", "LA", "I;16"])
 def test_id_maps_of_other_modes_are_refused(tmp_path, mode):
     path = tmp_path / "ids.png"
     grey = Image.fromarray((IDS // 70000).astype(np.uint16 if mode == "I;16" else np.uint8))
