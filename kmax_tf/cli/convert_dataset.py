@@ -21,7 +21,9 @@ _SOURCE_HELP = {
 }
 # Instances of a class in an image of people's own: more than the 256 of COCO's records.
 _LABEL_DIVISOR = 1000
-# A published split that is there but has no reason to be converted unless it is asked for.
+# Examples named in the terminal.
+_MOST_REFUSED = 20
+# Test splits have no labels to train on or to measure by.
 _PUBLISHED_SPLITS = ("train", "val")
 
 
@@ -185,7 +187,9 @@ def _own_coco_format(args: argparse.Namespace) -> _Source:
     from kmax_tf.data.layouts import TreePatterns, find_splits, plain_name, read_tree
 
     patterns = TreePatterns(args.json, args.maps, args.images)
-    names = args.split or find_splits(args.source, patterns)
+    # "train" stands for train2017 too.
+    found = {plain_name(name): name for name in find_splits(args.source, patterns)}
+    names = [found.get(plain_name(name), name) for name in args.split or found]
     splits = {plain_name(name): read_tree(args.source, name, patterns) for name in names}
     description = ""
     if not args.description:
@@ -258,8 +262,10 @@ def _print_report(name: str, report: Report, labels: LabelSpace) -> None:
     if report.segments:
         for line in segments_table(report.statistics, labels):
             print(f"  {line}")
-    for example, reason in report.refused:
+    for example, reason in report.refused[:_MOST_REFUSED]:
         print(f"  refused {example}: {reason}")
+    if len(report.refused) > _MOST_REFUSED:
+        print(f"  and {len(report.refused) - _MOST_REFUSED} more: report.json names them all")
 
 
 def _write_experiment(output: str, name: str, reports: dict[str, Report]) -> None:

@@ -157,9 +157,9 @@ def read_panoptic_files(files: PanopticFiles) -> Split:
         try:
             image_id, map_name, segments = _parse_annotation(entry)
             if image_id not in images:
-                raise BadExampleError(f"image_id {image_id} is not among the images")
+                raise BadExampleError(f"image_id {image_id!r} is not among the images")
             if image_id in seen:
-                raise BadExampleError(f"a second annotation of image_id {image_id}")
+                raise BadExampleError(f"a second annotation of image_id {image_id!r}")
             seen.add(image_id)
             image_path = files.image_path(image_id, images[image_id])
             map_path = os.path.join(files.maps, map_name)
@@ -168,7 +168,8 @@ def read_panoptic_files(files: PanopticFiles) -> Split:
             refused.append((f"annotation {number} of {os.path.basename(files.json)}", str(error)))
     for image_id, name in images.items():
         if image_id not in seen:
-            refused.append((str(name), f"it has no annotation in {files.json}"))
+            shown = name if isinstance(name, str) and _is_text(name) else repr(name)
+            refused.append((shown, f"it has no annotation in {files.json}"))
     return Split(annotations, refused, content.get("categories"))
 
 

@@ -57,8 +57,8 @@ def experiment_text(name: str, output: str, splits: Mapping[str, Statistics]) ->
     height, width = crop_size(everything)
     side = max(height, width)
     most = everything.most_segments
-    # Room for images that are no part of these splits.
-    max_segments = max(16, -(-most * 5 // 4 // 8) * 8)
+    # Room for an image pasted into another (copy-paste), and for images that are not here.
+    max_segments = max(16, -(-2 * most // 8) * 8)
     images = splits[training].images
     steps = min(max(-(-_EPOCHS * images // _BATCH // 500) * 500, _STEPS[0]), _STEPS[1])
     data = f"crop_size: [{height}, {width}] min_size: {side} max_size: {side} " + (
@@ -69,7 +69,7 @@ def experiment_text(name: str, output: str, splits: Mapping[str, Statistics]) ->
         f"{field}: {round(area * height * width / _PUBLISHED_SIDE**2)}"
         for field, area in _AREA_LIMITS.items()
     )
-    model, losses = _sizes_of_model(max_segments, height, width)
+    model, losses = _sizes_of_model(most, height, width)
     return f"""\
 # Written by `kmax convert-dataset`: a place to start from. It is yours: a new conversion keeps it.
 #
@@ -108,11 +108,12 @@ postprocessing {{ {limits} }}
 """
 
 
-def _sizes_of_model(max_segments: int, height: int, width: int) -> tuple[str, str]:
+def _sizes_of_model(most_segments: int, height: int, width: int) -> tuple[str, str]:
     """Returns what the model and its losses need beyond the base, or empty texts."""
     model = losses = ""
-    if max_segments > _CENTERS:
-        centers = -(-max_segments // 64) * 64
+    wanted = most_segments * 5 // 4
+    if wanted > _CENTERS:
+        centers = -(-wanted // 64) * 64
         model = f"model {{ transformer_decoder {{ num_centers: {centers} }} }}\n"
     pixels = ((height - 1) // _MASK_STRIDE + 1) * ((width - 1) // _MASK_STRIDE + 1)
     if pixels < _SAMPLES:

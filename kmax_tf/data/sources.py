@@ -8,6 +8,7 @@ import stat
 
 import tensorflow as tf
 
+from kmax_tf.errors import UserError
 from kmax_tf.files import PathLike, is_remote
 
 # A record holds less than 2 GB, half of which is the label's at most.
@@ -34,13 +35,23 @@ def read_file(path: PathLike) -> bytes:
 
 
 def list_folder(path: PathLike) -> list[str]:
-    """Returns the sorted names in a folder, hidden ones left out; none where there is no folder."""
+    """Returns the sorted names in a folder, hidden ones left out; none where there is no folder.
+
+    Raises:
+      UserError: a name that isn't UTF-8, so that no record or report could hold it.
+    """
     try:
         # Remote file systems end the names of folders with a slash.
-        names = [name.rstrip("/") for name in tf.io.gfile.listdir(os.fspath(path))]
-    except (tf.errors.OpError, ValueError):
+        found = tf.io.gfile.listdir(os.fspath(path)) if is_remote(path) else os.listdir(path)
+    except (tf.errors.OpError, OSError, ValueError):
         return []
-    return sorted(name for name in names if not name.startswith("."))
+    names = sorted(name.rstrip("/") for name in found if not name.startswith("."))
+    for name in names:
+        if any("\ud800" <= letter <= "\udfff" for letter in name):
+            raise UserError(
+                f"the folder {path} has the name {name!r}, which isn't UTF-8; change it"
+            )
+    return names
 
 
 def is_file(path: PathLike) -> bool:

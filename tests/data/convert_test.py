@@ -1,4 +1,5 @@
 import dataclasses
+import hashlib
 import json
 import shutil
 
@@ -157,3 +158,68 @@ def test_an_output_that_is_a_file_is_named(source, output, shapes_labels):
     output.write_text("")
     with pytest.raises(OutputError, match="records"):
         run(source, output, shapes_labels)
+
+
+def test_records_do_not_depend_on_the_number_of_processes(source, tmp_path, shapes_labels):
+    sorted((source / "val2017").iterdir())[2].unlink()
+    reports = [run(source, tmp_path / f"{n}", shapes_labels, workers=n) for n in (1, 2)]
+    assert reports[0] == reports[1]
+    one, two = states(tmp_path / "1"), states(tmp_path / "2")
+    assert {name: data for name, (_, data) in one.items()} == {
+        name: data for name, (_, data) in two.items()
+    }
+
+
+def test_checksums_are_those_of_sha256sum(source, output, shapes_labels):
+    report = run(source, output, shapes_labels)
+    lines = (output / "val.sha256").read_text().splitlines()
+    assert lines == [
+        f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}"
+        for path in sorted(output.glob("*.tfrecord"))
+    ]
+    assert report.checksum == hashlib.sha256((output / "val.sha256").read_bytes()).hexdigest()
+    assert json.loads((output / "report.json").read_text())["val"]["checksum"] == report.checksum
+
+
+def test_what_a_killed_run_left_is_removed(source, output, shapes_labels):
+    output.mkdir()
+    partial = output / ".val-00001-of-00003.tfrecord.0123.partial"
+    partial.write_bytes(b"half")
+    run(source, output, shapes_labels)
+    assert not partial.exists()
+
+
+def test_images_and_sizes_are_counted(source, output, shapes_labels):
+    report = run(source, output, shapes_labels)
+    areas, sizes, most = {}, {}, 0
+    for example in decoded(output):
+        panoptic = example["panoptic"].numpy()
+        size = f"{panoptic.shape[1]}x{panoptic.shape[0]}"
+        sizes[size] = sizes.get(size, 0) + 1
+        ids, counts = np.unique(panoptic[panoptic > 0], return_counts=True)
+        most = max(most, len(ids))
+        for panoptic_id, count in zip(ids, counts):
+            areas.setdefault(panoptic_id // shapes_labels.label_divisor, []).append(count)
+    assert report.statistics.sizes == sizes
+    assert report.statistics.most_segments == most
+    names = {category.id: category.name for category in shapes_labels.classes}
+    for class_id, found in areas.items():
+        counted = report.statistics.classes[names[class_id]]
+        assert (counted.segments, counted.pixels) == (len(found), sum(found))
+        assert (counted.smallest, counted.largest) == (min(found), max(found))
+
+
+def test_remote_files_serve(source, shapes_labels):
+    """`ram://` stands for a remote file system; it is this process' own."""
+    root, output = "ram://source", "ram://records"
+    for path in source.rglob("*"):
+        if path.is_file():
+            target = f"{root}/{path.relative_to(source)}"
+            tf.io.gfile.makedirs(target.rpartition("/")[0])
+            with tf.io.gfile.GFile(target, "wb") as file:
+                file.write(path.read_bytes())
+    tf.io.gfile.makedirs(output)
+    assert run(root, output, shapes_labels, workers=1).images == 7
+    assert run(root, output, shapes_labels, workers=1).kept == 3
+    files = tf.io.gfile.glob(f"{output}/val-*.tfrecord")
+    assert len(list(tf.data.TFRecordDataset(files))) == 7

@@ -25,7 +25,7 @@ def read(tmp_path, text):
 
 
 def test_a_description_is_read_back(tmp_path):
-    labels, text = read(tmp_path, description_text("my data", ENTRIES, 1000))
+    labels, _ = read(tmp_path, description_text("my data", ENTRIES, 1000))
     assert (labels.name, labels.num_ids, labels.ignore_label) == ("my data", 4, 0)
     assert labels.label_divisor == 1000
     found = {c.id: (c.name, c.thing, c.original_id) for c in labels.classes}

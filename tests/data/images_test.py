@@ -116,6 +116,9 @@ def test_id_maps_need_three_channels(tmp_path):
     colors = RNG.integers(0, 256, (4, 5, 3), dtype=np.uint8)
     path = save(tmp_path / "ids.png", Image.fromarray(colors))
     np.testing.assert_array_equal(read_id_map(path), colors.astype(int) @ [1, 256, 65536])
+    alpha = RNG.integers(0, 256, (4, 5, 1), dtype=np.uint8)
+    path = save(tmp_path / "alpha.png", Image.fromarray(np.concatenate([colors, alpha], -1)))
+    np.testing.assert_array_equal(read_id_map(path), colors.astype(int) @ [1, 256, 65536])
     path = save(tmp_path / "grey.png", Image.fromarray(colors[..., 0]))
     with pytest.raises(BadExampleError, match="must be RGB"):
         read_id_map(path)

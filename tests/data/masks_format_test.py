@@ -163,5 +163,5 @@ def test_splits_are_folders(root):
     assert find_mask_splits(str(root)) == ["train", "val"]
     with pytest.raises(UserError, match="no images"):
         read_mask_split(str(root), "test", MaskRules())
-    with pytest.raises(UserError, match="no folder .*masks"):
+    with pytest.raises(UserError, match=r"no folder .*masks"):
         find_mask_splits(str(root / "images"))

@@ -94,3 +94,37 @@ def test_a_full_disk_is_named_and_leaves_nothing(tmp_path):
 def test_a_missing_folder_is_named(tmp_path):
     with pytest.raises(OutputError, match="absent"):
         write_shard(tmp_path / "absent" / "a.tfrecord", [b"first"])
+
+
+def test_records_of_the_reference_are_read():
+    """Its features in their order, as its builders write them; built here without our encoder."""
+    values = {
+        "image/encoded": tf.io.encode_png(IMAGE).numpy(),
+        "image/filename": b"000000000009",
+        "image/format": b"png",
+        "image/height": 5,
+        "image/width": 7,
+        "image/channels": 3,
+        "image/segmentation/class/encoded": LABEL.tobytes(),
+        "image/segmentation/class/format": b"raw",
+    }
+    features = {}
+    for key, value in values.items():
+        features[key] = (
+            tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
+            if isinstance(value, int)
+            else tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+        )
+    record = tf.train.Example(features=tf.train.Features(feature=features))
+    decoded = decode_example(tf.constant(record.SerializeToString()))
+    np.testing.assert_array_equal(decoded["image"], IMAGE)
+    np.testing.assert_array_equal(decoded["panoptic"], LABEL)
+    assert decoded["image_id"].numpy() == b"000000000009"
+    image = EncodedImage(values["image/encoded"], "png", 5, 7)
+    ours = encode_example(LabeledImage("000000000009", image, LABEL))
+    assert tf.train.Example.FromString(ours) == record
+
+
+def test_a_record_without_label_has_six_features():
+    record = encode_example(LabeledImage("a", example().image, None))
+    assert len(tf.train.Example.FromString(record).features.feature) == 6

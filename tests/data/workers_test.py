@@ -25,9 +25,9 @@ def work(task, advance):
     return number, os.getpid()
 
 
-def run(whats, workers):
+def run(kinds, workers):
     progress = Progress(None, "work", io.StringIO())
-    return list(run_tasks(work, list(enumerate(whats)), workers, progress)), progress.done
+    return list(run_tasks(work, list(enumerate(kinds)), workers, progress)), progress.done
 
 
 def test_one_worker_is_this_process():
@@ -49,7 +49,7 @@ def test_the_first_error_in_order_is_raised_and_the_rest_is_stopped():
 
 
 def test_a_process_that_dies_is_a_sentence():
-    with pytest.raises(UserError, match="a worker process died.*fewer --workers"):
+    with pytest.raises(UserError, match=r"a worker process died.*fewer --workers"):
         run(["fine", "die", "fine"], 2)
 
 

@@ -1,0 +1,158 @@
+"""`kmax convert-dataset` of people's own images, as the guide shows it."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import kmax_tf
+from kmax_tf.cli.main import main
+from kmax_tf.data.shapes import write_shapes
+from kmax_tf.data.shapes_scene import ShapesOptions
+
+
+@pytest.fixture
+def masks(tmp_path):
+    """12 images with pictures of classes, one with a mask a segment, one without."""
+    rng = np.random.default_rng(0)
+    source = tmp_path / "bolts"
+    for folder in ("images", "masks", "masks/m"):
+        (source / folder).mkdir(parents=True)
+    (source / "classes.csv").write_text("name,kind,value\nbolt,thing,1\nbelt,stuff,2\n")
+    for name in [*"abcdefghijkl", "m", "n"]:
+        noise = rng.integers(0, 256, (40, 60, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(source / "images" / f"{name}.png")
+    for name in "abcdefghijkl":
+        values = np.full((40, 60), 2, np.uint8)
+        values[5:15, 5:15] = values[20:30, 30:50] = 1
+        values[:2] = 0
+        Image.fromarray(values).save(source / "masks" / f"{name}.png")
+    for name in ("bolt_1", "bolt_2", "belt"):
+        mask = np.zeros((40, 60), np.uint8)
+        mask[(slice(0, 40) if name == "belt" else slice(3, 20)), :: 1 + len(name) % 2] = 255
+        mask[:, 30:] = 0 if name == "bolt_1" else mask[:, 30:]
+        Image.fromarray(mask).save(source / "masks" / "m" / f"{name}.png")
+    return source
+
+
+def convert(layout, source, output, *more):
+    arguments = ["--source", str(source), "--output", str(output), *more]
+    return main(["convert-dataset", layout, *arguments])
+
+
+def report(output):
+    return json.loads((output / "report.json").read_text())
+
+
+def test_masks_become_records_and_an_experiment(masks, tmp_path, capsys):
+    output = tmp_path / "records"
+    assert convert("masks", masks, output) == 0
+    out = capsys.readouterr().out
+    assert "refused n: it has neither" in out
+    assert "experiment.textproto trains on them" in out
+    found = report(output)
+    assert {name: split["images"] for name, split in found.items()} == {"train": 12, "val": 1}
+    assert sum(split["classes"]["bolt"]["segments"] for split in found.values()) == 26
+    experiment = kmax_tf.load_experiment(output / "experiment.textproto")
+    assert list(experiment.train_data.crop_size) == [65, 65]
+    assert [split.examples for split in experiment.dataset.splits] == [12, 1]
+    # It reads what was written: a batch of it is a batch of these images.
+    changed = ["train_data.shuffle_buffer=4", "train_data.batch_size=2"]
+    experiment = kmax_tf.load_experiment(output / "experiment.textproto", changed)
+    images, targets = next(iter(kmax_tf.build_dataset(experiment, training=True)))
+    assert images.shape == (2, 65, 65, 3)
+    assert set(np.unique(targets["semantic_map"])) <= {0, 1, 2}
+    _, targets, raw = next(iter(kmax_tf.build_dataset(experiment, training=False)))
+    assert raw["panoptic"].shape == (1, 40, 60)
+    assert np.sum(targets["segment_classes"] >= 0) == 3
+
+
+def test_an_experiment_of_ones_own_is_kept(masks, tmp_path, capsys):
+    output = tmp_path / "records"
+    output.mkdir()
+    (output / "experiment.textproto").write_text("# mine\n")
+    assert convert("masks", masks, output, "--hold-out", "0") == 0
+    assert "was kept" in capsys.readouterr().out
+    assert (output / "experiment.textproto").read_text() == "# mine\n"
+    assert list(report(output)) == ["train"]
+
+
+def test_regions_are_chosen(masks, tmp_path, capsys):
+    output = tmp_path / "records"
+    assert convert("masks", masks, output, "--components", "--hold-out", "0") == 0
+    assert report(output)["train"]["classes"]["bolt"]["segments"] == 14
+    assert convert("masks", masks, output, "--components", "belt") != 0
+    assert "--components belt is no thing class" in capsys.readouterr().err
+    arguments = ["--min-area", "150", "--hold-out", "0"]
+    assert convert("masks", masks, output, *arguments) == 0
+    assert report(output)["train"]["classes"]["bolt"]["segments"] == 14
+
+
+def test_a_broken_list_of_classes_is_a_sentence(masks, tmp_path, capsys):
+    (masks / "classes.csv").write_text("name,kind\nbolt,object\n")
+    assert convert("masks", masks, tmp_path / "records") != 0
+    error = capsys.readouterr().err
+    assert "kind must be thing or stuff" in error
+    assert "Traceback" not in error
+
+
+def test_coco_format_takes_its_classes_from_the_json(tmp_path):
+    source, output = tmp_path / "mine", tmp_path / "records"
+    write_shapes(source, "train", 6, ShapesOptions(size=(32, 32)))
+    (source / "train2017").rename(source / "pictures")
+    (source / "annotations" / "panoptic_train2017").rename(source / "ids")
+    (source / "annotations" / "panoptic_train2017.json").rename(source / "labels.json")
+    arguments = ["--json", "labels.json", "--maps", "ids", "--images", "pictures"]
+    assert convert("coco-format", source, output, *arguments, "--name", "my shapes") == 0
+    assert {name: split["images"] for name, split in report(output).items()} == {
+        "train": 5,
+        "val": 1,
+    }
+    experiment = kmax_tf.load_experiment(output / "experiment.textproto")
+    assert experiment.dataset.name == "my shapes"
+    assert [c.name for c in experiment.dataset.classes][:2] == ["circle", "square"]
+    assert experiment.dataset.classes[1].original_id == 7
+
+
+def test_both_coco_layouts_write_the_same_records(tmp_path):
+    source = tmp_path / "mine"
+    for split in ("train", "val"):
+        write_shapes(source, split, 3, ShapesOptions(size=(32, 32)))
+    description = ["--description", "shapes"]
+    for layout in ("coco", "coco-format"):
+        assert convert(layout, source, tmp_path / layout, *description) == 0
+    for split in ("train", "val"):
+        sums = [
+            (tmp_path / layout / f"{split}.sha256").read_text()
+            for layout in ("coco", "coco-format")
+        ]
+        assert sums[0] == sums[1]
+    assert not (tmp_path / "coco" / "experiment.textproto").exists()
+
+
+def test_splits_are_named_with_or_without_their_year(tmp_path):
+    source, output = tmp_path / "mine", tmp_path / "records"
+    for split in ("train", "val"):
+        write_shapes(source, split, 2, ShapesOptions(size=(32, 32)))
+    assert convert("coco-format", source, output, "--split", "val") == 0
+    assert list(report(output)) == ["val"]
+    assert convert("coco-format", source, output, "--split", "train2017") == 0
+    assert list(report(output)) == ["val", "train"]
+
+
+def test_many_refusals_are_counted(masks, tmp_path, capsys):
+    for path in (masks / "masks").glob("?.png"):
+        path.unlink()
+    for number in range(20):
+        (masks / "images" / f"{number}.png").write_bytes(b"")
+    assert convert("masks", masks, tmp_path / "records") == 0
+    out = capsys.readouterr().out
+    assert out.count("  refused") == 20
+    assert "and 13 more: report.json names them all" in out
+    assert len(report(tmp_path / "records")["train"]["refused"]) == 33
+
+
+def test_a_share_that_is_none_is_a_sentence(masks, tmp_path, capsys):
+    assert convert("masks", masks, tmp_path / "records", "--hold-out", "1.5") != 0
+    assert "--hold-out must be a share" in capsys.readouterr().err
