@@ -6,7 +6,8 @@ import tensorflow as tf
 
 from kmax_tf.config import label_space
 from kmax_tf.config_validation import mask_stride
-from kmax_tf.postprocessing.merging import MaskWise, Merging, PixelWise, Postprocessor
+from kmax_tf.postprocessing.merging import MaskWise, Merging, PixelWise
+from kmax_tf.postprocessing.postprocessor import Postprocessor
 from kmax_tf.protos import experiment_pb2
 from kmax_tf.structures import Predictions
 
@@ -14,20 +15,23 @@ from kmax_tf.structures import Predictions
 def build_postprocessor(experiment: experiment_pb2.Experiment) -> Postprocessor:
     """Builds the post-processing of an experiment: `Predictions` -> maps."""
     options = experiment.postprocessing
+    labels = label_space(experiment.dataset)
     merging: Merging
     if options.WhichOneof("merging") == "pixel_wise":
-        merging = PixelWise(options.pixel_wise.class_threshold)
+        merging = PixelWise((options.pixel_wise.class_threshold,) * labels.num_classes)
     else:
         mask_wise = options.mask_wise
         merging = MaskWise(
-            thing_threshold=mask_wise.thing_threshold,
-            stuff_threshold=mask_wise.stuff_threshold,
+            tuple(
+                mask_wise.thing_threshold if category.thing else mask_wise.stuff_threshold
+                for category in labels.classes
+            ),
             overlap_threshold=mask_wise.overlap_threshold,
             class_weight=mask_wise.class_weight,
             mask_weight=mask_wise.mask_weight,
         )
     return Postprocessor(
-        label_space(experiment.dataset),
+        labels,
         merging,
         output_stride=mask_stride(experiment.model),
         pixel_threshold=options.pixel_threshold,

@@ -21,7 +21,10 @@ def test_published_values():
     assert postprocess.output_stride == 4
     assert postprocess.pixel_threshold == pytest.approx(0.4)
     assert (postprocess.thing_area_limit, postprocess.stuff_area_limit) == (400, 6400)
-    assert vars(postprocess.merging) == pytest.approx(vars(MaskWise(0.7, 0.5, 0.8, 1.0, 1.0)))
+    thresholds = (0.7,) * 80 + (0.5,) * 53
+    assert postprocess.merging.class_thresholds == pytest.approx(thresholds)
+    options = {**vars(postprocess.merging), "class_thresholds": thresholds}
+    assert options == pytest.approx(vars(MaskWise(thresholds, 0.8, 1.0, 1.0)))
 
 
 @pytest.mark.parametrize(
@@ -41,15 +44,25 @@ def test_output_stride_is_that_of_the_mask_logits(path, override, stride):
 
 @pytest.mark.parametrize(
     "field",
-    ["thing_threshold", "stuff_threshold", "overlap_threshold", "class_weight", "mask_weight"],
+    ["overlap_threshold", "class_weight", "mask_weight"],
 )
 def test_mask_wise_field_reaches_the_option(field):
     merging = build(f"postprocessing.mask_wise.{field}=0.25").merging
     assert getattr(merging, field) == 0.25
 
 
+@pytest.mark.parametrize("kind", ["thing", "stuff"])
+def test_threshold_reaches_the_classes_of_its_kind(kind):
+    thresholds = build(f"postprocessing.mask_wise.{kind}_threshold=0.25").merging.class_thresholds
+    assert [value == 0.25 for value in thresholds] == [kind == "thing"] * 80 + [
+        kind == "stuff"
+    ] * 53
+
+
 def test_pixel_wise_takes_the_place_of_mask_wise():
-    assert build("postprocessing.pixel_wise.class_threshold=0.25").merging == PixelWise(0.25)
+    assert build("postprocessing.pixel_wise.class_threshold=0.25").merging == PixelWise(
+        (0.25,) * 133
+    )
 
 
 @pytest.mark.parametrize("field", ["pixel_threshold", "thing_area_limit", "stuff_area_limit"])

@@ -8,7 +8,8 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kmax_tf.postprocessing.merging import MaskWise, PixelWise, Postprocessor
+from kmax_tf.postprocessing.merging import MaskWise, PixelWise
+from kmax_tf.postprocessing.postprocessor import Postprocessor
 from kmax_tf.structures import Category, LabelSpace
 from tests.reference import merging_oracle
 
@@ -27,6 +28,17 @@ LABELS = LabelSpace(
 )
 VOID = 0
 STRIDE = 2
+
+
+def mask_wise(thing_threshold=0.7, stuff_threshold=0.7, *options, **named):
+    """Returns the merging with one threshold for both things and one for both kinds of stuff."""
+    thresholds = (thing_threshold, thing_threshold, stuff_threshold, stuff_threshold)
+    return MaskWise(thresholds, *options, **named)
+
+
+def pixel_wise(threshold=0.7):
+    """Returns the merging with one threshold for all classes."""
+    return PixelWise((threshold,) * 4)
 
 
 def random_predictions(seed, batch=1, height=4, width=5, centers=6, sharpness=6.0):
@@ -55,23 +67,25 @@ def expected_map(merging, predictions, image, pixel_threshold, limits=(0, 0)):
     class_index = merging_oracle.prepare(masks, classes, STRIDE)[2]
     if isinstance(merging, PixelWise):
         canvas = merging_oracle.pixel_wise(
-            masks, classes, STRIDE, pixel_threshold, merging.class_threshold
+            masks, classes, STRIDE, pixel_threshold, merging.class_thresholds
         )
         instances = {center: center + 1 for center in range(masks.shape[-1])}
     else:
         settings_ = {**vars(merging), "pixel_threshold": pixel_threshold}
-        canvas, rank = merging_oracle.mask_wise(masks, classes, LABELS, STRIDE, settings_)
+        canvas, rank = merging_oracle.mask_wise(masks, classes, STRIDE, settings_)
         instances = {center: number + 1 for center, number in rank.items()}
     panoptic = merging_oracle.panoptic_map(canvas, class_index, instances, LABELS, *limits)
     return panoptic, canvas
 
 
 MERGINGS = [
-    MaskWise(0.5, 0.4, 0.5, 1.0, 1.0),
-    MaskWise(0.3, 0.6, 0.8, 0.5, 2.0),
-    MaskWise(0.5, 0.5, 0.2, 1.0, 0.0),
-    PixelWise(0.5),
-    PixelWise(0.0),
+    mask_wise(0.5, 0.4, 0.5, 1.0, 1.0),
+    mask_wise(0.3, 0.6, 0.8, 0.5, 2.0),
+    mask_wise(0.5, 0.5, 0.2, 1.0, 0.0),
+    MaskWise((0.2, 0.9, 0.5, 0.7), 0.5, 1.0, 1.0),
+    pixel_wise(0.5),
+    pixel_wise(0.0),
+    PixelWise((0.2, 0.9, 0.5, 0.7)),
 ]
 
 
@@ -89,7 +103,7 @@ def test_equals_the_oracle(merging, pixel_threshold):
     assert len(seen) > 2
 
 
-@pytest.mark.parametrize("merging", [MERGINGS[0], MERGINGS[3]], ids=str)
+@pytest.mark.parametrize("merging", [MERGINGS[0], MERGINGS[4]], ids=str)
 @settings(max_examples=15, deadline=None)
 @given(
     seed=st.integers(0, 10**6),
@@ -139,7 +153,7 @@ def test_batch_equals_single_images_and_the_graph(merging):
             np.testing.assert_allclose(compiled[key][image], value[0], rtol=1e-6, err_msg=key)
 
 
-@pytest.mark.parametrize("merging", MERGINGS[:4], ids=str)
+@pytest.mark.parametrize("merging", MERGINGS[:5], ids=str)
 def test_sizes_may_be_unknown_until_the_call(merging):
     predictions = random_predictions(3)
     signature = {
@@ -161,7 +175,7 @@ def confident(class_of_center, certainty=20.0):
 def test_below_all_thresholds_everything_is_void():
     predictions = random_predictions(4)
     predictions["class_logits"] = confident([4] * 6)  # sure of void
-    for merging in (MaskWise(), PixelWise()):
+    for merging in (mask_wise(), pixel_wise()):
         result = run(merging, predictions)
         for key in ("panoptic", "semantic_scores", "instance_scores", "segment_ids"):
             assert (result[key] == 0).all(), key
@@ -172,11 +186,11 @@ def test_equal_scores_paint_in_the_order_of_centers():
     masks = np.zeros([1, 3, 3, 3], np.float32)
     masks[..., 1] = masks[..., 2] = 9.0  # two masks over all, half each
     predictions = {"mask_logits": masks, "class_logits": confident([0, 1, 0])}
-    result = run(MaskWise(0.5, 0.5, 0.5, 1.0, 1.0), predictions)
+    result = run(mask_wise(0.5, 0.5, 0.5, 1.0, 1.0), predictions)
     # Ranks: center 1, center 2, center 0; the first of equals takes the canvas.
     assert (result["panoptic"] == 1 * 100 + 1).all()
     np.testing.assert_array_equal(result["segment_ids"], [[VOID, 101, VOID]])
-    result = run(PixelWise(0.5), predictions)
+    result = run(pixel_wise(0.5), predictions)
     assert (result["panoptic"] == 1 * 100 + 2).all()
 
 
@@ -186,10 +200,10 @@ def test_overlap_must_be_exceeded():
     masks[:, :, 1, 1] = 9.5  # a share of the middle for both, above the threshold of 0.3
     masks[..., 2] = -20.0
     predictions = {"mask_logits": masks, "class_logits": confident([0, 2, 2])}
-    postprocess = Postprocessor(LABELS, MaskWise(overlap_threshold=0.0), 1, pixel_threshold=0.3)
+    postprocess = Postprocessor(LABELS, mask_wise(overlap_threshold=0.0), 1, pixel_threshold=0.3)
     free = postprocess(tf.nest.map_structure(tf.constant, predictions))["panoptic"].numpy()[0]
     np.testing.assert_array_equal(free, [[301, 301, 200]] * 3)
-    postprocess = Postprocessor(LABELS, MaskWise(overlap_threshold=0.5), 1, pixel_threshold=0.3)
+    postprocess = Postprocessor(LABELS, mask_wise(overlap_threshold=0.5), 1, pixel_threshold=0.3)
     half = postprocess(tf.nest.map_structure(tf.constant, predictions))["panoptic"].numpy()[0]
     np.testing.assert_array_equal(half, [[301, 301, VOID]] * 3)  # 3 of 6 pixels are not more
 
@@ -199,7 +213,7 @@ def test_refused_masks_take_no_space():
     classes = confident([0, 0])
     classes[0, 0] = [2.0, 2.0, 2.0, 2.0, 2.0]  # not sure, but its mask scores as high
     predictions = {"mask_logits": masks, "class_logits": classes}
-    result = run(MaskWise(0.7, 0.7, 0.5, 0.0, 1.0), predictions)
+    result = run(mask_wise(0.7, 0.7, 0.5, 0.0, 1.0), predictions)
     assert (result["panoptic"] == 302).all()  # second in rank, and it covers everything
 
 
@@ -208,7 +222,7 @@ def test_one_center():
         "mask_logits": np.zeros([1, 2, 3, 1], np.float32),
         "class_logits": confident([3]),
     }
-    for merging in (MaskWise(), PixelWise()):
+    for merging in (mask_wise(), pixel_wise()):
         result = run(merging, predictions)
         assert (result["panoptic"] == 500).all()
         assert (result["semantic"] == 5).all()
@@ -219,18 +233,18 @@ def test_stuff_of_several_centers_is_one_segment():
     masks = np.full([1, 3, 3, 2], -9.0, np.float32)
     masks[:, :, :1, 0] = masks[:, :, 1:, 1] = 9.0
     predictions = {"mask_logits": masks, "class_logits": confident([2, 2])}
-    postprocess = Postprocessor(LABELS, MaskWise(), 1, stuff_area_limit=9)
+    postprocess = Postprocessor(LABELS, mask_wise(), 1, stuff_area_limit=9)
     result = postprocess(tf.nest.map_structure(tf.constant, predictions))
     assert (result["panoptic"].numpy() == 200).all()  # 3 and 6 pixels, 9 together
     things = {**predictions, "class_logits": confident([0, 0])}
-    postprocess = Postprocessor(LABELS, MaskWise(), 1, thing_area_limit=4)
+    postprocess = Postprocessor(LABELS, mask_wise(), 1, thing_area_limit=4)
     result = postprocess(tf.nest.map_structure(tf.constant, things))
     np.testing.assert_array_equal(result["panoptic"][0], [[VOID, 302, 302]] * 3)
 
 
 def test_scores():
     predictions = random_predictions(5, batch=2)
-    merging = MaskWise(0.5, 0.4, 0.5, 1.0, 1.0)
+    merging = mask_wise(0.5, 0.4, 0.5, 1.0, 1.0)
     result = run(merging, predictions)
     for image in range(2):
         masks, classes = (predictions[key][image] for key in ("mask_logits", "class_logits"))
@@ -250,5 +264,5 @@ def test_lower_precision_is_merged_in_float32():
     predictions = random_predictions(6)
     half = {key: tf.cast(value, tf.bfloat16) for key, value in predictions.items()}
     rounded = {key: tf.cast(value, tf.float32) for key, value in half.items()}
-    postprocess = Postprocessor(LABELS, MaskWise(), STRIDE)
+    postprocess = Postprocessor(LABELS, mask_wise(), STRIDE)
     np.testing.assert_array_equal(postprocess(half)["panoptic"], postprocess(rounded)["panoptic"])

@@ -1,0 +1,111 @@
+"""Post-processing of an experiment against the plain formulation: time and memory.
+
+Predictions are made up: as many confident masks as asked for, smooth, some on top of each other,
+and the rest unsure. Both formulations give the same maps, which is checked.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+import numpy as np
+import tensorflow as tf
+from measuring import (
+    Run,
+    finished,
+    peak_memory,
+    peak_memory_in_a_process,
+    print_line,
+    ratio,
+    summary,
+    time_in_turns,
+)
+from plain_merging import PlainMerging
+
+import kmax_tf
+from kmax_tf.postprocessing.builder import build_postprocessor
+
+
+def main() -> None:
+    """Measures and prints."""
+    args = arguments()
+    tf.config.threading.set_intra_op_parallelism_threads(args.threads)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    postprocess = build_postprocessor(kmax_tf.load_experiment(args.config, args.set))
+    for size in [args.memory_size] if args.memory_of else args.size:
+        predictions = example(args, postprocess, size)
+        functions = {
+            "ours": tf.function(postprocess, jit_compile=args.xla or None),
+            "plain": tf.function(PlainMerging(postprocess)),
+        }
+        runs: dict[str, Run] = {
+            name: (lambda function=function: finished(function(predictions)))
+            for name, function in functions.items()
+        }
+        if args.memory_of:
+            print_line(peak_memory=peak_memory(runs[args.memory_of]))
+            return
+        ours, plain = (functions[name](predictions) for name in ("ours", "plain"))
+        for name in plain:
+            np.testing.assert_array_equal(ours[name], plain[name])
+        seconds = time_in_turns(runs, args.repeats)
+        for name in runs:
+            memory = peak_memory_in_a_process(
+                [*sys.argv, f"--memory-of={name}", f"--memory-size={size}"]
+            )
+            print_line(
+                case=name,
+                config=args.config,
+                size=size,
+                batch=args.batch,
+                segments=len(np.unique(ours["panoptic"][0])),
+                threads=args.threads,
+                xla=args.xla,
+                **summary(seconds[name]),
+                ratio=ratio(seconds[name], seconds["ours"]),
+                peak_memory_mb=None if memory is None else round(memory / 2**20),
+            )
+
+
+def example(args, postprocess, size: int) -> dict[str, tf.Tensor]:
+    """Returns made up predictions."""
+    rng = np.random.default_rng(0)
+    centers, labels = args.centers, postprocess.label_space
+    side = (size - 1) // postprocess.output_stride + 1
+    y, x = np.mgrid[0:side, 0:side] / (side - 1)
+    logits = rng.normal(size=[args.batch, side, side, centers], scale=0.5)
+    for image in range(args.batch):
+        for center in range(args.masks):
+            middle, radius = rng.uniform(0, 1, 2), rng.uniform(0.05, 0.4, 2)
+            distance = ((y - middle[0]) / radius[0]) ** 2 + ((x - middle[1]) / radius[1]) ** 2
+            logits[image, :, :, center] += np.maximum(12 - 8 * distance, -4)
+    classes = rng.normal(size=[args.batch, centers, labels.num_classes + 1])
+    classes[:, args.masks :, -1] += 12
+    for center in range(args.masks):
+        classes[:, center, rng.integers(labels.num_classes)] += 12
+    return {
+        "mask_logits": tf.constant(logits, tf.float32),
+        "class_logits": tf.constant(classes, tf.float32),
+    }
+
+
+def arguments() -> argparse.Namespace:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--config", default="coco/resnet50.textproto", help="experiment file")
+    parser.add_argument("--set", action="append", default=[], help="override, as in kmax config")
+    parser.add_argument("--size", type=int, nargs="+", default=[641, 1281])
+    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--centers", type=int, default=128)
+    parser.add_argument("--masks", type=int, default=30, help="confident ones")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--xla", action="store_true")
+    parser.add_argument("--memory-of", help="print the peak memory of this case only")
+    parser.add_argument("--memory-size", type=int, help="at this size")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
