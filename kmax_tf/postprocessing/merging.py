@@ -1,17 +1,20 @@
-"""How masks are merged: what is read of each pixel, and which center paints it.
+"""How masks are merged: which center paints each pixel.
 
-Everything here is batched, of static shapes and in float32. N cluster centers, K classes without
-void; H x W is the size of the network's input.
+Everything here is batched and in float32. B images, N cluster centers, K classes without void; H x W
+is the size of the network's input. P items are pixels, or cells of pixels that have one value
+(`cells.Cells`); their centers are image * N + center, -1 for none.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from typing import NamedTuple, Protocol
+from typing import Callable, NamedTuple, Protocol
 
 import tensorflow as tf
 
-from kmax_tf.postprocessing.tiles import map_tiles
+from kmax_tf.postprocessing.acceptance import Members, accept
+from kmax_tf.postprocessing.cells import Cells, MaskGrid, in_chunks
+from kmax_tf.postprocessing.readings import BEST, Best, MaskReading, mask_reader, read_best
 
 REJECTED_LOGIT = -99999.0
 
@@ -32,35 +35,39 @@ class Painting(NamedTuple):
     """Which center a pixel belongs to.
 
     Attributes:
-      best: [B, H, W] int32 center with the largest logit, whatever its class.
-      center: [B, H, W] int32; -1 for none.
-      area_of_center: [B, N] int32 pixels that it painted.
-      instance_of_center: [B, N] int32 instance id (1..) that a thing of this center gets.
-      score_of_center: [B, N] what centers were ranked by.
-      semantic_scores: [B, H, W] class confidence of the pixel's center.
-      instance_scores: [B, H, W] mask probability; 0 where no center is confident in the image.
+      cells: what the items are.
+      best: [P] center with the largest logit, whatever its class; -1 where logits aren't finite.
+      center: [P] the one that painted.
+      scored: [P] the one whose confidence is the semantic score.
+      confident: [B, N] which centers pass the threshold of their class.
+      mask_area: [B, N] int32 pixels of each confident mask.
+      area: [B, N] int32 pixels that a center painted.
+      instance: [B, N] int32 instance id (1..) that a thing of this center gets.
+      score: [B, N] what centers were ranked by.
+      probability: makes [B, H, W], the largest mask probability of each pixel; a function, since
+        nothing else needs it of pixels in settled cells.
     """
 
+    cells: Cells
     best: tf.Tensor
     center: tf.Tensor
-    area_of_center: tf.Tensor
-    instance_of_center: tf.Tensor
-    score_of_center: tf.Tensor
-    semantic_scores: tf.Tensor
-    instance_scores: tf.Tensor
+    scored: tf.Tensor
+    confident: tf.Tensor
+    mask_area: tf.Tensor
+    area: tf.Tensor
+    instance: tf.Tensor
+    score: tf.Tensor
+    probability: Callable[[], tf.Tensor]
 
 
 class Merging(Protocol):
     """A way to paint pixels with centers."""
 
-    def paint(
-        self, mask_logits: tf.Tensor, stride: int, centers: Centers, pixel_threshold: float
-    ) -> Painting:
+    def paint(self, grid: MaskGrid, centers: Centers, pixel_threshold: float) -> Painting:
         """Assigns pixels to centers.
 
         Args:
-          mask_logits: [B, h, w, N] float32, as predicted.
-          stride: of the mask logits.
+          grid: the mask logits as predicted.
           centers: of this batch.
           pixel_threshold: least probability of a pixel in a mask.
         """
@@ -77,61 +84,61 @@ class MaskWise:
       class_thresholds: least class confidence, of each class.
       overlap_threshold: share of the mask that must exceed this and still be free.
       class_weight, mask_weight: exponents of class confidence and mask score in the rank.
+      full_size_scores: whether the mask score is the mean over pixels of the full size, not over
+        those of the mask logits.
     """
 
     class_thresholds: tuple[float, ...]
     overlap_threshold: float = 0.5
     class_weight: float = 1.0
     mask_weight: float = 0.0
+    full_size_scores: bool = False
 
-    def paint(
-        self, mask_logits: tf.Tensor, stride: int, centers: Centers, pixel_threshold: float
-    ) -> Painting:
+    def paint(self, grid: MaskGrid, centers: Centers, pixel_threshold: float) -> Painting:
         """Decides which masks are accepted, then lets each pixel choose among its own."""
-        score = self._score(mask_logits, centers.confidence, pixel_threshold)
+        read, signature = mask_reader(grid, pixel_threshold)
+        corners = _at_corners(grid, read, signature)
+        cells = Cells.settle(grid, corners.best, pixel_threshold)
+        pixels = cells.read(cells.open, read, signature)
+        pixels = pixels._replace(members=cells.cut(cells.open, pixels.members))
+        score = self._score(cells, corners, pixels, centers)
         order = tf.argsort(score, direction="DESCENDING", stable=True)  # [B, N] center of each rank
-        threshold = tf.gather(tf.constant(self.class_thresholds), centers.class_index)
-        confident = centers.confidence >= threshold  # [B, N]
-
-        best, probability, members = map_tiles(
-            mask_logits,
-            stride,
-            lambda logits: _best_and_members(logits, pixel_threshold),
-            (tf.int32, tf.float32, tf.int32),
-        )
-        accept = _accept_by_pairs if members.shape[3] <= 2 else _accept_by_pixels
-        areas = accept(
-            members, order, tf.gather(confident, order, batch_dims=1), self.overlap_threshold
-        )  # [B, N] of each rank, 0 where refused
-
-        num_centers = mask_logits.shape[3]
-        ranks = tf.range(num_centers)
-        rank_of_center = tf.argsort(order)  # the inverse permutation
-        place = tf.where(areas > 0, ranks, num_centers)  # of each rank, last where refused
-        place_of_center = tf.gather(place, rank_of_center, batch_dims=1)
-        first = tf.reduce_min(lookup(place_of_center, members, num_centers), axis=-1)  # [B, H, W]
-        center_of_place = tf.pad(order, [[0, 0], [0, 1]], constant_values=-1)
-        center = tf.gather(center_of_place, first, batch_dims=1)
+        rank = tf.argsort(order)  # [B, N] the inverse permutation
+        confident = _passes(centers, self.class_thresholds)
+        no_second = tf.fill([grid.num_cells, pixels.members.shape[2] - 1], -1)
+        of_cells = tf.concat([cells.settled[:, tf.newaxis], no_second], axis=1)
+        members = Members(cells.items(of_cells, pixels.members), cells.weights(), cells.images())
+        mask_area, area = accept(members, order, confident, self.overlap_threshold)
+        center = _first(members.centers, tf.where(area > 0, rank, order.shape[1]))
         return Painting(
-            best,
-            center,
-            area_of_center=tf.gather(areas, rank_of_center, batch_dims=1),
-            instance_of_center=rank_of_center + 1,
-            score_of_center=score,
-            semantic_scores=lookup(centers.confidence, center, 0.0),
-            instance_scores=_where_any(confident, probability),
+            cells,
+            best=cells.items(cells.settled, pixels.best.center),
+            center=center,
+            scored=center,
+            confident=confident,
+            mask_area=mask_area,
+            area=area,
+            instance=rank + 1,
+            score=score,
+            probability=lambda: _full_probability(cells, pixels.best, read_best),
         )
 
     def _score(
-        self, mask_logits: tf.Tensor, confidence: tf.Tensor, pixel_threshold: float
+        self, cells: Cells, corners: MaskReading, pixels: MaskReading, centers: Centers
     ) -> tf.Tensor:
-        """Returns [B, N]: what masks are ranked by, from their pixels as predicted."""
-        small = tf.nn.softmax(mask_logits)
-        inside = tf.cast(small > pixel_threshold, tf.float32)
-        mask_score = tf.math.divide_no_nan(
-            tf.reduce_sum(small * inside, axis=[1, 2]), tf.reduce_sum(inside, axis=[1, 2])
-        )
-        return confidence**self.class_weight * mask_score**self.mask_weight
+        """Returns [B, N]: what masks are ranked by."""
+        grid = cells.grid
+        if not self.full_size_scores:
+            parts = [(tf.range(grid.num_cells), corners.members, corners.probabilities)]
+        else:
+            parts = [_of_pixels(cells.open, pixels.members, pixels.probabilities)]
+            settled = cells.closed()
+            if settled is not None:
+                best = cells.read(settled, read_best, BEST)
+                member = cells.cut(settled, best.center)[..., tf.newaxis]  # [., S * S, 1]
+                parts.append(_of_pixels(settled, member, best.probability[..., tf.newaxis]))
+        mask_score = tf.reshape(_means(grid, parts), tf.shape(centers.confidence))  # [B, N]
+        return centers.confidence**self.class_weight * mask_score**self.mask_weight
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,165 +151,104 @@ class PixelWise:
 
     class_thresholds: tuple[float, ...]
 
-    def paint(
-        self, mask_logits: tf.Tensor, stride: int, centers: Centers, pixel_threshold: float
-    ) -> Painting:
+    def paint(self, grid: MaskGrid, centers: Centers, pixel_threshold: float) -> Painting:
         """Takes the argmax over confident centers."""
-        threshold = tf.gather(tf.constant(self.class_thresholds), centers.class_index)
-        survives = centers.confidence >= threshold  # [B, N]
+        survives = _passes(centers, self.class_thresholds)  # [B, N]
 
-        def read(logits: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-            surviving = tf.where(survives[:, tf.newaxis, tf.newaxis], logits, REJECTED_LOGIT)
-            return (
-                _argmax(logits),
-                _argmax(surviving),
-                tf.reduce_max(tf.nn.softmax(surviving), axis=-1),
-            )
+        def read(logits: tf.Tensor, image: tf.Tensor) -> Best:
+            surviving = tf.where(tf.gather(survives, image), logits, REJECTED_LOGIT)
+            return read_best(surviving, image)
 
-        best, survivor, probability = map_tiles(
-            mask_logits, stride, read, (tf.int32, tf.int32, tf.float32)
-        )
-        best_survives = tf.gather(survives, best, batch_dims=1)
-        center = tf.where((probability > pixel_threshold) & best_survives, survivor, -1)
-        num_centers = mask_logits.shape[3]
+        def read_both(logits: tf.Tensor, image: tf.Tensor) -> tuple[Best, Best]:
+            return read_best(logits, image), read(logits, image)
+
+        cells = Cells.settle(grid, _at_corners(grid, read_best, BEST), pixel_threshold)
+        # A center's probability among the surviving is no less than among all.
+        cells = cells.reopen(~survives)
+        every, pixels = cells.read(cells.open, read_both, (BEST, BEST))
+        best = cells.items(cells.settled, every.center)
+        survivor = cells.items(cells.settled, pixels.center)
+        sure = cells.items(cells.settled >= 0, pixels.probability > pixel_threshold)
+        center = tf.where(sure & lookup(survives, best, False), survivor, -1)
+        area = tf.math.unsorted_segment_sum(cells.weights(), center, tf.size(survives))
+        area = tf.reshape(area, tf.shape(survives))  # [B, N]
+        some = tf.gather(tf.reduce_any(survives, axis=1), cells.images())
         return Painting(
-            best,
-            center,
-            area_of_center=_histogram(center, num_centers),
-            instance_of_center=tf.ones_like(centers.class_index) * tf.range(1, num_centers + 1),
-            score_of_center=centers.confidence,
-            semantic_scores=_where_any(survives, lookup(centers.confidence, survivor, 0.0)),
-            instance_scores=_where_any(survives, probability),
+            cells,
+            best=best,
+            center=center,
+            scored=tf.where(some, survivor, -1),
+            confident=survives,
+            mask_area=area,
+            area=area,
+            instance=tf.ones_like(centers.class_index) * tf.range(1, grid.num_centers + 1),
+            score=centers.confidence,
+            probability=lambda: _full_probability(cells, pixels, read),
         )
 
 
 def lookup(values: tf.Tensor, center: tf.Tensor, default: float) -> tf.Tensor:
-    """Returns [B, ...]: the value [B, N] of each center [B, ...], or the default where it is -1."""
-    found = tf.gather(values, tf.maximum(center, 0), batch_dims=1)
+    """Returns [P, ...]: the value [B, N] of each center [P, ...], or the default for none."""
+    found = tf.gather(tf.reshape(values, [-1]), tf.maximum(center, 0))
     return tf.where(center >= 0, found, tf.cast(default, values.dtype))
 
 
-def _best_and_members(
-    logits: tf.Tensor, pixel_threshold: float
-) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Reads off which masks a pixel is in.
+def _at_corners(grid: MaskGrid, read: Callable, signature: NamedTuple) -> NamedTuple:
+    """Reads the mask logits as they are."""
+    return in_chunks(
+        tf.range(grid.num_cells),
+        lambda rows: read(tf.gather(grid.logits, rows), grid.image_of(rows)),
+        signature,
+    )
 
-    Args:
-      logits: [B, rows, W, N].
-      pixel_threshold: a pixel is in the masks whose probability exceeds it.
 
-    Returns:
-      The center with the largest logit [B, rows, W], its probability, and all masks that the pixel
-      is in [B, rows, W, k], -1 where there are fewer. Probabilities add up to 1, so they are fewer
-      than 1 / pixel_threshold: two at most for thresholds above 1/3.
+def _full_probability(cells: Cells, pixels: Best, read: Callable) -> tf.Tensor:
+    """Returns [B, H, W] the largest probabilities, now of settled cells too."""
+    settled = cells.closed()
+    if settled is None:
+        return cells.arrange([(cells.open, pixels.probability)])
+    of_settled = cells.read(settled, read, BEST).probability
+    return cells.arrange([(cells.open, pixels.probability), (settled, of_settled)])
+
+
+def _passes(centers: Centers, thresholds: tuple[float, ...]) -> tf.Tensor:
+    """Returns [B, N]: which centers are confident of their class."""
+    return centers.confidence >= tf.gather(tf.constant(thresholds), centers.class_index)
+
+
+def _first(members: tf.Tensor, place: tf.Tensor) -> tf.Tensor:
+    """Returns [P]: of each pixel's masks [P, k] the one with the first place [B, N] below N."""
+    none = place.shape[1]
+    best, best_place = tf.fill(tf.shape(members)[:1], -1), tf.fill(tf.shape(members)[:1], none)
+    for member in tf.unstack(members, axis=1):
+        its_place = lookup(place, member, none)
+        earlier = its_place < best_place
+        best, best_place = tf.where(earlier, member, best), tf.minimum(its_place, best_place)
+    return best
+
+
+_Part = tuple[tf.Tensor, tf.Tensor, tf.Tensor]  # cells [Q], members [Q, k], probabilities [Q, k]
+
+
+def _of_pixels(cells: tf.Tensor, members: tf.Tensor, probabilities: tf.Tensor) -> _Part:
+    """Flattens what pixels of cells [C] have: members and probabilities [C, S * S, k]."""
+    pixels, most = members.shape[1:]
+    flat = [tf.reshape(values, [-1, most]) for values in (members, probabilities)]  # [Q, k]
+    return (tf.repeat(cells, pixels), *flat)
+
+
+def _means(grid: MaskGrid, parts: list[_Part]) -> tf.Tensor:
+    """Returns [B * N]: the mean probability of each mask; 0 of an empty one.
+
+    Each row of the image is summed first, for float32 to be exact enough.
     """
-    probability = tf.nn.softmax(logits)
-    best = _argmax(logits)
-    largest = tf.reduce_max(probability, axis=-1)
-    num_centers = logits.shape[3]
-    # Rounding may make three of 1/3 exceed it.
-    if pixel_threshold < 1 / 3 + 1e-6:
-        most = min(num_centers, int(1 / max(pixel_threshold - 1e-6, 1e-6)))
-        values, indices = tf.math.top_k(probability, most)
-        return best, largest, tf.where(values > pixel_threshold, indices, -1)
-    # The number of masks and the sum of their centers tell the second, without sorting. Both are
-    # exact in any precision that an accelerator may choose for products, up to 256 centers.
-    inside = tf.cast(probability > pixel_threshold, tf.float32)
-    centers = tf.range(num_centers, dtype=tf.float32)
-    columns = tf.stack([tf.ones_like(centers), centers], axis=1)  # [N, 2]
-    count_and_sum = tf.tensordot(inside, columns, axes=1)  # [B, rows, W, 2]
-    count, total = tf.unstack(tf.cast(count_and_sum, tf.int32), axis=-1)
-    first = tf.where(count >= 1, best, -1)
-    second = tf.where(count == 2, total - best, -1)
-    return best, largest, tf.stack([first, second], axis=-1)
-
-
-def _accept_by_pairs(
-    members: tf.Tensor, order: tf.Tensor, confident: tf.Tensor, overlap_threshold: float
-) -> tf.Tensor:
-    """Decides which masks are accepted, where pixels are in two at most.
-
-    Then the pixels of a mask that others have taken are those that it shares with each of them, and
-    a table of the pixels that pairs share is all that has to be known.
-
-    Args:
-      members: [B, H, W, 2] int32 centers, -1 for none; the second only beside a first.
-      order: [B, N] center of each rank.
-      confident: [B, N] whether the center of each rank is.
-      overlap_threshold: share of a mask that must be exceeded.
-
-    Returns:
-      [B, N] int32: pixels that the mask of each rank gets; 0 where it is refused.
-    """
-    batch, num_centers = tf.shape(order)[0], order.shape[1]
-    first, second = tf.unstack(members, axis=-1)
-    pairs = tf.where(first >= 0, first * (num_centers + 1) + second + 1, -1)
-    table = _histogram(pairs, num_centers * (num_centers + 1))
-    table = tf.reshape(table, [batch, num_centers, num_centers + 1])
-    shared = table[:, :, 1:] + tf.transpose(table[:, :, 1:], [0, 2, 1])  # [B, N, N]
-    area = table[:, :, 0] + tf.reduce_sum(shared, axis=2)  # [B, N]
-    # From here on, all by rank.
-    area = tf.gather(area, order, batch_dims=1)
-    shared = tf.gather(tf.gather(shared, order, batch_dims=1), order, axis=2, batch_dims=1)
-
-    def accept(rank: tf.Tensor, areas: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        taken = tf.reduce_sum(tf.where(areas > 0, shared[:, rank], 0), axis=1)  # [B]
-        free = area[:, rank] - taken
-        enough = tf.cast(free, tf.float32) > overlap_threshold * tf.cast(area[:, rank], tf.float32)
-        gets = tf.where(enough & confident[:, rank], free, 0)
-        return rank + 1, tf.where(tf.range(num_centers) == rank, gets[:, tf.newaxis], areas)
-
-    return _by_rank(accept, confident)
-
-
-def _accept_by_pixels(
-    members: tf.Tensor, order: tf.Tensor, confident: tf.Tensor, overlap_threshold: float
-) -> tf.Tensor:
-    """Decides the same for any number of masks a pixel, [B, H, W, k], by painting them."""
-    num_centers = order.shape[1]
-    canvas = tf.zeros(tf.shape(members)[:3], tf.bool)
-
-    def accept(
-        rank: tf.Tensor, areas: tf.Tensor, canvas: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        center = order[:, rank][:, tf.newaxis, tf.newaxis, tf.newaxis]
-        mask = tf.reduce_any(members == center, axis=3)  # [B, H, W]
-        free = mask & ~canvas
-        area, free_area = (
-            tf.math.count_nonzero(x, axis=[1, 2], dtype=tf.int32) for x in (mask, free)
-        )
-        enough = tf.cast(free_area, tf.float32) > overlap_threshold * tf.cast(area, tf.float32)
-        gets = tf.where(enough & confident[:, rank], free_area, 0)
-        canvas |= free & (gets > 0)[:, tf.newaxis, tf.newaxis]
-        areas = tf.where(tf.range(num_centers) == rank, gets[:, tf.newaxis], areas)
-        return rank + 1, areas, canvas
-
-    return _by_rank(accept, confident, canvas)
-
-
-def _by_rank(accept, confident: tf.Tensor, *state: tf.Tensor) -> tf.Tensor:
-    """Goes from the best mask to the worst that is confident in any image of the batch."""
-    ranks = tf.range(confident.shape[1])
-    last = tf.reduce_max(tf.where(confident, ranks, -1))
-    areas = tf.zeros_like(confident, tf.int32)
-    return tf.while_loop(lambda rank, *_: rank <= last, accept, [tf.constant(0), areas, *state])[1]
-
-
-def _histogram(values: tf.Tensor, size: int) -> tf.Tensor:
-    """Returns [B, size] int32: how often each number is among [B, H, W]; -1 isn't counted."""
-    batch = tf.shape(values)[0]
-    offsets = tf.range(batch)[:, tf.newaxis, tf.newaxis] * size
-    bins = tf.reshape(tf.where(values >= 0, values + offsets, -1), [-1])
-    counts = tf.math.unsorted_segment_sum(tf.ones_like(bins), bins, batch * size)
-    return tf.reshape(counts, [batch, size])
-
-
-def _argmax(logits: tf.Tensor) -> tf.Tensor:
-    """Returns the index of the largest, the first of equals."""
-    return tf.argmax(logits, axis=-1, output_type=tf.int32)
-
-
-def _where_any(confident: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
-    """Returns the scores [B, H, W], 0 in images without any confident [B, N] center."""
-    some = tf.reduce_any(confident, axis=1)[:, tf.newaxis, tf.newaxis]
-    return tf.where(some, scores, 0.0)
+    sums, counts = 0.0, 0.0
+    size = grid.batch * grid.height * grid.num_centers
+    for cells, members, probabilities in parts:
+        row = (cells // grid.width)[:, tf.newaxis]
+        ids = tf.where(members >= 0, row * grid.num_centers + members % grid.num_centers, -1)
+        sums += tf.math.unsorted_segment_sum(probabilities, ids, size)
+        counts += tf.math.unsorted_segment_sum(tf.ones_like(probabilities), ids, size)
+    by_row = [grid.batch, grid.height, grid.num_centers]
+    sums, counts = (tf.reduce_sum(tf.reshape(x, by_row), axis=1) for x in (sums, counts))
+    return tf.math.divide_no_nan(sums, counts)

@@ -6,6 +6,7 @@ import dataclasses
 
 import tensorflow as tf
 
+from kmax_tf.postprocessing.cells import MaskGrid
 from kmax_tf.postprocessing.merging import Centers, Merging, Painting, lookup
 from kmax_tf.structures import LabelSpace, Predictions
 
@@ -20,6 +21,7 @@ class Postprocessor:
       output_stride: of the mask logits; maps have (h - 1) * output_stride + 1 rows.
       pixel_threshold: least probability of a pixel in a mask.
       thing_area_limit, stuff_area_limit: smaller segments become unlabeled; 0 keeps all.
+      static: whether shapes may not depend on values, as where XLA compiles; slower on CPUs.
     """
 
     label_space: LabelSpace
@@ -28,6 +30,7 @@ class Postprocessor:
     pixel_threshold: float = 0.4
     thing_area_limit: int = 0
     stuff_area_limit: int = 0
+    static: bool = False
 
     def __call__(self, predictions: Predictions) -> dict[str, tf.Tensor]:
         """Merges the masks of a batch.
@@ -45,35 +48,41 @@ class Postprocessor:
           segment_scores: [B, N] what the centers were ranked by.
         """
         mask_logits = tf.cast(predictions["mask_logits"], tf.float32)
-        class_probability = tf.nn.softmax(tf.cast(predictions["class_logits"], tf.float32))
-        without_void = class_probability[..., :-1]
-        centers = Centers(
-            confidence=tf.reduce_max(without_void, axis=-1),
-            class_index=tf.argmax(without_void, axis=-1, output_type=tf.int32),
-        )
-        painting = self.merging.paint(
-            mask_logits, self.output_stride, centers, self.pixel_threshold
-        )
+        centers = _centers(tf.cast(predictions["class_logits"], tf.float32))
+        grid = MaskGrid.of(mask_logits, self.output_stride, self.static)
+        painting = self.merging.paint(grid, centers, self.pixel_threshold)
+        labels, spread = self.label_space, painting.cells.spread
         segment_ids = self._segment_ids(painting, centers.class_index)
-        ids = tf.gather(tf.constant(self.label_space.ids), centers.class_index)  # [B, N]
+        ids = tf.gather(tf.constant(labels.ids), centers.class_index)  # [B, N]
+        some = tf.reduce_any(painting.confident, axis=1)[:, tf.newaxis, tf.newaxis]
         return {
-            "panoptic": lookup(segment_ids, painting.center, self.label_space.void_panoptic_id),
-            "semantic": tf.gather(ids, painting.best, batch_dims=1),
-            "semantic_scores": painting.semantic_scores,
-            "instance_scores": painting.instance_scores,
+            "panoptic": spread(lookup(segment_ids, painting.center, labels.void_panoptic_id)),
+            "semantic": spread(lookup(ids, painting.best, labels.ignore_label)),
+            "semantic_scores": spread(lookup(centers.confidence, painting.scored, 0.0)),
+            "instance_scores": tf.where(some, painting.probability(), 0.0),
             "segment_ids": segment_ids,
-            "segment_scores": painting.score_of_center,
+            "segment_scores": painting.score,
         }
 
     def _segment_ids(self, painting: Painting, class_index: tf.Tensor) -> tf.Tensor:
         """Returns [B, N]: panoptic ids, void for centers that painted nothing or too little."""
         is_thing = tf.gather(tf.constant(self.label_space.is_thing), class_index)
-        instances = tf.where(is_thing, painting.instance_of_center, 0)
+        instances = tf.where(is_thing, painting.instance, 0)
         ids = tf.gather(tf.constant(self.label_space.ids), class_index)
         panoptic = ids * self.label_space.label_divisor + instances
-        areas = painting.area_of_center
+        areas = painting.area
         same = panoptic[:, :, tf.newaxis] == panoptic[:, tf.newaxis]
         total = tf.reduce_sum(tf.where(same, areas[:, tf.newaxis], 0), axis=-1)  # one a stuff class
         limit = tf.where(is_thing, self.thing_area_limit, self.stuff_area_limit)
         kept = (areas > 0) & (total >= limit)
         return tf.where(kept, panoptic, self.label_space.void_panoptic_id)
+
+
+def _centers(class_logits: tf.Tensor) -> Centers:
+    """Reads class logits [B, N, K+1]; a center whose logits aren't finite is sure of nothing."""
+    without_void = tf.nn.softmax(class_logits)[..., :-1]
+    confidence = tf.reduce_max(without_void, axis=-1)
+    return Centers(
+        confidence=tf.where(confidence >= 0, confidence, 0.0),
+        class_index=tf.argmax(without_void, axis=-1, output_type=tf.int32),
+    )
