@@ -69,17 +69,24 @@ def main() -> None:
 
 
 def example(args, postprocess, size: int) -> dict[str, tf.Tensor]:
-    """Returns made up predictions."""
+    """Returns made up predictions: masks that share the image, and centers without one.
+
+    Distances to random points divide the image; at a border, the logits of the two masks cross
+    within about two mask logits. In the lowest rows no mask is sure.
+    """
     rng = np.random.default_rng(0)
     centers, labels = args.centers, postprocess.label_space
     side = (size - 1) // postprocess.output_stride + 1
     y, x = np.mgrid[0:side, 0:side] / (side - 1)
     logits = rng.normal(size=[args.batch, side, side, centers], scale=0.5)
     for image in range(args.batch):
-        for center in range(args.masks):
-            middle, radius = rng.uniform(0, 1, 2), rng.uniform(0.05, 0.4, 2)
-            distance = ((y - middle[0]) / radius[0]) ** 2 + ((x - middle[1]) / radius[1]) ** 2
-            logits[image, :, :, center] += np.maximum(12 - 8 * distance, -4)
+        middles, weights = rng.uniform(0, 1, [args.masks, 2]), rng.uniform(0, 0.1, args.masks)
+        distance = [np.hypot(y - m[0], x - m[1]) - w for m, w in zip(middles, weights)]
+        distance = np.stack(distance, axis=-1)
+        behind = (distance - distance.min(axis=-1, keepdims=True)) * (side - 1)
+        masks = 10 - np.minimum(4 * behind, 14)  # in mask logits from the border
+        masks[y >= 1 - args.unsure] = 0
+        logits[image, :, :, : args.masks] += masks
     classes = rng.normal(size=[args.batch, centers, labels.num_classes + 1])
     classes[:, args.masks :, -1] += 12
     for center in range(args.masks):
@@ -99,6 +106,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--centers", type=int, default=128)
     parser.add_argument("--masks", type=int, default=30, help="confident ones")
+    parser.add_argument("--unsure", type=float, default=0.05, help="share of rows without a mask")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--xla", action="store_true")

@@ -16,7 +16,8 @@ from kmax_tf.evaluation.predictions import raw_predictions
 from kmax_tf.figures import side_by_side
 from kmax_tf.model.folding import fold_batch_norms
 from kmax_tf.model.kmax import KMaX
-from kmax_tf.postprocessing.builder import build_postprocessor
+from kmax_tf.postprocessing.builder import build_postprocessor, build_views
+from kmax_tf.postprocessing.islands import remove_islands
 from kmax_tf.protos import experiment_pb2
 
 
@@ -37,12 +38,25 @@ def evaluate_model(
     metrics = PanopticMetrics(labels, experiment.evaluation.mask_ap)
     postprocess = build_postprocessor(experiment)
     folded = fold_batch_norms(model)
-    predict = tf.function(lambda images: postprocess(folded(images, training=False)))
+    views = build_views(experiment)
+
+    @tf.function
+    def predict(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        maps = postprocess(views(lambda view: folded(view, training=False), images))
+        if not experiment.evaluation.mask_ap:
+            maps["instance_scores"] = tf.zeros_like(maps["semantic_scores"])  # the costly one
+        return maps
+
     tf.io.gfile.makedirs(pictures_dir)
     drawn = 0
     progress = Progress(None, "evaluate")
     for images, _, raw in build_dataset(experiment, training=False):
         for image in raw_predictions(images, predict(images), raw):
+            image.prediction["panoptic"] = remove_islands(
+                image.prediction["panoptic"],
+                experiment.postprocessing.island_area_limit,
+                labels.void_panoptic_id,
+            )
             metrics.update(image.image_id, image.truth, image.prediction)
             if drawn < experiment.evaluation.num_pictures:
                 picture = side_by_side(

@@ -13,8 +13,8 @@ from typing import Callable, NamedTuple, Protocol
 import tensorflow as tf
 
 from kmax_tf.postprocessing.acceptance import Members, accept
-from kmax_tf.postprocessing.cells import Cells, MaskGrid, in_chunks
-from kmax_tf.postprocessing.readings import BEST, Best, MaskReading, mask_reader, read_best
+from kmax_tf.postprocessing.cells import Best, Cells, MaskGrid, in_chunks
+from kmax_tf.postprocessing.readings import BEST, MaskReading, mask_reader, read_best, read_largest
 
 REJECTED_LOGIT = -99999.0
 
@@ -120,7 +120,7 @@ class MaskWise:
             area=area,
             instance=rank + 1,
             score=score,
-            probability=lambda: _full_probability(cells, pixels.best, read_best),
+            probability=lambda: _full_probability(cells, pixels.best, read_largest),
         )
 
     def _score(
@@ -159,6 +159,9 @@ class PixelWise:
             surviving = tf.where(tf.gather(survives, image), logits, REJECTED_LOGIT)
             return read_best(surviving, image)
 
+        def read_surviving(logits: tf.Tensor, image: tf.Tensor) -> tf.Tensor:
+            return read(logits, image).probability
+
         def read_both(logits: tf.Tensor, image: tf.Tensor) -> tuple[Best, Best]:
             return read_best(logits, image), read(logits, image)
 
@@ -183,7 +186,7 @@ class PixelWise:
             area=area,
             instance=tf.ones_like(centers.class_index) * tf.range(1, grid.num_centers + 1),
             score=centers.confidence,
-            probability=lambda: _full_probability(cells, pixels, read),
+            probability=lambda: _full_probability(cells, pixels, read_surviving),
         )
 
 
@@ -207,7 +210,7 @@ def _full_probability(cells: Cells, pixels: Best, read: Callable) -> tf.Tensor:
     settled = cells.closed()
     if settled is None:
         return cells.arrange([(cells.open, pixels.probability)])
-    of_settled = cells.read(settled, read, BEST).probability
+    of_settled = cells.read(settled, read, tf.TensorSpec([], tf.float32))
     return cells.arrange([(cells.open, pixels.probability), (settled, of_settled)])
 
 

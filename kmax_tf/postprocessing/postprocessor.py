@@ -3,12 +3,30 @@
 from __future__ import annotations
 
 import dataclasses
+import enum
 
 import tensorflow as tf
 
 from kmax_tf.postprocessing.cells import MaskGrid
 from kmax_tf.postprocessing.merging import Centers, Merging, Painting, lookup
+from kmax_tf.postprocessing.semantic import best_classes
 from kmax_tf.structures import LabelSpace, Predictions
+
+MAPS = ("panoptic", "semantic", "semantic_scores", "instance_scores")
+SEGMENTS = (
+    *("segment_ids", "segment_scores", "segment_fates", "segment_classes"),
+    *("segment_confidences", "mask_areas", "painted_areas"),
+)
+
+
+class Fate(enum.IntEnum):
+    """What became of a center's mask: kept, or the rule that dropped it, the first that did."""
+
+    KEPT = 0
+    CLASS_THRESHOLD = 1
+    EMPTY = 2
+    OVERLAP = 3
+    AREA_LIMIT = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +64,15 @@ class Postprocessor:
           instance_scores: [B, H, W] largest mask probability; 0 if no center is confident.
           segment_ids: [B, N] int32 panoptic id that each center painted, the void one if none.
           segment_scores: [B, N] what the centers were ranked by.
+          segment_fates: [B, N] int32 `Fate` of each center's mask.
+          segment_classes: [B, N] int32 class id that each center is most confident of.
+          segment_confidences: [B, N] how confident.
+          mask_areas: [B, N] int32 pixels of each mask; of confident centers only, others have 0.
+            Pixel-wise, those that are painted.
+          painted_areas: [B, N] int32 pixels that each center painted, before area limits.
+
+        A pixel with logits that aren't finite is in no mask, and has no best center: it is
+        unlabeled and its scores are 0. A center whose class logits aren't finite has confidence 0.
         """
         mask_logits = tf.cast(predictions["mask_logits"], tf.float32)
         centers = _centers(tf.cast(predictions["class_logits"], tf.float32))
@@ -55,14 +82,33 @@ class Postprocessor:
         segment_ids = self._segment_ids(painting, centers.class_index)
         ids = tf.gather(tf.constant(labels.ids), centers.class_index)  # [B, N]
         some = tf.reduce_any(painting.confident, axis=1)[:, tf.newaxis, tf.newaxis]
+        if "class_maps" in predictions:
+            best = best_classes(predictions["class_maps"], self.output_stride, self.static)
+            semantic = tf.where(
+                best >= 0, tf.gather(labels.ids, tf.maximum(best, 0)), labels.ignore_label
+            )
+        else:
+            semantic = spread(lookup(ids, painting.best, labels.ignore_label))
         return {
             "panoptic": spread(lookup(segment_ids, painting.center, labels.void_panoptic_id)),
-            "semantic": spread(lookup(ids, painting.best, labels.ignore_label)),
+            "semantic": semantic,
             "semantic_scores": spread(lookup(centers.confidence, painting.scored, 0.0)),
             "instance_scores": tf.where(some, painting.probability(), 0.0),
             "segment_ids": segment_ids,
             "segment_scores": painting.score,
+            "segment_fates": self._fates(painting, segment_ids),
+            "segment_classes": ids,
+            "segment_confidences": centers.confidence,
+            "mask_areas": painting.mask_area,
+            "painted_areas": painting.area,
         }
+
+    def _fates(self, painting: Painting, segment_ids: tf.Tensor) -> tf.Tensor:
+        """Returns [B, N] int32: `Fate`."""
+        fate = tf.where(segment_ids == self.label_space.void_panoptic_id, Fate.AREA_LIMIT, Fate.KEPT)
+        fate = tf.where(painting.area > 0, fate, Fate.OVERLAP)
+        fate = tf.where(painting.mask_area > 0, fate, Fate.EMPTY)
+        return tf.where(painting.confident, fate, Fate.CLASS_THRESHOLD)
 
     def _segment_ids(self, painting: Painting, class_index: tf.Tensor) -> tf.Tensor:
         """Returns [B, N]: panoptic ids, void for centers that painted nothing or too little."""

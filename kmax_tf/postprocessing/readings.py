@@ -35,6 +35,12 @@ def read_best(logits: tf.Tensor, image: tf.Tensor) -> Best:
     return _numbered(best, largest, image, logits.shape[1])
 
 
+def read_largest(logits: tf.Tensor, image: tf.Tensor) -> tf.Tensor:
+    """Reads the largest probability only of pixels [C, N], whose logits are finite."""
+    del image
+    return tf.reduce_max(tf.nn.softmax(logits), axis=1)
+
+
 def most_members(num_centers: int, threshold: float) -> int:
     """Returns k, of how many masks a pixel can be.
 
