@@ -40,7 +40,7 @@ def raw_predictions(
 
     Args:
       images: [B, h, w, 3] network inputs.
-      maps: [B, h, w] what post-processing returns.
+      maps: [B, h, w] what post-processing returns, or some of it.
       raw: what the evaluation dataset says of the images (`data.builder.build_dataset`).
     """
     for index in range(raw["raw_size"].shape[0]):
@@ -52,6 +52,7 @@ def raw_predictions(
             prediction={
                 name: restore_map(maps[name][index], fitted_size, raw_size).numpy()
                 for name in _MAPS
+                if name in maps
             },
             fitted_image=images[index, : fitted_size[0], : fitted_size[1]],
         )

@@ -77,9 +77,7 @@ def _on_host(
     return maps
 
 
-def load_predictor(
-    path: str | os.PathLike[str], maps: Optional[Sequence[str]] = None
-) -> Predictor:
+def load_predictor(path: str | os.PathLike[str], maps: Optional[Sequence[str]] = None) -> Predictor:
     """Loads what predicts from a folder.
 
     Args:

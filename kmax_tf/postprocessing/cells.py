@@ -1,7 +1,7 @@
 """Pixels of the full-size map by cells: the squares between neighbouring mask logits.
 
-A cell is the S x S pixels (S: stride of the mask logits) from one mask logit to the next, rightwards
-and downwards; those of the last row and column hold the edge of the map only. Between its four
+A cell is the S x S pixels (S: stride of the mask logits) from one mask logit to the next, to the
+right and down; those of the last row and column hold the edge of the map only. Between its four
 corners logits are interpolated bilinearly, with aligned corners.
 
 Most cells are settled by their corners: interpolated logits are linear along rows and columns, the
@@ -193,7 +193,7 @@ class Cells:
         return in_chunks(cells, of_chunk, with_pixels)
 
     def items(self, of_cells: tf.Tensor, of_pixels: tf.Tensor) -> tf.Tensor:
-        """Joins values of all cells [B * h * w, ...] and of open pixels [U, S * S, ...]: [P, ...]."""
+        """Joins values of all cells [cells, ...] and of open pixels [U, S * S, ...]: [P, ...]."""
         flat = tf.reshape(of_pixels, [-1, *of_pixels.shape[2:]])  # [U * S * S, ...]
         return tf.concat([of_cells, flat], axis=0)
 
@@ -236,9 +236,9 @@ class Cells:
         """Returns [C, S * S]: which pixels of cells [C] are on the map, not beyond its edge."""
         rows, columns = self.grid.sides_of(cells)
         steps = tf.range(self.grid.stride)
-        inside = (steps < rows[:, tf.newaxis])[:, :, tf.newaxis] & (
-            steps < columns[:, tf.newaxis]
-        )[:, tf.newaxis]
+        inside = (steps < rows[:, tf.newaxis])[:, :, tf.newaxis] & (steps < columns[:, tf.newaxis])[
+            :, tf.newaxis
+        ]
         return tf.reshape(inside, [-1, self.grid.stride**2])  # [C, S * S]
 
     def _as_map(self, pixels: tf.Tensor) -> tf.Tensor:

@@ -1,7 +1,7 @@
 """How masks are merged: which center paints each pixel.
 
-Everything here is batched and in float32. B images, N cluster centers, K classes without void; H x W
-is the size of the network's input. P items are pixels, or cells of pixels that have one value
+Everything here is batched and in float32. B images, N cluster centers, K classes without void;
+H x W is the size of the network's input. P items are pixels, or cells of pixels that have one value
 (`cells.Cells`); their centers are image * N + center, -1 for none.
 """
 

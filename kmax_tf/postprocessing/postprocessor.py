@@ -105,7 +105,9 @@ class Postprocessor:
 
     def _fates(self, painting: Painting, segment_ids: tf.Tensor) -> tf.Tensor:
         """Returns [B, N] int32: `Fate`."""
-        fate = tf.where(segment_ids == self.label_space.void_panoptic_id, Fate.AREA_LIMIT, Fate.KEPT)
+        fate = tf.where(
+            segment_ids == self.label_space.void_panoptic_id, Fate.AREA_LIMIT, Fate.KEPT
+        )
         fate = tf.where(painting.area > 0, fate, Fate.OVERLAP)
         fate = tf.where(painting.mask_area > 0, fate, Fate.EMPTY)
         return tf.where(painting.confident, fate, Fate.CLASS_THRESHOLD)

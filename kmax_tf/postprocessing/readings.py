@@ -93,9 +93,7 @@ def _best(logits: tf.Tensor, probability: tf.Tensor) -> tuple[tf.Tensor, tf.Tens
 def _numbered(best: tf.Tensor, largest: tf.Tensor, image: tf.Tensor, num_centers: int) -> Best:
     """Numbers centers through the batch; NaN compares false."""
     finite = largest > 0
-    return Best(
-        tf.where(finite, best + image * num_centers, -1), tf.where(finite, largest, 0.0)
-    )
+    return Best(tf.where(finite, best + image * num_centers, -1), tf.where(finite, largest, 0.0))
 
 
 def _two(

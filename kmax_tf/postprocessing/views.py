@@ -1,8 +1,8 @@
 """Test-time augmentation: several views of an image become one prediction.
 
 Cluster centers of different views don't correspond: what is center 7 of the image may be center 12
-of its mirror image. So the centers of each view are first matched with those of the image itself, by
-how much their masks and their classes agree; then probabilities of masks and classes are averaged.
+of its mirror image. So the centers of each view are first matched with those of the image itself,
+by how much their masks and their classes agree; then their probabilities are averaged.
 The result is a prediction like any other, which every way of merging takes, and views that agree
 leave the prediction as it is. For the semantic map nothing needs to correspond: there the class
 probabilities of each pixel are averaged over all views.
@@ -21,7 +21,7 @@ _TINY = 1e-30
 
 
 class _View(NamedTuple):
-    """One view, brought back to the image: masks [B, h, w, N] and classes [B, N, K+1], as shares."""
+    """Probabilities of a view, brought back to the image: [B, h, w, N] and [B, N, K+1]."""
 
     masks: tf.Tensor
     classes: tf.Tensor

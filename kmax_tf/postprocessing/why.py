@@ -35,9 +35,7 @@ class MaskReport(NamedTuple):
     fate: str
 
 
-def mask_reports(
-    segments: Mapping[str, np.ndarray], label_space: LabelSpace
-) -> list[MaskReport]:
+def mask_reports(segments: Mapping[str, np.ndarray], label_space: LabelSpace) -> list[MaskReport]:
     """Reports on the masks of one image, best rank first.
 
     Args:
