@@ -8,7 +8,7 @@ H x W is the size of the network's input. P items are pixels, or cells of pixels
 from __future__ import annotations
 
 import dataclasses
-from typing import Callable, NamedTuple, Protocol
+from typing import Any, Callable, NamedTuple, Protocol
 
 import tensorflow as tf
 
@@ -196,7 +196,7 @@ def lookup(values: tf.Tensor, center: tf.Tensor, default: float) -> tf.Tensor:
     return tf.where(center >= 0, found, tf.cast(default, values.dtype))
 
 
-def _at_corners(grid: MaskGrid, read: Callable, signature: NamedTuple) -> NamedTuple:
+def _at_corners(grid: MaskGrid, read: Callable, signature: Any) -> Any:
     """Reads the mask logits as they are."""
     return in_chunks(
         tf.range(grid.num_cells),
