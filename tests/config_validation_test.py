@@ -42,6 +42,24 @@ def test_the_starting_point_has_none():
         ("train_data.min_size=1300", "train_data.min_size", "1300 is more than max_size 1281"),
         ("eval_data.crop_size=641,641", "eval_data.max_size", "than the longer side of crop_size"),
         ("train_data.augmentation.min_scale=2", "train_data.augmentation.min_scale", "max_scale 1"),
+        # Post-processing.
+        (
+            'postprocessing.class_thresholds={name: "persom" threshold: 0.5}',
+            "postprocessing.class_thresholds[0].name",
+            "no class 'persom'; did you mean 'person'",
+        ),
+        (
+            'postprocessing.class_thresholds={name: "person"}',
+            "postprocessing.class_thresholds[0]",
+            "has no threshold; give it",
+        ),
+        (
+            'postprocessing.class_thresholds=[{name: "car" threshold: 0}, '
+            '{name: "car" threshold: 1}]',
+            "postprocessing.class_thresholds[1].name",
+            "has a threshold already",
+        ),
+        ("postprocessing.maps=PANOPTIC,PANOPTIC", "postprocessing.maps", "lists a map twice"),
         # The model.
         (f"model.resnet.stages={STAGES}", "model.resnet.stages", "must be four"),
         ("model.resnet.stages[3].block_type=AXIAL", None, None),

@@ -25,7 +25,7 @@ class Acceptance(NamedTuple):
     """What comes out.
 
     Attributes:
-      mask_area: [B, N] int32 pixels of each mask.
+      mask_area: [B, N] int32 pixels of each mask that may be accepted, else 0.
       area: [B, N] int32 pixels that it gets; 0 where it is refused.
     """
 
@@ -89,7 +89,7 @@ def _by_pairs(
     areas = tf.while_loop(
         lambda rank, _: rank < count, step, [tf.constant(0), tf.zeros_like(mask_area)]
     )[1]
-    return Acceptance(mask_area, areas)
+    return Acceptance(tf.where(confident, mask_area, 0), areas)
 
 
 def _by_pixels(
@@ -131,7 +131,7 @@ def _by_pixels(
         step,
         [tf.constant(0), none, none, tf.zeros_like(members.weights, tf.bool)],
     )
-    return Acceptance(mask_area, areas)
+    return Acceptance(tf.where(confident, mask_area, 0), areas)
 
 
 def _enough(

@@ -98,7 +98,7 @@ def explain_masks(
       A list an image, one report a cluster center, best rank first.
     """
     postprocessor = build_postprocessor(experiment)
-    maps = tf.function(postprocessor)(predictions)  # a graph leaves out what isn't read
+    maps = postprocessor(predictions)
     segments = {name: maps[name].numpy() for name in SEGMENTS}
     return [
         mask_reports(

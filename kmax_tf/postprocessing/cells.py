@@ -22,6 +22,8 @@ Size = Union[int, tf.Tensor]
 # Cells, or mask logits, that are read at once: enough work for an operation, little enough for
 # caches.
 _CHUNK = 2048
+# Stands for minus infinity, of which interpolation would make NaN.
+_LOWEST = -1e30
 # How much more than needed a probability at corners must be: far above what rounding does.
 _MARGIN = 1e-3
 
@@ -96,7 +98,8 @@ class MaskGrid:
         right = tf.minimum(column + 1, self.width - 1)
 
         def corner(row: tf.Tensor, column: tf.Tensor) -> tf.Tensor:
-            return tf.gather(self.logits, (image * self.height + row) * self.width + column)
+            place = (image * self.height + row) * self.width + column
+            return tf.maximum(tf.gather(self.logits, place), _LOWEST)
 
         top = self._between(corner(row, column), corner(row, right))
         bottom = self._between(corner(below, column), corner(below, right))

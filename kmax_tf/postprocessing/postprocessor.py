@@ -71,8 +71,9 @@ class Postprocessor:
             Pixel-wise, those that are painted.
           painted_areas: [B, N] int32 pixels that each center painted, before area limits.
 
-        A pixel with logits that aren't finite is in no mask, and has no best center: it is
-        unlabeled and its scores are 0. A center whose class logits aren't finite has confidence 0.
+        A pixel with a logit of NaN or infinity is in no mask, and has no best center: it is
+        unlabeled and its scores are 0. Minus infinity means a probability of 0. A center with a
+        class logit of NaN or infinity has confidence 0.
         """
         mask_logits = tf.cast(predictions["mask_logits"], tf.float32)
         centers = _centers(tf.cast(predictions["class_logits"], tf.float32))

@@ -8,8 +8,14 @@ import tensorflow as tf
 
 import kmax_tf
 from kmax_tf.config import label_space
-from kmax_tf.postprocessing.builder import build_postprocessor
+from kmax_tf.postprocessing.builder import (
+    build_postprocessor,
+    build_views,
+    output_maps,
+)
 from kmax_tf.postprocessing.merging import MaskWise, PixelWise
+from kmax_tf.postprocessing.postprocessor import MAPS
+from kmax_tf.postprocessing.views import Views
 
 
 def build(*overrides):
@@ -84,3 +90,62 @@ def test_postprocess_merges_as_the_experiment_says():
     maps = kmax_tf.postprocess(experiment, predictions)
     assert maps["panoptic"].shape == [1, 97, 97]
     assert set(np.unique(maps["panoptic"])) == {labels.ids[7] * labels.label_divisor}
+
+
+@pytest.mark.parametrize("merging", ["mask_wise", "pixel_wise"])
+def test_class_threshold_takes_the_place_of_that_of_the_kind(merging):
+    others = build(f"postprocessing.{merging}={{}}").merging.class_thresholds
+    thresholds = build(
+        f"postprocessing.{merging}={{}}",
+        'postprocessing.class_thresholds={name: "car" threshold: 0.125}',
+    ).merging.class_thresholds
+    changed = [index for index in range(133) if thresholds[index] != others[index]]
+    assert [thresholds[index] for index in changed] == [0.125]
+    labels = build().label_space
+    assert labels.classes[changed[0]].name == "car"
+
+
+def test_the_ranking_of_the_pytorch_implementation_comes_with_its_network():
+    assert not build().merging.full_size_scores
+    experiment = kmax_tf.load_experiment("pytorch/coco_resnet50.textproto")
+    assert build_postprocessor(experiment).merging.full_size_scores
+
+
+@pytest.mark.parametrize(
+    ("override", "static"),
+    [
+        ("runtime.jit_compile=false", False),
+        ("runtime.jit_compile=true", True),
+        ("runtime.strategy=TPU", True),
+    ],
+)
+def test_shapes_are_known_where_xla_compiles(override, static):
+    assert build(override).static == static
+
+
+def test_views_and_maps():
+    experiment = kmax_tf.load_experiment("coco/resnet50.textproto")
+    assert build_views(experiment) == Views()
+    assert output_maps(experiment) == MAPS
+    changes = [
+        "postprocessing.test_time_augmentation={scales: [0.5, 1.5] flip: true}",
+        "postprocessing.maps=INSTANCE_SCORES,PANOPTIC",
+    ]
+    experiment = kmax_tf.load_experiment("coco/resnet50.textproto", changes)
+    assert build_views(experiment) == Views((0.5, 1.5), flip=True)
+    assert output_maps(experiment) == ("panoptic", "instance_scores")
+
+
+def test_every_mask_is_explained():
+    experiment = kmax_tf.load_experiment("coco/resnet50.textproto")
+    rng = np.random.default_rng(0)
+    predictions = {
+        "mask_logits": tf.constant(rng.normal(size=[2, 5, 5, 7], scale=9), tf.float32),
+        "class_logits": tf.constant(rng.normal(size=[2, 7, 134], scale=9), tf.float32),
+    }
+    maps = kmax_tf.postprocess(experiment, predictions)
+    for image, reports in enumerate(kmax_tf.explain_masks(experiment, predictions)):
+        assert sorted(report.center for report in reports) == list(range(7))
+        for report in reports:
+            kept = maps["segment_ids"][image, report.center] != 0
+            assert (report.fate == "KEPT") == kept

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -9,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kmax_tf.postprocessing.merging import MaskWise, PixelWise
-from kmax_tf.postprocessing.postprocessor import Postprocessor
+from kmax_tf.postprocessing.postprocessor import Fate, Postprocessor
 from kmax_tf.structures import Category, LabelSpace
 from tests.reference import merging_oracle
 
@@ -82,7 +84,7 @@ MERGINGS = [
     mask_wise(0.5, 0.4, 0.5, 1.0, 1.0),
     mask_wise(0.3, 0.6, 0.8, 0.5, 2.0),
     mask_wise(0.5, 0.5, 0.2, 1.0, 0.0),
-    MaskWise((0.2, 0.9, 0.5, 0.7), 0.5, 1.0, 1.0),
+    MaskWise((0.2, 0.9, 0.5, 0.7), 0.5, 1.0, 1.0, full_size_scores=True),
     pixel_wise(0.5),
     pixel_wise(0.0),
     PixelWise((0.2, 0.9, 0.5, 0.7)),
@@ -92,9 +94,10 @@ MERGINGS = [
 @pytest.mark.parametrize("merging", MERGINGS, ids=str)
 # A threshold of 1/3 or less lets three masks overlap, 0 makes every mask cover everything.
 @pytest.mark.parametrize("pixel_threshold", [0.4, 0.6, 1 / 3, 0.2, 0.0])
-def test_equals_the_oracle(merging, pixel_threshold):
+@pytest.mark.parametrize("static", [False, True])
+def test_equals_the_oracle(merging, pixel_threshold, static):
     predictions = random_predictions(0, batch=6)
-    result = run(merging, predictions, pixel_threshold=pixel_threshold)
+    result = run(merging, predictions, pixel_threshold=pixel_threshold, static=static)
     seen = set()
     for image in range(6):
         panoptic, _ = expected_map(merging, predictions, image, pixel_threshold)
@@ -104,7 +107,7 @@ def test_equals_the_oracle(merging, pixel_threshold):
 
 
 @pytest.mark.parametrize("merging", [MERGINGS[0], MERGINGS[4]], ids=str)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(
     seed=st.integers(0, 10**6),
     thing_limit=st.integers(0, 30),
@@ -266,3 +269,100 @@ def test_lower_precision_is_merged_in_float32():
     rounded = {key: tf.cast(value, tf.float32) for key, value in half.items()}
     postprocess = Postprocessor(LABELS, mask_wise(), STRIDE)
     np.testing.assert_array_equal(postprocess(half)["panoptic"], postprocess(rounded)["panoptic"])
+
+
+@pytest.mark.parametrize("merging", [MERGINGS[0], MERGINGS[3], MERGINGS[5]], ids=str)
+def test_settled_cells_change_nothing(merging):
+    # Large, sure masks, many centers, and sides that differ: most cells are settled.
+    rng = np.random.default_rng(7)
+    middles = rng.uniform(0, 30, [8, 2])
+    y, x = np.mgrid[0:17, 0:30]
+    distance = np.stack([np.hypot(y - m[0], x - m[1]) for m in middles], axis=-1)
+    masks = rng.normal(size=[2, 17, 30, 256], scale=0.3)
+    masks[0, :, :, 100:108] += 12 - 2 * (distance - distance.min(-1, keepdims=True))
+    masks[1, :, :, :8] += 12 - 2 * (distance - distance.min(-1, keepdims=True))[::-1]
+    classes = rng.normal(size=[2, 256, 5], scale=4.0)
+    predictions = {"mask_logits": masks.astype("f4"), "class_logits": classes.astype("f4")}
+    tensors = tf.nest.map_structure(tf.constant, predictions)
+    fast, slow = (
+        Postprocessor(LABELS, merging, 4, static=static)(tensors) for static in (False, True)
+    )
+    for key, values in slow.items():
+        compare = np.testing.assert_array_equal
+        if values.dtype == tf.float32:
+            compare = functools.partial(np.testing.assert_allclose, rtol=1e-5)
+        compare(fast[key], values, err_msg=key)
+    assert len(np.unique(fast["panoptic"])) > 4
+
+
+def test_compiled_by_xla_the_maps_are_the_same():
+    predictions = tf.nest.map_structure(tf.constant, random_predictions(8, batch=2))
+    for merging in (MERGINGS[0], MERGINGS[5]):
+        expected = Postprocessor(LABELS, merging, STRIDE)(predictions)
+        postprocess = Postprocessor(LABELS, merging, STRIDE, static=True)
+        compiled = tf.function(postprocess, jit_compile=True)(predictions)
+        for key, values in expected.items():
+            np.testing.assert_allclose(compiled[key], values, rtol=1e-5, err_msg=key)
+
+
+@pytest.mark.parametrize("static", [False, True])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_pixels_without_finite_logits_are_unlabeled(value, static):
+    predictions = random_predictions(9)
+    clean = run(MERGINGS[0], predictions, static=static)
+    assert (clean["panoptic"] != VOID).any()
+    predictions["mask_logits"][0, 1, 2, 3] = value
+    result = run(MERGINGS[0], predictions, static=static)
+    bad = np.zeros([7, 9], bool)
+    bad[1:4, 3:6] = True  # what is interpolated from the mask logit
+    for key in ("panoptic", "semantic", "semantic_scores", "instance_scores"):
+        assert (result[key][0][bad] == 0).all(), key
+    assert (result["semantic"][0][~bad] == clean["semantic"][0][~bad]).all()
+    assert np.isfinite(result["segment_scores"]).all()
+
+
+@pytest.mark.parametrize("static", [False, True])
+def test_minus_infinity_is_a_probability_of_zero(static):
+    predictions = random_predictions(9)
+    predictions["mask_logits"][0, :, :, 3] = predictions["mask_logits"][0, 1, 2, 1] = -np.inf
+    result = run(MERGINGS[0], predictions, static=static)
+    predictions["mask_logits"] = np.maximum(predictions["mask_logits"], -1e5)
+    expected = run(MERGINGS[0], predictions, static=static)
+    for key in ("panoptic", "semantic", "instance_scores"):
+        np.testing.assert_array_equal(result[key], expected[key], err_msg=key)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_center_without_finite_class_logits_has_no_confidence(value):
+    predictions = random_predictions(10)
+    predictions["class_logits"][0, 2, 1] = value
+    for merging in (MERGINGS[0], MERGINGS[5]):
+        result = run(merging, predictions)
+        assert result["segment_confidences"][0, 2] == 0
+        assert result["segment_ids"][0, 2] == VOID
+        predictions["class_logits"][0, 2] = [-9, -9, -9, -9, 9]  # as good as no confidence
+        expected = run(merging, predictions)
+        np.testing.assert_array_equal(result["panoptic"], expected["panoptic"])
+        predictions["class_logits"][0, 2, 1] = value
+
+
+def test_each_fate():
+    masks = np.full([1, 4, 4, 6], -9.0, np.float32)
+    masks[:, :, :2, 0] = masks[:, :, 2:3, 1] = masks[:, :3, 3, 2] = masks[:, 3, 3, 3] = 9.0
+    masks[:, :, 1, 4] = 9.1  # half of this mask's pixels are shared with center 0
+    predictions = {"mask_logits": masks, "class_logits": confident([0, 2, 1, 3, 1, 0])}
+    predictions["class_logits"][0, 2] = [0, 0.1, 0, 0, 0]
+    postprocess = Postprocessor(
+        LABELS,
+        mask_wise(0.7, 0.7, 0.5, 1.0, 0.0),
+        1,
+        pixel_threshold=0.4,
+        thing_area_limit=2,
+        stuff_area_limit=2,
+    )
+    result = postprocess(tf.nest.map_structure(tf.constant, predictions))
+    fates = [Fate(int(fate)).name for fate in result["segment_fates"][0]]
+    assert fates == ["KEPT", "KEPT", "CLASS_THRESHOLD", "AREA_LIMIT", "OVERLAP", "EMPTY"]
+    np.testing.assert_array_equal(result["mask_areas"][0], [8, 4, 0, 1, 4, 0])
+    np.testing.assert_array_equal(result["painted_areas"][0], [8, 4, 0, 1, 0, 0])
+    np.testing.assert_array_equal(result["segment_classes"][0], [3, 2, 1, 5, 1, 3])

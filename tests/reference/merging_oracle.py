@@ -16,7 +16,10 @@ def prepare(mask_logits, class_logits, stride):
 
 
 def ranks(mask_logits, confidence, pixel_threshold, class_weight, mask_weight):
-    """Returns the score of each center, and the centers from best to worst."""
+    """Returns the score of each center, and the centers from best to worst.
+
+    The mask logits are those whose pixels count: as predicted, or resized.
+    """
     probability = softmax(mask_logits.astype(np.float64))
     scores = []
     for center, sure in enumerate(confidence):
@@ -31,7 +34,7 @@ def mask_wise(mask_logits, class_logits, stride, options):
     resized, confidence, class_index = prepare(mask_logits, class_logits, stride)
     probability = softmax(resized)
     _, order = ranks(
-        mask_logits,
+        resized if options["full_size_scores"] else mask_logits,
         confidence,
         options["pixel_threshold"],
         options["class_weight"],
