@@ -7,6 +7,7 @@ and the rest unsure. Both formulations give the same maps, which is checked.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
 
 import numpy as np
@@ -25,6 +26,9 @@ from plain_merging import PlainMerging
 
 import kmax_tf
 from kmax_tf.postprocessing.builder import build_postprocessor
+from kmax_tf.postprocessing.cells import Best, MaskGrid
+from kmax_tf.postprocessing.postprocessor import Postprocessor
+from kmax_tf.postprocessing.readings import BEST, at_corners, read_best
 
 
 def main() -> None:
@@ -44,9 +48,8 @@ def main() -> None:
             np.testing.assert_array_equal(ours[name], plain[name])
         seconds = time_in_turns(runs, args.repeats)
         for name in runs:
-            memory = peak_memory_in_a_process(
-                [*sys.argv, f"--memory-of={name}", f"--memory-size={size}"]
-            )
+            again = [*sys.argv, f"--memory-of={name}", f"--memory-size={size}"]
+            memory = peak_memory_in_a_process(again) if args.memory else None
             print_line(
                 case=name,
                 config=args.config,
@@ -63,16 +66,28 @@ def main() -> None:
 
 
 def cases(postprocess, predictions: dict[str, tf.Tensor], xla: bool) -> dict[str, Run]:
-    """Returns what is timed: the plain formulation, ours, and ours with scores of every pixel."""
+    """Returns what is timed: the plain formulation, ours, ours when it must do more, and a floor.
 
-    def maps_only(predictions: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        maps = postprocess(predictions)
-        return {name: maps[name] for name in ("panoptic", "semantic")}
+    The floor is a softmax and the best center of each mask logit, which nothing can do without.
+    """
+
+    def maps_of(merge: Postprocessor):
+        def maps(predictions: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+            every = merge(predictions)
+            return {name: every[name] for name in ("panoptic", "semantic")}
+
+        return tf.function(maps, jit_compile=xla or None)
+
+    def read_once(predictions: dict[str, tf.Tensor]) -> Best:
+        grid = MaskGrid.of(predictions["mask_logits"], postprocess.output_stride, False)
+        return at_corners(grid, read_best, BEST)
 
     functions = {
         "plain": tf.function(PlainMerging(postprocess)),
-        "ours": tf.function(maps_only, jit_compile=xla or None),
+        "ours": maps_of(postprocess),
         "ours, with instance scores": tf.function(postprocess, jit_compile=xla or None),
+        "ours, all cells open": maps_of(dataclasses.replace(postprocess, static=True)),
+        "mask logits read once": tf.function(read_once),
     }
     return {
         name: (lambda function=function: finished(function(predictions)))
@@ -122,6 +137,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--xla", action="store_true")
+    parser.add_argument("--memory", action="store_true", help="also measure peak memory")
     parser.add_argument("--memory-of", help="print the peak memory of this case only")
     parser.add_argument("--memory-size", type=int, help="at this size")
     return parser.parse_args()

@@ -8,13 +8,20 @@ H x W is the size of the network's input. P items are pixels, or cells of pixels
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Callable, NamedTuple, Protocol
+from typing import Callable, NamedTuple, Protocol
 
 import tensorflow as tf
 
 from kmax_tf.postprocessing.acceptance import Members, accept
-from kmax_tf.postprocessing.cells import Best, Cells, MaskGrid, in_chunks
-from kmax_tf.postprocessing.readings import BEST, MaskReading, mask_reader, read_best, read_largest
+from kmax_tf.postprocessing.cells import Best, Cells, MaskGrid
+from kmax_tf.postprocessing.readings import (
+    BEST,
+    MaskReading,
+    at_corners,
+    mask_reader,
+    read_best,
+    read_largest,
+)
 
 REJECTED_LOGIT = -99999.0
 
@@ -97,7 +104,7 @@ class MaskWise:
     def paint(self, grid: MaskGrid, centers: Centers, pixel_threshold: float) -> Painting:
         """Decides which masks are accepted, then lets each pixel choose among its own."""
         read, signature = mask_reader(grid, pixel_threshold)
-        corners = _at_corners(grid, read, signature)
+        corners = at_corners(grid, read, signature)
         cells = Cells.settle(grid, corners.best, pixel_threshold)
         pixels = cells.read(cells.open, read, signature)
         pixels = pixels._replace(members=cells.cut(cells.open, pixels.members))
@@ -165,7 +172,7 @@ class PixelWise:
         def read_both(logits: tf.Tensor, image: tf.Tensor) -> tuple[Best, Best]:
             return read_best(logits, image), read(logits, image)
 
-        cells = Cells.settle(grid, _at_corners(grid, read_best, BEST), pixel_threshold)
+        cells = Cells.settle(grid, at_corners(grid, read_best, BEST), pixel_threshold)
         # A center's probability among the surviving is no less than among all.
         cells = cells.reopen(~survives)
         every, pixels = cells.read(cells.open, read_both, (BEST, BEST))
@@ -194,15 +201,6 @@ def lookup(values: tf.Tensor, center: tf.Tensor, default: float) -> tf.Tensor:
     """Returns [P, ...]: the value [B, N] of each center [P, ...], or the default for none."""
     found = tf.gather(tf.reshape(values, [-1]), tf.maximum(center, 0))
     return tf.where(center >= 0, found, tf.cast(default, values.dtype))
-
-
-def _at_corners(grid: MaskGrid, read: Callable, signature: Any) -> Any:
-    """Reads the mask logits as they are."""
-    return in_chunks(
-        tf.range(grid.num_cells),
-        lambda rows: read(tf.gather(grid.logits, rows), grid.image_of(rows)),
-        signature,
-    )
 
 
 def _full_probability(cells: Cells, pixels: Best, read: Callable) -> tf.Tensor:
