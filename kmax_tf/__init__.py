@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from kmax_tf.errors import UserError
     from kmax_tf.export.saved_model import export_saved_model
     from kmax_tf.model.builder import build_model
-    from kmax_tf.postprocessing.builder import postprocess
+    from kmax_tf.postprocessing.builder import explain_masks, postprocess
     from kmax_tf.training.keras_fit import compile_for_training
 
 __version__ = "0.1.0"
@@ -28,6 +28,7 @@ __all__ = [
     "build_dataset",
     "build_model",
     "compile_for_training",
+    "explain_masks",
     "export_checkpoint",
     "export_saved_model",
     "import_checkpoint",
@@ -41,6 +42,7 @@ _HOME = {
     "build_dataset": "data.builder",
     "build_model": "model.builder",
     "compile_for_training": "training.keras_fit",
+    "explain_masks": "postprocessing.builder",
     "export_checkpoint": "checkpoints.exporter",
     "import_checkpoint": "checkpoints.importer",
     "export_saved_model": "export.saved_model",

@@ -161,7 +161,10 @@ RANGES = {
         "pixel_threshold": _PROBABILITY,
         "thing_area_limit": _NOT_NEGATIVE,
         "stuff_area_limit": _NOT_NEGATIVE,
+        "island_area_limit": _NOT_NEGATIVE,
     },
+    "ClassThreshold": {"threshold": _PROBABILITY},
+    "TestTimeAugmentation": {"scales": _POSITIVE},
     "Evaluation": {"num_pictures": _NOT_NEGATIVE},
 }
 

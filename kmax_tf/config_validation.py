@@ -5,6 +5,7 @@ A check is a generator of problems. The ranges of single numbers are in config_r
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -356,6 +357,29 @@ def _duplicates(dataset: dataset_pb2.Dataset) -> Iterator[Problem]:
             first.setdefault(value, index)
 
 
+def _class_thresholds(experiment: experiment_pb2.Experiment) -> Iterator[Problem]:
+    names = [category.name for category in experiment.dataset.classes]
+    seen = set()
+    for index, entry in enumerate(experiment.postprocessing.class_thresholds):
+        path = f"postprocessing.class_thresholds[{index}]"
+        for name in ("name", "threshold"):
+            if not entry.HasField(name):
+                yield Problem(path, f"has no {name}; give it")
+        if entry.HasField("name") and entry.name not in names:
+            near = difflib.get_close_matches(entry.name, names, n=3)
+            hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+            yield Problem(f"{path}.name", f"the dataset has no class {entry.name!r}{hint}")
+        if entry.name in seen:
+            yield Problem(f"{path}.name", f"{entry.name!r} has a threshold already; keep one")
+        seen.add(entry.name)
+
+
+def _maps(experiment: experiment_pb2.Experiment) -> Iterator[Problem]:
+    maps = list(experiment.postprocessing.maps)
+    if len(set(maps)) < len(maps):
+        yield Problem("postprocessing.maps", "lists a map twice; keep one")
+
+
 def _batch_divides(experiment: experiment_pb2.Experiment, num_replicas: int) -> Iterator[Problem]:
     batch = experiment.train_data.batch_size
     parts = experiment.training.optimizer.micro_batches
@@ -387,4 +411,6 @@ _CHECKS: tuple[Callable[[experiment_pb2.Experiment], Iterator[Problem]], ...] = 
     _schedule,
     _start,
     _runtime,
+    _class_thresholds,
+    _maps,
 )

@@ -45,6 +45,8 @@ class Predictions(TypedDict, total=False):
       class_logits: [B, N, K+1] float32; the last is void ("no segment").
       pixel_embeddings: [B, h, w, D] float32.
       semantic_logits: [B, h', w', num_ids] float32, where the model has a semantic branch.
+      class_maps: [B, h, w, K] float32 class probabilities of pixels, of averaged predictions
+        (`postprocessing.views`).
       intermediate: one prediction (the first three keys) a kMaX block, in training; each at the
         resolution of the features that the block reads.
     """
@@ -53,6 +55,7 @@ class Predictions(TypedDict, total=False):
     class_logits: tf.Tensor
     pixel_embeddings: tf.Tensor
     semantic_logits: tf.Tensor
+    class_maps: tf.Tensor
     intermediate: list[Predictions]
 
 

@@ -65,6 +65,24 @@ def test_the_starting_point_has_none():
         ),
         ("eval_data.service_address=grpc://a:1", "eval_data.service_address", "only training data"),
         ("train_data.service_address=grpc://a:1", None, None),
+        # Post-processing.
+        (
+            'postprocessing.class_thresholds={name: "persom" threshold: 0.5}',
+            "postprocessing.class_thresholds[0].name",
+            "no class 'persom'; did you mean 'person'",
+        ),
+        (
+            'postprocessing.class_thresholds={name: "person"}',
+            "postprocessing.class_thresholds[0]",
+            "has no threshold; give it",
+        ),
+        (
+            'postprocessing.class_thresholds=[{name: "car" threshold: 0}, '
+            '{name: "car" threshold: 1}]',
+            "postprocessing.class_thresholds[1].name",
+            "has a threshold already",
+        ),
+        ("postprocessing.maps=PANOPTIC,PANOPTIC", "postprocessing.maps", "lists a map twice"),
         # The model.
         (f"model.resnet.stages={STAGES}", "model.resnet.stages", "must be four"),
         ("model.resnet.stages[3].block_type=AXIAL", None, None),

@@ -23,7 +23,8 @@ from kmax_tf.figures import side_by_side
 from kmax_tf.files import write_atomically
 from kmax_tf.model.folding import fold_batch_norms
 from kmax_tf.model.kmax import KMaX
-from kmax_tf.postprocessing.builder import build_postprocessor
+from kmax_tf.postprocessing.builder import build_postprocessor, build_views
+from kmax_tf.postprocessing.islands import remove_islands
 from kmax_tf.protos import experiment_pb2, postprocessing_pb2
 from kmax_tf.structures import LabelSpace
 
@@ -64,13 +65,29 @@ def evaluate_model(
     gallery = Gallery(labels)
     postprocess = build_postprocessor(experiment)
     folded = fold_batch_norms(model)
-    predict = tf.function(lambda images: postprocess(folded(images, training=False)))
+    views = build_views(experiment)
+
+    @tf.function
+    def predict(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        maps = postprocess(views(lambda view: folded(view, training=False), images))
+        if not experiment.evaluation.mask_ap:
+            del maps["instance_scores"]  # the costly one
+        return maps
+
+    def clean(image: RawPrediction) -> RawPrediction:
+        image.prediction["panoptic"] = remove_islands(
+            image.prediction["panoptic"],
+            experiment.postprocessing.island_area_limit,
+            labels.void_panoptic_id,
+        )
+        return image
+
     tf.io.gfile.makedirs(pictures_dir)
     drawn = 0
     progress = Progress(None, "evaluate")
     for images, _, raw in build_dataset(experiment, training=False):
         maps = predict(images)
-        for image in raw_predictions(images, maps, raw, resolution):
+        for image in map(clean, raw_predictions(images, maps, raw, resolution)):
             metrics.update(image.image_id, image.truth, image.prediction)
             if image.image_id in metrics.extremes:
                 panoptic = image.prediction["panoptic"]
@@ -80,7 +97,7 @@ def evaluate_model(
                 _draw(image, labels, pictures_dir)
                 drawn += 1
         if submission is not None:
-            for image in raw_predictions(images, maps, raw):
+            for image in map(clean, raw_predictions(images, maps, raw)):
                 submission.add(image.image_id, image.prediction)
         progress.advance(images.shape[0])
     progress.finish()

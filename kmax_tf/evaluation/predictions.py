@@ -43,7 +43,7 @@ def raw_predictions(
 
     Args:
       images: [B, h, w, 3] network inputs.
-      maps: [B, h, w] what post-processing returns.
+      maps: [B, h, w] what post-processing returns, or some of it.
       raw: what the evaluation dataset says of the images (`data.builder.build_dataset`).
       resolution: "original": predictions are brought to the image's own size; "model": the truth
         to the size of the image in the network's input. Both by nearest neighbour.
@@ -59,7 +59,9 @@ def raw_predictions(
             image_id=raw["image_id"][index].numpy().decode(),
             truth=truth.numpy(),
             prediction={
-                name: restore_map(maps[name][index], fitted_size, size).numpy() for name in _MAPS
+                name: restore_map(maps[name][index], fitted_size, size).numpy()
+                for name in _MAPS
+                if name in maps
             },
             fitted_image=images[index, : fitted_size[0], : fitted_size[1]],
         )

@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import pathlib
 import re
+from collections.abc import Mapping, Sequence
 from typing import Optional, Protocol
 
 import numpy as np
 import tensorflow as tf
 
+from kmax_tf.config import label_space, load_experiment
 from kmax_tf.errors import UserError
-from kmax_tf.export.saved_model import read_labels
+from kmax_tf.export.saved_model import EXPERIMENT_FILE, read_labels
+from kmax_tf.postprocessing.islands import remove_islands
 from kmax_tf.structures import LabelSpace
 
 
@@ -31,6 +34,8 @@ class Predictor(Protocol):
 class _SavedModelPredictor:
     def __init__(self, folder: pathlib.Path):
         self.label_space = read_labels(folder)
+        options = load_experiment(folder / EXPERIMENT_FILE).postprocessing
+        self._island_area_limit = options.island_area_limit
         try:
             self._model = tf.saved_model.load(str(folder))
         except (OSError, ValueError, tf.errors.OpError) as error:
@@ -39,13 +44,12 @@ class _SavedModelPredictor:
 
     def __call__(self, image: np.ndarray) -> dict[str, np.ndarray]:
         outputs = self._serve(images=tf.constant(image[np.newaxis]))
-        return {name: value[0].numpy() for name, value in outputs.items()}
+        return _on_host(outputs, self._island_area_limit, self.label_space)
 
 
 class _RunPredictor:
-    def __init__(self, folder: pathlib.Path):
+    def __init__(self, folder: pathlib.Path, maps: Optional[Sequence[str]]):
         from kmax_tf.checkpoints.restore import restore_weights
-        from kmax_tf.config import label_space, load_experiment
         from kmax_tf.export.saved_model import ServingModel
         from kmax_tf.model.builder import build_model
 
@@ -53,19 +57,34 @@ class _RunPredictor:
         model = build_model(experiment)
         restore_weights(model, folder)
         self.label_space = label_space(experiment.dataset)
-        self._model = ServingModel(model, experiment)
+        self._island_area_limit = experiment.postprocessing.island_area_limit
+        self._model = ServingModel(model, experiment, maps)
 
     def __call__(self, image: np.ndarray) -> dict[str, np.ndarray]:
         outputs = self._model.serving_default(tf.constant(image[np.newaxis]))
-        return {name: value[0].numpy() for name, value in outputs.items()}
+        return _on_host(outputs, self._island_area_limit, self.label_space)
 
 
-def load_predictor(path: str | os.PathLike[str]) -> Predictor:
+def _on_host(
+    outputs: Mapping[str, tf.Tensor], island_area_limit: int, labels: LabelSpace
+) -> dict[str, np.ndarray]:
+    """Fetches the outputs of one image, and does what isn't done in the graph."""
+    maps = {name: value[0].numpy() for name, value in outputs.items()}
+    if "panoptic" in maps:
+        maps["panoptic"] = remove_islands(
+            maps["panoptic"], island_area_limit, labels.void_panoptic_id
+        )
+    return maps
+
+
+def load_predictor(path: str | os.PathLike[str], maps: Optional[Sequence[str]] = None) -> Predictor:
     """Loads what predicts from a folder.
 
     Args:
       path: a folder that `kmax export` wrote (the newest version is taken), one of its versions, or
         the folder of a training run.
+      maps: names of the maps that are needed; None: all that `postprocessing.maps` asks for. An
+        export gives those that it was made with.
 
     Raises:
       UserError: it is none of them, or is damaged.
@@ -75,7 +94,7 @@ def load_predictor(path: str | os.PathLike[str]) -> Predictor:
     if export is not None:
         return _SavedModelPredictor(export)
     if (folder / "experiment.textproto").exists():
-        return _RunPredictor(folder)
+        return _RunPredictor(folder, maps)
     raise UserError(
         f"{folder} holds no model: expected saved_model.pb (written by `kmax export`), numbered "
         "versions of it, or experiment.textproto with checkpoints (written by trainer.py)"

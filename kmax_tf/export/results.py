@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import pathlib
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from kmax_tf.evaluation.coco_results import (
 )
 from kmax_tf.figures import draw_panoptic
 from kmax_tf.files import write_atomically
+from kmax_tf.postprocessing.why import MaskReport, mask_reports
 from kmax_tf.structures import LabelSpace
 
 
@@ -68,3 +70,41 @@ def write_result(
     picture = io.BytesIO()
     Image.fromarray(draw_panoptic(image, panoptic, label_space)).save(picture, "PNG")
     write_atomically(f"{base}_overlay.png", picture.getvalue())
+
+
+def write_semantic(folder: str, name: str, semantic: np.ndarray, label_space: LabelSpace) -> None:
+    """Writes NAME_semantic.png: the publisher's class ids, 0 where there is none.
+
+    Args:
+      folder: of the results.
+      name: of the image.
+      semantic: [H, W] int32 class ids.
+      label_space: what ids mean.
+
+    Raises:
+      OutputError: the file can't be written.
+    """
+    table = np.zeros(len(label_space.class_index_of_id), np.uint16)
+    for category in label_space.classes:
+        table[category.id] = category.original_id
+    ids = table[semantic]
+    png = io.BytesIO()
+    Image.fromarray(ids.astype(np.uint8) if ids.max() < 256 else ids).save(png, "PNG")
+    write_atomically(os.path.join(folder, f"{name}_semantic.png"), png.getvalue())
+
+
+def write_reports(
+    folder: str, name: str, prediction: dict[str, np.ndarray], label_space: LabelSpace
+) -> list[MaskReport]:
+    """Writes NAME_why.json: what became of each center's mask.
+
+    Returns:
+      The reports, best rank first.
+
+    Raises:
+      OutputError: the file can't be written.
+    """
+    reports = mask_reports(prediction, label_space)
+    content = json.dumps([report._asdict() for report in reports], indent=1)
+    write_atomically(os.path.join(folder, f"{name}_why.json"), content + "\n")
+    return reports

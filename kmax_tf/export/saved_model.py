@@ -6,7 +6,8 @@ import json
 import os
 import re
 import tempfile
-from typing import Callable
+from collections.abc import Sequence
+from typing import Callable, Optional
 
 import tensorflow as tf
 
@@ -16,33 +17,47 @@ from kmax_tf.errors import OutputError, UserError
 from kmax_tf.files import check_writable, write_atomically
 from kmax_tf.model.folding import fold_batch_norms
 from kmax_tf.model.kmax import KMaX
-from kmax_tf.postprocessing.builder import build_postprocessor
+from kmax_tf.postprocessing.builder import build_postprocessor, build_views, output_maps
+from kmax_tf.postprocessing.postprocessor import SEGMENTS
 from kmax_tf.protos import experiment_pb2
 from kmax_tf.structures import Category, LabelSpace, Predictions
 
 LABELS_FILE = os.path.join("assets.extra", "labels.json")
 EXPERIMENT_FILE = os.path.join("assets.extra", "experiment.textproto")
-_MAPS = ("panoptic", "semantic", "semantic_scores", "instance_scores")
-_SEGMENTS = ("segment_ids", "segment_scores")
 
 
 class ServingModel(tf.Module):
     """The network between its pre- and post-processing, with the two signatures.
 
     Both give maps at the images' own sizes: panoptic and semantic int32, semantic_scores and
-    instance_scores float32, [B, H, W]; and segment_ids int32, segment_scores float32, [B, N], one a
-    cluster center (`postprocessing.merging.Postprocessor`).
+    instance_scores float32, [B, H, W], or those of them that `postprocessing.maps` lists; and what
+    is known of each cluster center, [B, N], as segment_ids int32 and segment_scores float32
+    (`postprocessing.postprocessor.Postprocessor`).
     """
 
-    def __init__(self, model: KMaX, experiment: experiment_pb2.Experiment):
+    def __init__(
+        self,
+        model: KMaX,
+        experiment: experiment_pb2.Experiment,
+        maps: Optional[Sequence[str]] = None,
+    ):
+        """Prepares a model.
+
+        Args:
+          model: with its weights restored.
+          experiment: resolved; its eval_data says how images are fitted.
+          maps: names of the maps to give; None: those of `postprocessing.maps`.
+        """
         super().__init__(name="kmax_serving")
         model = fold_batch_norms(model)
         # Variables are saved, and nothing else of Keras: the lambda hides the model from the search
         # for trackable objects.
         self.weights = list(model.variables)
-        self._predict: Callable[[tf.Tensor], Predictions] = lambda images: model(
-            images, training=False
+        views = build_views(experiment)
+        self._predict: Callable[[tf.Tensor], Predictions] = lambda images: views(
+            lambda view: model(view, training=False), images
         )
+        self._maps = output_maps(experiment) if maps is None else tuple(maps)
         self._data = experiment.eval_data
         self._postprocess = build_postprocessor(experiment)
         self._void = label_space(experiment.dataset).void_panoptic_id
@@ -53,8 +68,8 @@ class ServingModel(tf.Module):
         inputs, fitted_size = self._fit(images)
         maps = self._postprocess(self._predict(inputs))
         raw_size = tf.shape(images)[1:3]
-        outputs = {name: restore_map(maps[name], fitted_size, raw_size) for name in _MAPS}
-        return {**outputs, **{name: maps[name] for name in _SEGMENTS}}
+        outputs = {name: restore_map(maps[name], fitted_size, raw_size) for name in self._maps}
+        return {**outputs, **{name: maps[name] for name in SEGMENTS}}
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "image_bytes")])
     def image_bytes(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -81,14 +96,15 @@ class ServingModel(tf.Module):
                 (maps[name], fitted_sizes, raw_sizes),
                 fn_output_signature=tf.TensorSpec([None, None], maps[name].dtype),
             )
-            for name in _MAPS
+            for name in self._maps
         }
         padded = (
             tf.sequence_mask(raw_sizes[:, 0], largest[0])[:, :, tf.newaxis]
             & (tf.sequence_mask(raw_sizes[:, 1], largest[1])[:, tf.newaxis])
         )
-        outputs["panoptic"] = tf.where(padded, outputs["panoptic"], self._void)
-        return {**outputs, **{name: maps[name] for name in _SEGMENTS}, "sizes": raw_sizes}
+        if "panoptic" in outputs:
+            outputs["panoptic"] = tf.where(padded, outputs["panoptic"], self._void)
+        return {**outputs, **{name: maps[name] for name in SEGMENTS}, "sizes": raw_sizes}
 
     def _fit(self, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         data = self._data

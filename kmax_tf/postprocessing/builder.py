@@ -6,33 +6,63 @@ import tensorflow as tf
 
 from kmax_tf.config import label_space
 from kmax_tf.config_validation import mask_stride
-from kmax_tf.postprocessing.merging import MaskWise, Merging, PixelWise, Postprocessor
-from kmax_tf.protos import experiment_pb2
-from kmax_tf.structures import Predictions
+from kmax_tf.postprocessing.merging import MaskWise, Merging, PixelWise
+from kmax_tf.postprocessing.postprocessor import MAPS, SEGMENTS, Postprocessor
+from kmax_tf.postprocessing.views import Views
+from kmax_tf.postprocessing.why import MaskReport, mask_reports
+from kmax_tf.protos import experiment_pb2, postprocessing_pb2, training_pb2
+from kmax_tf.structures import LabelSpace, Predictions
 
 
 def build_postprocessor(experiment: experiment_pb2.Experiment) -> Postprocessor:
     """Builds the post-processing of an experiment: `Predictions` -> maps."""
     options = experiment.postprocessing
+    labels = label_space(experiment.dataset)
+    runtime = experiment.runtime
     merging: Merging
     if options.WhichOneof("merging") == "pixel_wise":
-        merging = PixelWise(options.pixel_wise.class_threshold)
+        every = options.pixel_wise.class_threshold
+        merging = PixelWise(_thresholds(options, labels, every, every))
     else:
         mask_wise = options.mask_wise
         merging = MaskWise(
-            thing_threshold=mask_wise.thing_threshold,
-            stuff_threshold=mask_wise.stuff_threshold,
+            _thresholds(options, labels, mask_wise.thing_threshold, mask_wise.stuff_threshold),
             overlap_threshold=mask_wise.overlap_threshold,
             class_weight=mask_wise.class_weight,
             mask_weight=mask_wise.mask_weight,
+            full_size_scores=mask_wise.full_size_scores,
         )
     return Postprocessor(
-        label_space(experiment.dataset),
+        labels,
         merging,
         output_stride=mask_stride(experiment.model),
         pixel_threshold=options.pixel_threshold,
         thing_area_limit=options.thing_area_limit,
         stuff_area_limit=options.stuff_area_limit,
+        static=runtime.jit_compile or runtime.strategy == training_pb2.TPU,
+    )
+
+
+def build_views(experiment: experiment_pb2.Experiment) -> Views:
+    """Builds test-time augmentation: what makes one prediction of several views of an image."""
+    options = experiment.postprocessing.test_time_augmentation
+    return Views(tuple(options.scales), options.flip)
+
+
+def output_maps(experiment: experiment_pb2.Experiment) -> tuple[str, ...]:
+    """Returns the names of the maps that an export of the experiment gives."""
+    names = [postprocessing_pb2.OutputMap.Name(m) for m in experiment.postprocessing.maps]
+    chosen = {name.lower() for name in names}
+    return tuple(name for name in MAPS if name in chosen or not chosen)
+
+
+def _thresholds(
+    options: postprocessing_pb2.Postprocessing, labels: LabelSpace, thing: float, stuff: float
+) -> tuple[float, ...]:
+    """Returns the class threshold of each class."""
+    own = {entry.name: entry.threshold for entry in options.class_thresholds}
+    return tuple(
+        own.get(category.name, thing if category.thing else stuff) for category in labels.classes
     )
 
 
@@ -41,12 +71,38 @@ def postprocess(
 ) -> dict[str, tf.Tensor]:
     """Merges predictions into maps at the size of the network's input.
 
+    Where XLA compiles the caller, `experiment.runtime.jit_compile` must be true: it makes every
+    shape known, which takes longer on CPUs.
+
     Args:
       experiment: as `kmax_tf.load_experiment` returns it.
       predictions: what the model says of a batch.
 
     Returns:
-      panoptic, semantic, semantic_scores, instance_scores, segment_ids and segment_scores, as
-      `Postprocessor` describes them.
+      panoptic, semantic, semantic_scores, instance_scores, segment_ids, segment_scores and more of
+      each cluster center, as `Postprocessor` describes them.
     """
     return build_postprocessor(experiment)(predictions)
+
+
+def explain_masks(
+    experiment: experiment_pb2.Experiment, predictions: Predictions
+) -> list[list[MaskReport]]:
+    """Says of each mask whether it was kept, and if not, which rule dropped it.
+
+    Args:
+      experiment: as `kmax_tf.load_experiment` returns it.
+      predictions: what the model says of a batch.
+
+    Returns:
+      A list an image, one report a cluster center, best rank first.
+    """
+    postprocessor = build_postprocessor(experiment)
+    maps = postprocessor(predictions)
+    segments = {name: maps[name].numpy() for name in SEGMENTS}
+    return [
+        mask_reports(
+            {name: values[image] for name, values in segments.items()}, postprocessor.label_space
+        )
+        for image in range(len(segments["segment_ids"]))
+    ]

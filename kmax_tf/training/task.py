@@ -28,6 +28,7 @@ from kmax_tf.losses.builder import build_loss
 from kmax_tf.model.builder import build_model
 from kmax_tf.model.kmax import KMaX
 from kmax_tf.postprocessing.builder import build_postprocessor
+from kmax_tf.postprocessing.postprocessor import MAPS
 from kmax_tf.protos import experiment_pb2
 from kmax_tf.structures import LabelSpace
 from kmax_tf.training.builder import build_training_step
@@ -159,10 +160,13 @@ class KMaXTask(base_task.Task):
         else:
             predictions = model(images, training=False)
         terms = self._loss_terms(targets, predictions)
+        maps = self._postprocess(predictions)
+        if not self.experiment.evaluation.mask_ap:
+            del maps["instance_scores"]  # the costly one
         return {
             "assignments": assignments,
             self.loss: tf.add_n(list(terms.values())),
-            "maps": self._postprocess(predictions),
+            "maps": {name: maps[name] for name in MAPS if name in maps},
             "images": images,
             "raw": raw,
         }

@@ -197,6 +197,44 @@ def test_prediction_is_the_same_from_the_export_and_from_the_run(
         assert np.array_equal(maps[0], maps[1])
 
 
+def test_prediction_writes_what_it_is_asked_for(tiny_run: TinyRun, tmp_path: Path) -> None:
+    printed = kmax(
+        *("predict", "--model", tiny_run.export, tiny_run.images[0], "--output", tmp_path),
+        *("--write", "instances", "--write", "semantic", "--why"),
+    ).stdout
+    name = tiny_run.images[0].stem
+    assert {path.name for path in tmp_path.iterdir()} == {
+        f"{name}_{kind}" for kind in ("instances.json", "semantic.png", "why.json")
+    }
+    reports = json.loads((tmp_path / f"{name}_why.json").read_text())
+    assert len(reports) == 16
+    assert {report["fate"] for report in reports} & {"KEPT", "CLASS_THRESHOLD", "OVERLAP", "EMPTY"}
+    assert reports[0]["class_name"] in printed
+    with (
+        Image.open(tmp_path / f"{name}_semantic.png") as semantic,
+        Image.open(tiny_run.images[0]) as image,
+    ):
+        assert semantic.size == image.size
+
+
+def test_an_export_gives_the_maps_and_the_views_of_its_experiment(
+    tiny_run: TinyRun, tmp_path: Path
+) -> None:
+    export = tmp_path / "export"
+    views = "postprocessing.test_time_augmentation={scales: 2 flip: true}"
+    sets = ["--set", views, "--set", "postprocessing.maps=SEMANTIC"]
+    kmax("export", "--checkpoint", tiny_run.model_dir, "--output", export, *sets)
+    model = tf.saved_model.load(str(export / "1"))
+    outputs = model.signatures["serving_default"](images=tf.zeros([1, 40, 70, 3], tf.uint8))
+    assert outputs["semantic"].shape == [1, 40, 70]
+    assert not outputs.keys() & {"panoptic", "semantic_scores", "instance_scores"}
+    done = kmax(
+        *("predict", "--model", export, tiny_run.images[0], "--output", tmp_path), check=False
+    )
+    assert done.returncode == 2
+    assert "doesn't give panoptic" in done.stderr
+
+
 def test_exporting_again_makes_the_next_version(tiny_run: TinyRun, tmp_path: Path) -> None:
     for version in ("1", "2"):
         printed = kmax("export", "--checkpoint", tiny_run.model_dir, "--output", tmp_path).stdout

@@ -10,7 +10,7 @@ import numpy as np
 
 import kmax_tf
 from kmax_tf.postprocessing.builder import build_postprocessor
-from kmax_tf.postprocessing.merging import Postprocessor
+from kmax_tf.postprocessing.postprocessor import Postprocessor
 
 RECORDING = pathlib.Path(__file__).parent / "postprocessing_coco.npz"
 SETTINGS = [

@@ -8,8 +8,14 @@ import tensorflow as tf
 
 import kmax_tf
 from kmax_tf.config import label_space
-from kmax_tf.postprocessing.builder import build_postprocessor
+from kmax_tf.postprocessing.builder import (
+    build_postprocessor,
+    build_views,
+    output_maps,
+)
 from kmax_tf.postprocessing.merging import MaskWise, PixelWise
+from kmax_tf.postprocessing.postprocessor import MAPS
+from kmax_tf.postprocessing.views import Views
 
 
 def build(*overrides):
@@ -21,7 +27,10 @@ def test_published_values():
     assert postprocess.output_stride == 4
     assert postprocess.pixel_threshold == pytest.approx(0.4)
     assert (postprocess.thing_area_limit, postprocess.stuff_area_limit) == (400, 6400)
-    assert vars(postprocess.merging) == pytest.approx(vars(MaskWise(0.7, 0.5, 0.8, 1.0, 1.0)))
+    thresholds = (0.7,) * 80 + (0.5,) * 53
+    assert postprocess.merging.class_thresholds == pytest.approx(thresholds)
+    options = {**vars(postprocess.merging), "class_thresholds": thresholds}
+    assert options == pytest.approx(vars(MaskWise(thresholds, 0.8, 1.0, 1.0)))
 
 
 @pytest.mark.parametrize(
@@ -41,15 +50,25 @@ def test_output_stride_is_that_of_the_mask_logits(path, override, stride):
 
 @pytest.mark.parametrize(
     "field",
-    ["thing_threshold", "stuff_threshold", "overlap_threshold", "class_weight", "mask_weight"],
+    ["overlap_threshold", "class_weight", "mask_weight"],
 )
 def test_mask_wise_field_reaches_the_option(field):
     merging = build(f"postprocessing.mask_wise.{field}=0.25").merging
     assert getattr(merging, field) == 0.25
 
 
+@pytest.mark.parametrize("kind", ["thing", "stuff"])
+def test_threshold_reaches_the_classes_of_its_kind(kind):
+    thresholds = build(f"postprocessing.mask_wise.{kind}_threshold=0.25").merging.class_thresholds
+    assert [value == 0.25 for value in thresholds] == [kind == "thing"] * 80 + [
+        kind == "stuff"
+    ] * 53
+
+
 def test_pixel_wise_takes_the_place_of_mask_wise():
-    assert build("postprocessing.pixel_wise.class_threshold=0.25").merging == PixelWise(0.25)
+    assert build("postprocessing.pixel_wise.class_threshold=0.25").merging == PixelWise(
+        (0.25,) * 133
+    )
 
 
 @pytest.mark.parametrize("field", ["pixel_threshold", "thing_area_limit", "stuff_area_limit"])
@@ -71,3 +90,62 @@ def test_postprocess_merges_as_the_experiment_says():
     maps = kmax_tf.postprocess(experiment, predictions)
     assert maps["panoptic"].shape == [1, 97, 97]
     assert set(np.unique(maps["panoptic"])) == {labels.ids[7] * labels.label_divisor}
+
+
+@pytest.mark.parametrize("merging", ["mask_wise", "pixel_wise"])
+def test_class_threshold_takes_the_place_of_that_of_the_kind(merging):
+    others = build(f"postprocessing.{merging}={{}}").merging.class_thresholds
+    thresholds = build(
+        f"postprocessing.{merging}={{}}",
+        'postprocessing.class_thresholds={name: "car" threshold: 0.125}',
+    ).merging.class_thresholds
+    changed = [index for index in range(133) if thresholds[index] != others[index]]
+    assert [thresholds[index] for index in changed] == [0.125]
+    labels = build().label_space
+    assert labels.classes[changed[0]].name == "car"
+
+
+def test_the_ranking_of_the_pytorch_implementation_comes_with_its_network():
+    assert not build().merging.full_size_scores
+    experiment = kmax_tf.load_experiment("pytorch/coco_resnet50.textproto")
+    assert build_postprocessor(experiment).merging.full_size_scores
+
+
+@pytest.mark.parametrize(
+    ("override", "static"),
+    [
+        ("runtime.jit_compile=false", False),
+        ("runtime.jit_compile=true", True),
+        ("runtime.strategy=TPU", True),
+    ],
+)
+def test_shapes_are_known_where_xla_compiles(override, static):
+    assert build(override).static == static
+
+
+def test_views_and_maps():
+    experiment = kmax_tf.load_experiment("coco/resnet50.textproto")
+    assert build_views(experiment) == Views()
+    assert output_maps(experiment) == MAPS
+    changes = [
+        "postprocessing.test_time_augmentation={scales: [0.5, 1.5] flip: true}",
+        "postprocessing.maps=INSTANCE_SCORES,PANOPTIC",
+    ]
+    experiment = kmax_tf.load_experiment("coco/resnet50.textproto", changes)
+    assert build_views(experiment) == Views((0.5, 1.5), flip=True)
+    assert output_maps(experiment) == ("panoptic", "instance_scores")
+
+
+def test_every_mask_is_explained():
+    experiment = kmax_tf.load_experiment("coco/resnet50.textproto")
+    rng = np.random.default_rng(0)
+    predictions = {
+        "mask_logits": tf.constant(rng.normal(size=[2, 5, 5, 7], scale=9), tf.float32),
+        "class_logits": tf.constant(rng.normal(size=[2, 7, 134], scale=9), tf.float32),
+    }
+    maps = kmax_tf.postprocess(experiment, predictions)
+    for image, reports in enumerate(kmax_tf.explain_masks(experiment, predictions)):
+        assert sorted(report.center for report in reports) == list(range(7))
+        for report in reports:
+            kept = maps["segment_ids"][image, report.center] != 0
+            assert (report.fate == "KEPT") == kept

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kmax_tf.postprocessing.merging import MaskWise, PixelWise, Postprocessor
+from kmax_tf.postprocessing.merging import MaskWise, PixelWise
+from kmax_tf.postprocessing.postprocessor import Fate, Postprocessor
 from kmax_tf.structures import Category, LabelSpace
 from tests.reference import merging_oracle
 
@@ -27,6 +30,17 @@ LABELS = LabelSpace(
 )
 VOID = 0
 STRIDE = 2
+
+
+def mask_wise(thing_threshold=0.7, stuff_threshold=0.7, *options, **named):
+    """Returns the merging with one threshold for both things and one for both kinds of stuff."""
+    thresholds = (thing_threshold, thing_threshold, stuff_threshold, stuff_threshold)
+    return MaskWise(thresholds, *options, **named)
+
+
+def pixel_wise(threshold=0.7):
+    """Returns the merging with one threshold for all classes."""
+    return PixelWise((threshold,) * 4)
 
 
 def random_predictions(seed, batch=1, height=4, width=5, centers=6, sharpness=6.0):
@@ -55,32 +69,35 @@ def expected_map(merging, predictions, image, pixel_threshold, limits=(0, 0)):
     class_index = merging_oracle.prepare(masks, classes, STRIDE)[2]
     if isinstance(merging, PixelWise):
         canvas = merging_oracle.pixel_wise(
-            masks, classes, STRIDE, pixel_threshold, merging.class_threshold
+            masks, classes, STRIDE, pixel_threshold, merging.class_thresholds
         )
         instances = {center: center + 1 for center in range(masks.shape[-1])}
     else:
         settings_ = {**vars(merging), "pixel_threshold": pixel_threshold}
-        canvas, rank = merging_oracle.mask_wise(masks, classes, LABELS, STRIDE, settings_)
+        canvas, rank = merging_oracle.mask_wise(masks, classes, STRIDE, settings_)
         instances = {center: number + 1 for center, number in rank.items()}
     panoptic = merging_oracle.panoptic_map(canvas, class_index, instances, LABELS, *limits)
     return panoptic, canvas
 
 
 MERGINGS = [
-    MaskWise(0.5, 0.4, 0.5, 1.0, 1.0),
-    MaskWise(0.3, 0.6, 0.8, 0.5, 2.0),
-    MaskWise(0.5, 0.5, 0.2, 1.0, 0.0),
-    PixelWise(0.5),
-    PixelWise(0.0),
+    mask_wise(0.5, 0.4, 0.5, 1.0, 1.0),
+    mask_wise(0.3, 0.6, 0.8, 0.5, 2.0),
+    mask_wise(0.5, 0.5, 0.2, 1.0, 0.0),
+    MaskWise((0.2, 0.9, 0.5, 0.7), 0.5, 1.0, 1.0, full_size_scores=True),
+    pixel_wise(0.5),
+    pixel_wise(0.0),
+    PixelWise((0.2, 0.9, 0.5, 0.7)),
 ]
 
 
 @pytest.mark.parametrize("merging", MERGINGS, ids=str)
 # A threshold of 1/3 or less lets three masks overlap, 0 makes every mask cover everything.
 @pytest.mark.parametrize("pixel_threshold", [0.4, 0.6, 1 / 3, 0.2, 0.0])
-def test_equals_the_oracle(merging, pixel_threshold):
+@pytest.mark.parametrize("static", [False, True])
+def test_equals_the_oracle(merging, pixel_threshold, static):
     predictions = random_predictions(0, batch=6)
-    result = run(merging, predictions, pixel_threshold=pixel_threshold)
+    result = run(merging, predictions, pixel_threshold=pixel_threshold, static=static)
     seen = set()
     for image in range(6):
         panoptic, _ = expected_map(merging, predictions, image, pixel_threshold)
@@ -89,8 +106,8 @@ def test_equals_the_oracle(merging, pixel_threshold):
     assert len(seen) > 2
 
 
-@pytest.mark.parametrize("merging", [MERGINGS[0], MERGINGS[3]], ids=str)
-@settings(max_examples=15, deadline=None)
+@pytest.mark.parametrize("merging", [MERGINGS[0], MERGINGS[4]], ids=str)
+@settings(max_examples=8, deadline=None)
 @given(
     seed=st.integers(0, 10**6),
     thing_limit=st.integers(0, 30),
@@ -139,7 +156,7 @@ def test_batch_equals_single_images_and_the_graph(merging):
             np.testing.assert_allclose(compiled[key][image], value[0], rtol=1e-6, err_msg=key)
 
 
-@pytest.mark.parametrize("merging", MERGINGS[:4], ids=str)
+@pytest.mark.parametrize("merging", MERGINGS[:5], ids=str)
 def test_sizes_may_be_unknown_until_the_call(merging):
     predictions = random_predictions(3)
     signature = {
@@ -161,7 +178,7 @@ def confident(class_of_center, certainty=20.0):
 def test_below_all_thresholds_everything_is_void():
     predictions = random_predictions(4)
     predictions["class_logits"] = confident([4] * 6)  # sure of void
-    for merging in (MaskWise(), PixelWise()):
+    for merging in (mask_wise(), pixel_wise()):
         result = run(merging, predictions)
         for key in ("panoptic", "semantic_scores", "instance_scores", "segment_ids"):
             assert (result[key] == 0).all(), key
@@ -172,11 +189,11 @@ def test_equal_scores_paint_in_the_order_of_centers():
     masks = np.zeros([1, 3, 3, 3], np.float32)
     masks[..., 1] = masks[..., 2] = 9.0  # two masks over all, half each
     predictions = {"mask_logits": masks, "class_logits": confident([0, 1, 0])}
-    result = run(MaskWise(0.5, 0.5, 0.5, 1.0, 1.0), predictions)
+    result = run(mask_wise(0.5, 0.5, 0.5, 1.0, 1.0), predictions)
     # Ranks: center 1, center 2, center 0; the first of equals takes the canvas.
     assert (result["panoptic"] == 1 * 100 + 1).all()
     np.testing.assert_array_equal(result["segment_ids"], [[VOID, 101, VOID]])
-    result = run(PixelWise(0.5), predictions)
+    result = run(pixel_wise(0.5), predictions)
     assert (result["panoptic"] == 1 * 100 + 2).all()
 
 
@@ -186,10 +203,10 @@ def test_overlap_must_be_exceeded():
     masks[:, :, 1, 1] = 9.5  # a share of the middle for both, above the threshold of 0.3
     masks[..., 2] = -20.0
     predictions = {"mask_logits": masks, "class_logits": confident([0, 2, 2])}
-    postprocess = Postprocessor(LABELS, MaskWise(overlap_threshold=0.0), 1, pixel_threshold=0.3)
+    postprocess = Postprocessor(LABELS, mask_wise(overlap_threshold=0.0), 1, pixel_threshold=0.3)
     free = postprocess(tf.nest.map_structure(tf.constant, predictions))["panoptic"].numpy()[0]
     np.testing.assert_array_equal(free, [[301, 301, 200]] * 3)
-    postprocess = Postprocessor(LABELS, MaskWise(overlap_threshold=0.5), 1, pixel_threshold=0.3)
+    postprocess = Postprocessor(LABELS, mask_wise(overlap_threshold=0.5), 1, pixel_threshold=0.3)
     half = postprocess(tf.nest.map_structure(tf.constant, predictions))["panoptic"].numpy()[0]
     np.testing.assert_array_equal(half, [[301, 301, VOID]] * 3)  # 3 of 6 pixels are not more
 
@@ -199,7 +216,7 @@ def test_refused_masks_take_no_space():
     classes = confident([0, 0])
     classes[0, 0] = [2.0, 2.0, 2.0, 2.0, 2.0]  # not sure, but its mask scores as high
     predictions = {"mask_logits": masks, "class_logits": classes}
-    result = run(MaskWise(0.7, 0.7, 0.5, 0.0, 1.0), predictions)
+    result = run(mask_wise(0.7, 0.7, 0.5, 0.0, 1.0), predictions)
     assert (result["panoptic"] == 302).all()  # second in rank, and it covers everything
 
 
@@ -208,7 +225,7 @@ def test_one_center():
         "mask_logits": np.zeros([1, 2, 3, 1], np.float32),
         "class_logits": confident([3]),
     }
-    for merging in (MaskWise(), PixelWise()):
+    for merging in (mask_wise(), pixel_wise()):
         result = run(merging, predictions)
         assert (result["panoptic"] == 500).all()
         assert (result["semantic"] == 5).all()
@@ -219,18 +236,18 @@ def test_stuff_of_several_centers_is_one_segment():
     masks = np.full([1, 3, 3, 2], -9.0, np.float32)
     masks[:, :, :1, 0] = masks[:, :, 1:, 1] = 9.0
     predictions = {"mask_logits": masks, "class_logits": confident([2, 2])}
-    postprocess = Postprocessor(LABELS, MaskWise(), 1, stuff_area_limit=9)
+    postprocess = Postprocessor(LABELS, mask_wise(), 1, stuff_area_limit=9)
     result = postprocess(tf.nest.map_structure(tf.constant, predictions))
     assert (result["panoptic"].numpy() == 200).all()  # 3 and 6 pixels, 9 together
     things = {**predictions, "class_logits": confident([0, 0])}
-    postprocess = Postprocessor(LABELS, MaskWise(), 1, thing_area_limit=4)
+    postprocess = Postprocessor(LABELS, mask_wise(), 1, thing_area_limit=4)
     result = postprocess(tf.nest.map_structure(tf.constant, things))
     np.testing.assert_array_equal(result["panoptic"][0], [[VOID, 302, 302]] * 3)
 
 
 def test_scores():
     predictions = random_predictions(5, batch=2)
-    merging = MaskWise(0.5, 0.4, 0.5, 1.0, 1.0)
+    merging = mask_wise(0.5, 0.4, 0.5, 1.0, 1.0)
     result = run(merging, predictions)
     for image in range(2):
         masks, classes = (predictions[key][image] for key in ("mask_logits", "class_logits"))
@@ -250,5 +267,102 @@ def test_lower_precision_is_merged_in_float32():
     predictions = random_predictions(6)
     half = {key: tf.cast(value, tf.bfloat16) for key, value in predictions.items()}
     rounded = {key: tf.cast(value, tf.float32) for key, value in half.items()}
-    postprocess = Postprocessor(LABELS, MaskWise(), STRIDE)
+    postprocess = Postprocessor(LABELS, mask_wise(), STRIDE)
     np.testing.assert_array_equal(postprocess(half)["panoptic"], postprocess(rounded)["panoptic"])
+
+
+@pytest.mark.parametrize("merging", [MERGINGS[0], MERGINGS[3], MERGINGS[5]], ids=str)
+def test_settled_cells_change_nothing(merging):
+    # Large, sure masks, many centers, and sides that differ: most cells are settled.
+    rng = np.random.default_rng(7)
+    middles = rng.uniform(0, 30, [8, 2])
+    y, x = np.mgrid[0:17, 0:30]
+    distance = np.stack([np.hypot(y - m[0], x - m[1]) for m in middles], axis=-1)
+    masks = rng.normal(size=[2, 17, 30, 256], scale=0.3)
+    masks[0, :, :, 100:108] += 12 - 2 * (distance - distance.min(-1, keepdims=True))
+    masks[1, :, :, :8] += 12 - 2 * (distance - distance.min(-1, keepdims=True))[::-1]
+    classes = rng.normal(size=[2, 256, 5], scale=4.0)
+    predictions = {"mask_logits": masks.astype("f4"), "class_logits": classes.astype("f4")}
+    tensors = tf.nest.map_structure(tf.constant, predictions)
+    fast, slow = (
+        Postprocessor(LABELS, merging, 4, static=static)(tensors) for static in (False, True)
+    )
+    for key, values in slow.items():
+        compare = np.testing.assert_array_equal
+        if values.dtype == tf.float32:
+            compare = functools.partial(np.testing.assert_allclose, rtol=1e-5)
+        compare(fast[key], values, err_msg=key)
+    assert len(np.unique(fast["panoptic"])) > 4
+
+
+def test_compiled_by_xla_the_maps_are_the_same():
+    predictions = tf.nest.map_structure(tf.constant, random_predictions(8, batch=2))
+    for merging in (MERGINGS[0], MERGINGS[5]):
+        expected = Postprocessor(LABELS, merging, STRIDE)(predictions)
+        postprocess = Postprocessor(LABELS, merging, STRIDE, static=True)
+        compiled = tf.function(postprocess, jit_compile=True)(predictions)
+        for key, values in expected.items():
+            np.testing.assert_allclose(compiled[key], values, rtol=1e-5, err_msg=key)
+
+
+@pytest.mark.parametrize("static", [False, True])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_pixels_without_finite_logits_are_unlabeled(value, static):
+    predictions = random_predictions(9)
+    clean = run(MERGINGS[0], predictions, static=static)
+    assert (clean["panoptic"] != VOID).any()
+    predictions["mask_logits"][0, 1, 2, 3] = value
+    result = run(MERGINGS[0], predictions, static=static)
+    bad = np.zeros([7, 9], bool)
+    bad[1:4, 3:6] = True  # what is interpolated from the mask logit
+    for key in ("panoptic", "semantic", "semantic_scores", "instance_scores"):
+        assert (result[key][0][bad] == 0).all(), key
+    assert (result["semantic"][0][~bad] == clean["semantic"][0][~bad]).all()
+    assert np.isfinite(result["segment_scores"]).all()
+
+
+@pytest.mark.parametrize("static", [False, True])
+def test_minus_infinity_is_a_probability_of_zero(static):
+    predictions = random_predictions(9)
+    predictions["mask_logits"][0, :, :, 3] = predictions["mask_logits"][0, 1, 2, 1] = -np.inf
+    result = run(MERGINGS[0], predictions, static=static)
+    predictions["mask_logits"] = np.maximum(predictions["mask_logits"], -1e5)
+    expected = run(MERGINGS[0], predictions, static=static)
+    for key in ("panoptic", "semantic", "instance_scores"):
+        np.testing.assert_array_equal(result[key], expected[key], err_msg=key)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_center_without_finite_class_logits_has_no_confidence(value):
+    predictions = random_predictions(10)
+    predictions["class_logits"][0, 2, 1] = value
+    for merging in (MERGINGS[0], MERGINGS[5]):
+        result = run(merging, predictions)
+        assert result["segment_confidences"][0, 2] == 0
+        assert result["segment_ids"][0, 2] == VOID
+        predictions["class_logits"][0, 2] = [-9, -9, -9, -9, 9]  # as good as no confidence
+        expected = run(merging, predictions)
+        np.testing.assert_array_equal(result["panoptic"], expected["panoptic"])
+        predictions["class_logits"][0, 2, 1] = value
+
+
+def test_each_fate():
+    masks = np.full([1, 4, 4, 6], -9.0, np.float32)
+    masks[:, :, :2, 0] = masks[:, :, 2:3, 1] = masks[:, :3, 3, 2] = masks[:, 3, 3, 3] = 9.0
+    masks[:, :, 1, 4] = 9.1  # half of this mask's pixels are shared with center 0
+    predictions = {"mask_logits": masks, "class_logits": confident([0, 2, 1, 3, 1, 0])}
+    predictions["class_logits"][0, 2] = [0, 0.1, 0, 0, 0]
+    postprocess = Postprocessor(
+        LABELS,
+        mask_wise(0.7, 0.7, 0.5, 1.0, 0.0),
+        1,
+        pixel_threshold=0.4,
+        thing_area_limit=2,
+        stuff_area_limit=2,
+    )
+    result = postprocess(tf.nest.map_structure(tf.constant, predictions))
+    fates = [Fate(int(fate)).name for fate in result["segment_fates"][0]]
+    assert fates == ["KEPT", "KEPT", "CLASS_THRESHOLD", "AREA_LIMIT", "OVERLAP", "EMPTY"]
+    np.testing.assert_array_equal(result["mask_areas"][0], [8, 4, 0, 1, 4, 0])
+    np.testing.assert_array_equal(result["painted_areas"][0], [8, 4, 0, 1, 0, 0])
+    np.testing.assert_array_equal(result["segment_classes"][0], [3, 2, 1, 5, 1, 3])

@@ -16,7 +16,10 @@ def prepare(mask_logits, class_logits, stride):
 
 
 def ranks(mask_logits, confidence, pixel_threshold, class_weight, mask_weight):
-    """Returns the score of each center, and the centers from best to worst."""
+    """Returns the score of each center, and the centers from best to worst.
+
+    The mask logits are those whose pixels count: as predicted, or resized.
+    """
     probability = softmax(mask_logits.astype(np.float64))
     scores = []
     for center, sure in enumerate(confidence):
@@ -26,12 +29,12 @@ def ranks(mask_logits, confidence, pixel_threshold, class_weight, mask_weight):
     return np.array(scores), sorted(range(len(scores)), key=lambda center: -scores[center])
 
 
-def mask_wise(mask_logits, class_logits, labels, stride, options):
+def mask_wise(mask_logits, class_logits, stride, options):
     """Returns [H, W]: the center that painted each pixel (-1: none), and the rank of each."""
     resized, confidence, class_index = prepare(mask_logits, class_logits, stride)
     probability = softmax(resized)
     _, order = ranks(
-        mask_logits,
+        resized if options["full_size_scores"] else mask_logits,
         confidence,
         options["pixel_threshold"],
         options["class_weight"],
@@ -39,8 +42,7 @@ def mask_wise(mask_logits, class_logits, labels, stride, options):
     )
     canvas = np.full(resized.shape[:2], -1)
     for center in order:
-        thing = labels.is_thing[class_index[center]]
-        if confidence[center] < options["thing_threshold" if thing else "stuff_threshold"]:
+        if confidence[center] < options["class_thresholds"][class_index[center]]:
             continue
         mask = probability[..., center] > options["pixel_threshold"]
         free = mask & (canvas < 0)
@@ -49,10 +51,10 @@ def mask_wise(mask_logits, class_logits, labels, stride, options):
     return canvas, {center: rank for rank, center in enumerate(order)}
 
 
-def pixel_wise(mask_logits, class_logits, stride, pixel_threshold, class_threshold):
+def pixel_wise(mask_logits, class_logits, stride, pixel_threshold, class_thresholds):
     """Returns [H, W]: the center of each pixel, -1 for none."""
-    resized, confidence, _ = prepare(mask_logits, class_logits, stride)
-    survives = confidence >= class_threshold
+    resized, confidence, class_index = prepare(mask_logits, class_logits, stride)
+    survives = confidence >= np.array(class_thresholds)[class_index]
     canvas = np.full(resized.shape[:2], -1)
     for row in range(resized.shape[0]):
         for column in range(resized.shape[1]):

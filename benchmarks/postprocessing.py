@@ -1,0 +1,147 @@
+"""Post-processing of an experiment against the plain formulation: time and memory.
+
+Predictions are made up: as many confident masks as asked for, smooth, some on top of each other,
+and the rest unsure. Both formulations give the same maps, which is checked.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+
+import numpy as np
+import tensorflow as tf
+from measuring import (
+    Run,
+    finished,
+    peak_memory,
+    peak_memory_in_a_process,
+    print_line,
+    ratio,
+    summary,
+    time_in_turns,
+)
+from plain_merging import PlainMerging
+
+import kmax_tf
+from kmax_tf.postprocessing.builder import build_postprocessor
+from kmax_tf.postprocessing.cells import Best, MaskGrid
+from kmax_tf.postprocessing.postprocessor import Postprocessor
+from kmax_tf.postprocessing.readings import BEST, at_corners, read_best
+
+
+def main() -> None:
+    """Measures and prints."""
+    args = arguments()
+    tf.config.threading.set_intra_op_parallelism_threads(args.threads)
+    tf.config.threading.set_inter_op_parallelism_threads(args.threads)
+    overrides = [*args.set, "runtime.jit_compile=true"] if args.xla else args.set
+    postprocess = build_postprocessor(kmax_tf.load_experiment(args.config, overrides))
+    for size in [args.memory_size] if args.memory_of else args.size:
+        runs = cases(postprocess, example(args, postprocess, size), args.xla)
+        if args.memory_of:
+            print_line(peak_memory=peak_memory(runs[args.memory_of]))
+            return
+        ours, plain = runs["ours"](), runs["plain"]()
+        for name in plain:
+            np.testing.assert_array_equal(ours[name], plain[name])
+        seconds = time_in_turns(runs, args.repeats)
+        for name in runs:
+            again = [*sys.argv, f"--memory-of={name}", f"--memory-size={size}"]
+            memory = peak_memory_in_a_process(again) if args.memory else None
+            print_line(
+                case=name,
+                config=args.config,
+                size=size,
+                batch=args.batch,
+                segments=len(np.unique(ours["panoptic"][0])),
+                unsure=args.unsure,
+                threads=args.threads,
+                xla=args.xla,
+                **summary(seconds[name]),
+                ratio=ratio(seconds[name], seconds["plain"]),
+                peak_memory_mb=None if memory is None else round(memory / 2**20),
+            )
+
+
+def cases(postprocess, predictions: dict[str, tf.Tensor], xla: bool) -> dict[str, Run]:
+    """Returns what is timed: the plain formulation, ours, ours when it must do more, and a floor.
+
+    The floor is a softmax and the best center of each mask logit, which nothing can do without.
+    """
+
+    def maps_of(merge: Postprocessor):
+        def maps(predictions: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+            every = merge(predictions)
+            return {name: every[name] for name in ("panoptic", "semantic")}
+
+        return tf.function(maps, jit_compile=xla or None)
+
+    def read_once(predictions: dict[str, tf.Tensor]) -> Best:
+        grid = MaskGrid.of(predictions["mask_logits"], postprocess.output_stride, False)
+        return at_corners(grid, read_best, BEST)
+
+    functions = {
+        "plain": tf.function(PlainMerging(postprocess)),
+        "ours": maps_of(postprocess),
+        "ours, with instance scores": tf.function(postprocess, jit_compile=xla or None),
+        "ours, all cells open": maps_of(dataclasses.replace(postprocess, static=True)),
+        "mask logits read once": tf.function(read_once),
+    }
+    return {
+        name: (lambda function=function: finished(function(predictions)))
+        for name, function in functions.items()
+    }
+
+
+def example(args, postprocess, size: int) -> dict[str, tf.Tensor]:
+    """Returns made up predictions: masks that share the image, and centers without one.
+
+    Distances to random points divide the image; at a border, the logits of the two masks cross
+    within about two mask logits. In the lowest rows no mask is sure.
+    """
+    rng = np.random.default_rng(0)
+    centers, labels = args.centers, postprocess.label_space
+    side = (size - 1) // postprocess.output_stride + 1
+    y, x = np.mgrid[0:side, 0:side] / (side - 1)
+    logits = rng.normal(size=[args.batch, side, side, centers], scale=0.5)
+    for image in range(args.batch):
+        middles, weights = rng.uniform(0, 1, [args.masks, 2]), rng.uniform(0, 0.1, args.masks)
+        distance = [np.hypot(y - m[0], x - m[1]) - w for m, w in zip(middles, weights)]
+        distance = np.stack(distance, axis=-1)
+        behind = (distance - distance.min(axis=-1, keepdims=True)) * (side - 1)
+        masks = 10 - np.minimum(4 * behind, 14)  # in mask logits from the border
+        masks[y >= 1 - args.unsure] = 0
+        logits[image, :, :, : args.masks] += masks
+    classes = rng.normal(size=[args.batch, centers, labels.num_classes + 1])
+    classes[:, args.masks :, -1] += 12
+    for center in range(args.masks):
+        classes[:, center, rng.integers(labels.num_classes)] += 12
+    return {
+        "mask_logits": tf.constant(logits, tf.float32),
+        "class_logits": tf.constant(classes, tf.float32),
+    }
+
+
+def arguments() -> argparse.Namespace:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--config", default="coco/resnet50.textproto", help="experiment file")
+    parser.add_argument("--set", action="append", default=[], help="override, as in kmax config")
+    parser.add_argument("--size", type=int, nargs="+", default=[641, 1281])
+    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--centers", type=int, default=128)
+    parser.add_argument("--masks", type=int, default=30, help="confident ones")
+    parser.add_argument("--unsure", type=float, default=0.05, help="share of rows without a mask")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--xla", action="store_true")
+    parser.add_argument("--memory", action="store_true", help="also measure peak memory")
+    parser.add_argument("--memory-of", help="print the peak memory of this case only")
+    parser.add_argument("--memory-size", type=int, help="at this size")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""Things of a panoptic map as COCO's result format has them: run-length masks with scores."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from pycocotools import mask as rle_masks
+
+from kmax_tf.files import write_atomically
+from kmax_tf.structures import LabelSpace
+
+
+def coco_instances(
+    prediction: Mapping[str, np.ndarray], label_space: LabelSpace, image_id: int | str
+) -> list[dict[str, Any]]:
+    """Describes the things of one image, best first, as pycocotools' `loadRes` takes them.
+
+    Args:
+      prediction: with panoptic [H, W], and segment_ids and segment_scores [N].
+      label_space: what ids mean.
+      image_id: of the image.
+
+    Returns:
+      Of each thing image_id, category_id (the publisher's), segmentation (compressed RLE), bbox
+      [x, y, width, height] and area in pixels, score (what masks are ranked by, 0..1), and name.
+    """
+    panoptic = np.asfortranarray(prediction["panoptic"])  # the order of run-length codes
+    by_id = {category.id: category for category in label_space.classes}
+    present = set(np.unique(panoptic))
+    found = []
+    for panoptic_id, score in zip(prediction["segment_ids"], prediction["segment_scores"]):
+        category = by_id.get(int(panoptic_id) // label_space.label_divisor)
+        if category is None or not category.thing or panoptic_id not in present:
+            continue
+        encoded = rle_masks.encode((panoptic == panoptic_id).view(np.uint8))
+        found.append(
+            {
+                "image_id": image_id,
+                "category_id": category.original_id,
+                "segmentation": {**encoded, "counts": encoded["counts"].decode("ascii")},
+                "bbox": [float(value) for value in rle_masks.toBbox(encoded)],
+                "area": int(rle_masks.area(encoded)),
+                "score": float(score),
+                "name": category.name,
+            }
+        )
+    return sorted(found, key=lambda instance: -instance["score"])
+
+
+def write_instances(
+    folder: str, name: str, prediction: Mapping[str, np.ndarray], label_space: LabelSpace
+) -> None:
+    """Writes NAME_instances.json.
+
+    Raises:
+      OutputError: the file can't be written.
+    """
+    path = os.path.join(folder, f"{name}_instances.json")
+    instances = coco_instances(prediction, label_space, name)
+    write_atomically(path, json.dumps(instances, indent=1) + "\n")

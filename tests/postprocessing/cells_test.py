@@ -1,0 +1,90 @@
+"""Interpolation cell by cell, and what the corners of a cell say of its pixels."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kmax_tf.postprocessing import cells as module
+from kmax_tf.postprocessing.cells import Best, Cells, MaskGrid, in_chunks
+from tests.reference.layers_oracle import softmax
+
+
+@pytest.mark.parametrize("stride", [1, 2, 4, 8])
+def test_interpolation_is_that_of_tensorflow_to_the_last_bit(stride):
+    logits = np.random.default_rng(0).normal(size=[2, 5, 7, 3], scale=9).astype("f4")
+    grid = MaskGrid.of(tf.constant(logits), stride, static=True)
+    cells = Cells.settle(grid, Best(None, None), 0.4)
+    pixels = tf.stack(grid.interpolate(cells.open), axis=1)  # [cells, S * S, N]
+    size = [4 * stride + 1, 6 * stride + 1]
+    expected = tf.raw_ops.ResizeBilinear(images=logits, size=size, align_corners=True)
+    for center in range(3):
+        full = cells.arrange([(cells.open, pixels[..., center])])
+        np.testing.assert_array_equal(full, expected[..., center])
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    threshold=st.sampled_from([0.1, 1 / 3, 0.4, 0.5, 0.8]),
+    lead=st.floats(0, 8),
+    scale=st.floats(0.1, 20),
+)
+def test_in_a_settled_cell_one_center_has_every_pixel(seed, threshold, lead, scale):
+    rng = np.random.default_rng(seed)
+    corners = rng.normal(size=[2, 2, 5], scale=scale)
+    corners[..., 2] = corners.max(axis=-1) + lead + rng.exponential(size=[2, 2])
+    probability = softmax(corners.reshape([4, 5]))
+    best = Best(
+        tf.constant(probability.argmax(axis=1), tf.int32),
+        tf.constant(probability.max(axis=1), tf.float32),
+    )
+    grid = MaskGrid.of(tf.constant(corners[np.newaxis], tf.float32), 8, static=False)
+    settled = Cells.settle(grid, best, threshold).settled[0]  # the cell between the four
+    fine = np.linspace(0, 1, 17)
+    rows = corners[0] + fine[:, np.newaxis, np.newaxis] * (corners[1] - corners[0])
+    inside = rows[:, :1] + fine[:, np.newaxis] * (rows[:, 1:] - rows[:, :1])  # [17, 17, N]
+    members = softmax(inside) > threshold
+    if settled >= 0:
+        assert (inside.argmax(axis=-1) == settled.numpy()).all()
+        assert (members.sum(axis=-1) == 1).all()
+        assert members[..., settled.numpy()].all()
+    else:  # not for nothing
+        assert probability[:, 2].min() <= max(threshold, 1 - threshold) + 2e-3
+
+
+def test_sure_cells_are_settled_and_cells_at_borders_open():
+    center = np.zeros([1, 3, 6], np.int32)
+    center[:, :, 3:] = 1
+    best = Best(tf.reshape(center, [-1]), tf.fill([18], 0.9))
+    grid = MaskGrid.of(tf.zeros([1, 3, 6, 2]), 4, static=False)
+    cells = Cells.settle(grid, best, 0.4)
+    expected = [[0, 0, -1, 1, 1, 1]] * 3
+    np.testing.assert_array_equal(tf.reshape(cells.settled, [3, 6]), expected)
+    np.testing.assert_array_equal(cells.open, [2, 8, 14])
+    assert int(tf.reduce_sum(cells.weights())) == 9 * 21  # each pixel of the map, once
+    reopened = cells.reopen(tf.constant([[False, True]]))
+    np.testing.assert_array_equal(
+        tf.reshape(reopened.settled, [3, 6]), [[0, 0, -1, -1, -1, -1]] * 3
+    )
+    items = cells.items(cells.settled, tf.fill([3, 16], 7))
+    full = cells.spread(items)[0].numpy()
+    assert full.shape == (9, 21)
+    assert (full[:, 8:12] == 7).all()
+    assert (full[:, :8] == 0).all()
+    assert (full[:, 12:] == 1).all()
+
+
+@pytest.mark.parametrize("count", [0, 1, 6, 7, 8, 30])
+@pytest.mark.parametrize("known", [True, False])
+def test_chunks_are_joined_in_order(count, known, monkeypatch):
+    monkeypatch.setattr(module, "_CHUNK", 7)
+
+    @tf.function(input_signature=[tf.TensorSpec([count if known else None], tf.int32)])
+    def doubled(rows):
+        return in_chunks(rows, lambda part: {"a": part * 2}, {"a": tf.TensorSpec([], tf.int32)})
+
+    np.testing.assert_array_equal(doubled(tf.range(count))["a"], np.arange(count) * 2)
