@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import tensorflow as tf
 
 from kmax_tf.config import label_space
@@ -71,8 +73,8 @@ def postprocess(
 ) -> dict[str, tf.Tensor]:
     """Merges predictions into maps at the size of the network's input.
 
-    Where XLA compiles the caller, `experiment.runtime.jit_compile` must be true: it makes every
-    shape known, which takes longer on CPUs.
+    In a graph, shapes don't depend on values, so that XLA can compile the caller: that takes longer
+    on CPUs than a call with eager tensors does.
 
     Args:
       experiment: as `kmax_tf.load_experiment` returns it.
@@ -82,7 +84,10 @@ def postprocess(
       panoptic, semantic, semantic_scores, instance_scores, segment_ids, segment_scores and more of
       each cluster center, as `Postprocessor` describes them.
     """
-    return build_postprocessor(experiment)(predictions)
+    postprocessor = build_postprocessor(experiment)
+    if not tf.executing_eagerly():
+        postprocessor = dataclasses.replace(postprocessor, static=True)
+    return postprocessor(predictions)
 
 
 def explain_masks(

@@ -123,6 +123,21 @@ def test_shapes_are_known_where_xla_compiles(override, static):
     assert build(override).static == static
 
 
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_any_graph_may_postprocess(jit_compile):
+    """Whatever the experiment says of compiling: XLA takes what doesn't."""
+    experiment = kmax_tf.load_experiment("shapes/laptop.textproto")
+    rng = np.random.default_rng(0)
+    predictions = {
+        "mask_logits": tf.constant(rng.normal(size=[2, 9, 9, 16], scale=4), tf.float32),
+        "class_logits": tf.constant(rng.normal(size=[2, 16, 10], scale=4), tf.float32),
+    }
+    graph = tf.function(lambda x: kmax_tf.postprocess(experiment, x), jit_compile=jit_compile)
+    expected = kmax_tf.postprocess(experiment, predictions)
+    for name, value in graph(predictions).items():
+        np.testing.assert_allclose(value, expected[name], rtol=1e-5, err_msg=name)
+
+
 def test_views_and_maps():
     experiment = kmax_tf.load_experiment("coco/resnet50.textproto")
     assert build_views(experiment) == Views()
