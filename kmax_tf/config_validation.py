@@ -380,6 +380,16 @@ def _maps(experiment: experiment_pb2.Experiment) -> Iterator[Problem]:
         yield Problem("postprocessing.maps", "lists a map twice; keep one")
 
 
+def _views(experiment: experiment_pb2.Experiment) -> Iterator[Problem]:
+    scales = list(experiment.postprocessing.test_time_augmentation.scales)
+    for index, scale in enumerate(scales):
+        if scale == 1 or scale in scales[:index]:
+            yield Problem(
+                f"postprocessing.test_time_augmentation.scales[{index}]",
+                f"{scale:g} is looked at already (1 always is); leave it out",
+            )
+
+
 def _batch_divides(experiment: experiment_pb2.Experiment, num_replicas: int) -> Iterator[Problem]:
     batch = experiment.train_data.batch_size
     parts = experiment.training.optimizer.micro_batches
@@ -413,4 +423,5 @@ _CHECKS: tuple[Callable[[experiment_pb2.Experiment], Iterator[Problem]], ...] = 
     _runtime,
     _class_thresholds,
     _maps,
+    _views,
 )

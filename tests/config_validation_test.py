@@ -82,6 +82,11 @@ def test_the_starting_point_has_none():
             "postprocessing.class_thresholds[1].name",
             "has a threshold already",
         ),
+        (
+            "postprocessing.test_time_augmentation.scales=0.5,1",
+            "postprocessing.test_time_augmentation.scales[1]",
+            "1 is looked at already",
+        ),
         ("postprocessing.maps=PANOPTIC,PANOPTIC", "postprocessing.maps", "lists a map twice"),
         # The model.
         (f"model.resnet.stages={STAGES}", "model.resnet.stages", "must be four"),

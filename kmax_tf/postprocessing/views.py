@@ -11,7 +11,7 @@ probabilities of each pixel are averaged over all views.
 from __future__ import annotations
 
 import dataclasses
-from typing import Callable, NamedTuple
+from typing import Any, Callable, NamedTuple
 
 import tensorflow as tf
 
@@ -122,13 +122,16 @@ def _matched(reference: _View, view: _View) -> _View:
     return _View(masks, classes)
 
 
-def _scaled_size(images: tf.Tensor, scale: float) -> tf.Tensor:
-    """Returns [2] int32: the nearest size of the form 32k + 1, 33 at least."""
-    sides = tf.cast(tf.shape(images)[1:3] - 1, tf.float32)
-    return tf.maximum(tf.cast(tf.round(sides * scale / 32), tf.int32), 1) * 32 + 1
+def _scaled_size(images: tf.Tensor, scale: float) -> Any:
+    """Returns height and width of the form 32k + 1 nearest to those scaled, 33 at least."""
+    sides = images.shape[1:3]
+    if None not in sides:
+        return [max(round((side - 1) * scale / 32), 1) * 32 + 1 for side in sides]
+    exact = tf.cast(tf.shape(images)[1:3] - 1, tf.float32) * (scale / 32)
+    return tf.maximum(tf.cast(tf.round(exact), tf.int32), 1) * 32 + 1
 
 
-def _resize(values: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+def _resize(values: tf.Tensor, size: Any) -> tf.Tensor:
     """Resizes [B, H, W, C] bilinearly with aligned corners, as all of the network does."""
     return tf.raw_ops.ResizeBilinear(
         images=tf.cast(values, tf.float32), size=size, align_corners=True

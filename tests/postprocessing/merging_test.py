@@ -346,6 +346,22 @@ def test_a_center_without_finite_class_logits_has_no_confidence(value):
         predictions["class_logits"][0, 2, 1] = value
 
 
+@pytest.mark.parametrize("static", [False, True])
+def test_a_probability_at_a_threshold(static):
+    # Of classes it is enough, of pixels it isn't.
+    predictions = {
+        "mask_logits": np.zeros([1, 3, 3, 2], np.float32),
+        "class_logits": np.array([[[0, 0, -99, -99, -99]] * 2], np.float32),
+    }
+    merging = mask_wise(0.5, 0.5, 0.5, 1.0, 1.0)
+    result = run(merging, predictions, pixel_threshold=0.5, static=static)
+    assert (result["panoptic"] == VOID).all()
+    assert (result["segment_fates"] == Fate.EMPTY).all()
+    result = run(merging, predictions, pixel_threshold=0.49, static=static)
+    assert (result["panoptic"] == 301).all()
+    np.testing.assert_array_equal(result["segment_fates"], [[Fate.KEPT, Fate.OVERLAP]])
+
+
 def test_each_fate():
     masks = np.full([1, 4, 4, 6], -9.0, np.float32)
     masks[:, :, :2, 0] = masks[:, :, 2:3, 1] = masks[:, :3, 3, 2] = masks[:, 3, 3, 3] = 9.0
