@@ -93,6 +93,9 @@ def run_training(
     with library_log(os.path.join(model_dir, "train.log")) as say:
         say(f"train {experiment.name}: {model.count_params():,} parameters, logs in {model_dir}")
         say(base_rate(experiment).explanation)
+        if task.first_step:
+            seen = task.first_step * experiment.train_data.batch_size
+            say(f"going on from step {task.first_step}, after {seen:,} training examples")
         progress = TrainingProgress(
             trainer.global_step, training.steps, experiment.train_data.batch_size, say
         )

@@ -81,7 +81,9 @@ def test_evaluation_writes_metrics_in_percent_and_pictures(tiny_run: TinyRun) ->
 def test_training_resumes_and_does_nothing_when_finished(tiny_run: TinyRun, tmp_path: Path) -> None:
     first = train(tmp_path, tiny_run.records, [*TINY, "training.steps=2"])
     assert "step 2/2" in first
+    assert "going on" not in first
     longer = train(tmp_path, tiny_run.records, TINY)
+    assert re.search(r"going on from step 2, after \d+ training examples", longer)
     assert "step 2/4" not in longer
     assert "step 4/4" in longer
     finished = train(tmp_path, tiny_run.records, TINY)
