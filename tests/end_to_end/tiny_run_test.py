@@ -113,9 +113,15 @@ def test_continuous_evaluation_ends_with_the_last_checkpoint(
         f"--output={tmp_path}",
         "--mode=continuous_eval",
         "--timeout=60",
+        # Options of evaluation, on the way.
+        "--set=postprocessing.test_time_augmentation.flip=true",
+        "--set=postprocessing.island_area_limit=9",
+        "--set=evaluation.mask_ap=false",
     )
     assert "step 4" in done.stdout
-    assert (tmp_path / "metrics.json").exists()
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics["images"] == 6
+    assert not metrics["ap"]
 
 
 def test_the_export_stands_alone(tiny_run: TinyRun, tmp_path: Path) -> None:
