@@ -70,7 +70,7 @@ def evaluate_model(
     @tf.function
     def predict(images: tf.Tensor) -> dict[str, tf.Tensor]:
         maps = postprocess(views(lambda view: folded(view, training=False), images))
-        if not experiment.evaluation.mask_ap:
+        if not options.mask_ap and submission is None:
             del maps["instance_scores"]  # the costly one
         return maps
 

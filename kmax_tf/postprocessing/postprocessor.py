@@ -107,11 +107,11 @@ class Postprocessor:
     def _fates(self, painting: Painting, segment_ids: tf.Tensor) -> tf.Tensor:
         """Returns [B, N] int32: `Fate`."""
         fate = tf.where(
-            segment_ids == self.label_space.void_panoptic_id, Fate.AREA_LIMIT, Fate.KEPT
+            segment_ids == self.label_space.void_panoptic_id, Fate.AREA_LIMIT.value, Fate.KEPT.value
         )
-        fate = tf.where(painting.area > 0, fate, Fate.OVERLAP)
-        fate = tf.where(painting.mask_area > 0, fate, Fate.EMPTY)
-        return tf.where(painting.confident, fate, Fate.CLASS_THRESHOLD)
+        fate = tf.where(painting.area > 0, fate, Fate.OVERLAP.value)
+        fate = tf.where(painting.mask_area > 0, fate, Fate.EMPTY.value)
+        return tf.where(painting.confident, fate, Fate.CLASS_THRESHOLD.value)
 
     def _segment_ids(self, painting: Painting, class_index: tf.Tensor) -> tf.Tensor:
         """Returns [B, N]: panoptic ids, void for centers that painted nothing or too little."""

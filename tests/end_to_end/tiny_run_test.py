@@ -130,11 +130,17 @@ def test_continuous_evaluation_ends_with_the_last_checkpoint(
         "--mode=continuous_eval",
         "--timeout=60",
         "--submission=coco",
+        # Options of evaluation, on the way.
         "--set=evaluation.resolution=MODEL",
+        "--set=postprocessing.test_time_augmentation.flip=true",
+        "--set=postprocessing.island_area_limit=9",
+        "--set=evaluation.mask_ap=false",
     )
     assert "step 4" in done.stdout
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert metrics["resolution"] == "model"
+    assert metrics["images"] == 6
+    assert not metrics["ap"]
 
     # What was written for the server can be measured as files, at the images' own sizes.
     truth = tiny_run.folder / "coco" / "annotations" / "panoptic_val2017.json"
