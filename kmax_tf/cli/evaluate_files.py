@@ -100,7 +100,7 @@ def _translated(predictions: PanopticFile, description: str, known: set[int]) ->
 def _has_scores(pairs: Sequence[Pair], notes: list[str]) -> bool:
     """Returns whether predictions have what mask AP needs; if not, a note says so."""
     scored = [s.score is not None for pair in pairs for s in pair.predicted.segments]
-    if scored and all(scored):
+    if all(scored):
         return True
     notes.append(
         f"no mask AP: {scored.count(False)} of {len(scored)} predicted segments have no 'score'"

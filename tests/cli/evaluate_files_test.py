@@ -102,6 +102,15 @@ def test_without_scores_there_is_no_mask_ap_and_it_is_said(files: Path, capsys) 
     assert re.search(r"no mask AP: (\d+) of \1 predicted segments", capsys.readouterr().out)
 
 
+def test_nothing_predicted_is_zero(tmp_path: Path) -> None:
+    ids = np.ones((40, 50), int)
+    entry = oracle.segment(1, 3, area=2000, iscrowd=0)
+    write_set(tmp_path, [(ids, [entry], 0 * ids, [])])
+    assert run(tmp_path) == 0
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert metrics["pq"]["things"] == metrics["ap"]["ap"] == metrics["miou"] == 0
+
+
 def test_ids_of_the_other_numbering_are_translated(files: Path, capsys) -> None:
     """Ground truth in Cityscapes' label ids, predictions in train ids, and the reverse."""
     description = "cityscapes"
