@@ -96,17 +96,12 @@ def _add_own(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_coco_format(parser: argparse.ArgumentParser) -> None:
-    from kmax_tf.data.layouts import TreePatterns
-
+    # Their defaults are those of layouts.TreePatterns, which imports TensorFlow.
     parser.add_argument(
-        "--json",
-        default=TreePatterns.json,
-        help="annotations, in the source folder (annotations/panoptic_{split}.json)",
+        "--json", help="annotations, in the source folder (annotations/panoptic_{split}.json)"
     )
-    parser.add_argument("--maps", default="", help="folder of PNGs (the JSON's name without .json)")
-    parser.add_argument(
-        "--images", default=TreePatterns.images, help="folder of images ({split}, as in the JSON's)"
-    )
+    parser.add_argument("--maps", help="folder of PNGs (the JSON's name without .json)")
+    parser.add_argument("--images", help="folder of images ({split}, as in the JSON's name)")
 
 
 def _add_masks(parser: argparse.ArgumentParser) -> None:
@@ -186,7 +181,8 @@ def _own_coco_format(args: argparse.Namespace) -> _Source:
     from kmax_tf.data.descriptions import classes_of_categories, description_text
     from kmax_tf.data.layouts import TreePatterns, find_splits, plain_name, read_tree
 
-    patterns = TreePatterns(args.json, args.maps, args.images)
+    given = {name: getattr(args, name) for name in ("json", "maps", "images")}
+    patterns = TreePatterns(**{name: value for name, value in given.items() if value is not None})
     # "train" stands for train2017 too.
     found = {plain_name(name): name for name in find_splits(args.source, patterns)}
     names = [found.get(plain_name(name), name) for name in args.split or found]
@@ -194,7 +190,7 @@ def _own_coco_format(args: argparse.Namespace) -> _Source:
     description = ""
     if not args.description:
         first = next(iter(splits.values()))
-        where = args.json.replace("{split}", names[0])
+        where = patterns.json.replace("{split}", names[0])
         entries = classes_of_categories(first.categories, os.path.join(args.source, where))
         description = description_text(_name(args), entries, _LABEL_DIVISOR)
     return _Source(splits, *_described(args, description))
