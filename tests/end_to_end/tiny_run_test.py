@@ -229,7 +229,7 @@ def test_an_export_gives_the_maps_and_the_views_of_its_experiment(
     tiny_run: TinyRun, tmp_path: Path
 ) -> None:
     export = tmp_path / "export"
-    views = "postprocessing.test_time_augmentation={scales: 2 flip: true}"
+    views = "postprocessing.test_time_augmentation.flip=true"
     sets = ["--set", views, "--set", "postprocessing.maps=SEMANTIC"]
     kmax("export", "--checkpoint", tiny_run.model_dir, "--output", export, *sets)
     model = tf.saved_model.load(str(export / "1"))
