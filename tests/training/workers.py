@@ -46,7 +46,7 @@ def main(records: str, output: str) -> None:
     PanopticMetrics.result = result
     with strategy.scope():
         model = task.build_model()
-        optimizer = build_optimizer(experiment.training, model.backbone.trainable_variables)
+        optimizer = build_optimizer(experiment, model)
         trainer = base_trainer.Trainer(config, task, model, optimizer, train=False, evaluate=True)
         logs = trainer.evaluate(tf.constant(-1))
     seen[-1]["logged"] = {
