@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import io
 import os
+import re
 import struct
 import warnings
 import zlib
@@ -31,6 +32,9 @@ _FORMATS = (*_JPEG_FORMATS, "PNG", "TIFF", "WEBP", "BMP", "GIF", "PPM")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif", ".ppm", ".pgm")
 _ORIENTATION_TAG = 0x0112
 _JPEG_END = b"\xff\xd9"
+_JPEG_SCAN = b"\xff\xda"
+# What no scan has: a marker other than those that restart it or count its lines.
+_JPEG_STRAY = re.compile(rb"\xff[^\x00\xd0-\xd7\xdc\xff]")
 # Bits that any Huffman table reads as something else than the zeros that decoders fill in.
 _JPEG_FILLER = b"\x55" * 64
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -277,7 +281,15 @@ def _check_jpeg(data: bytes, path: str | os.PathLike[str]) -> None:
       BadExampleError: it cannot be decoded, or pixels are missing.
     """
     end = data.rfind(_JPEG_END)
-    end = len(data) if end < 0 else end
+    scan = data.rfind(_JPEG_SCAN)
+    # Pillow does without the end, and with markers among pixels; TensorFlow doesn't.
+    problem = "its end is missing" if end < scan else ""
+    if not problem and _JPEG_STRAY.search(data, scan + 2, end):
+        problem = "its pixels are damaged"
+    if problem:
+        raise BadExampleError(
+            f"cannot decode {os.fspath(path)}: {problem}; replace it or copy it again"
+        )
     pictures = []
     for content in (data, data[:end] + _JPEG_FILLER + data[end:]):
         image = _open(content, path)

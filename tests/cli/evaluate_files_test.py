@@ -171,7 +171,7 @@ def twice(content) -> None:
         (lambda f: png(f).unlink(), "1 of 12 PNGs don't exist: .*predictions/1.png"),
         (lambda f: png(f).write_bytes(b"rubbish"), "cannot decode .*predictions/1.png: it is no"),
         (lambda f: png(f).write_bytes(png(f).read_bytes()[:45]), "cannot decode .*1.png"),
-        (lambda f: Image.new("L", (4, 4)).save(png(f)), "1.png has mode L; .* must be RGB"),
+        (lambda f: Image.new("L", (4, 4)).save(png(f)), "1.png is a PNG of mode L .* must be RGB"),
         (
             lambda f: Image.new("RGB", (40, 30)).save(png(f)),
             r"1.png is 40 x 30, but the ground truth .*truth/1.png is \d+ x \d+",

@@ -22,6 +22,8 @@ def build_parts(experiment):
 class _Parts(dict):
     """The parts of a model by name."""
 
+    submodules = ()
+
 
 def load(*overrides, path="coco/resnet50.textproto"):
     return kmax_tf.load_experiment(path, overrides)
