@@ -1,12 +1,13 @@
-"""Reading of files and folders that may be local or of any file system TensorFlow knows (gs://)."""
+"""Reading of files and folders that may be local or of any file system TensorFlow knows (gs://).
+
+TensorFlow is imported for remote ones only: processes that read local files start in no time.
+"""
 
 from __future__ import annotations
 
 import errno
 import os
 import stat
-
-import tensorflow as tf
 
 from kmax_tf.errors import UserError
 from kmax_tf.files import PathLike, is_remote
@@ -25,6 +26,8 @@ def read_file(path: PathLike) -> bytes:
         _check_size(status.st_size)
         with open(path, "rb") as file:
             return file.read()
+    import tensorflow as tf
+
     try:
         _check_size(tf.io.gfile.stat(path).length)
         with tf.io.gfile.GFile(os.fspath(path), "rb") as file:
@@ -40,12 +43,7 @@ def list_folder(path: PathLike) -> list[str]:
     Raises:
       UserError: a name that isn't UTF-8, so that no record or report could hold it.
     """
-    try:
-        # Remote file systems end the names of folders with a slash.
-        found = tf.io.gfile.listdir(os.fspath(path)) if is_remote(path) else os.listdir(path)
-    except (tf.errors.OpError, OSError, ValueError):
-        return []
-    names = sorted(name.rstrip("/") for name in found if not name.startswith("."))
+    names = sorted(name for name in _names_in(path) if not name.startswith("."))
     for name in names:
         if any("\ud800" <= letter <= "\udfff" for letter in name):
             raise UserError(
@@ -54,10 +52,28 @@ def list_folder(path: PathLike) -> list[str]:
     return names
 
 
+def _names_in(path: PathLike) -> list[str]:
+    """Returns what is in a folder, if there is one."""
+    if not is_remote(path):
+        try:
+            return os.listdir(path)
+        except (OSError, ValueError):
+            return []
+    import tensorflow as tf
+
+    try:
+        # Remote file systems end the names of folders with a slash.
+        return [name.rstrip("/") for name in tf.io.gfile.listdir(os.fspath(path))]
+    except tf.errors.OpError:
+        return []
+
+
 def is_file(path: PathLike) -> bool:
     """Returns whether there is such a file."""
     if not is_remote(path):
         return os.path.isfile(path)
+    import tensorflow as tf
+
     there: bool = tf.io.gfile.exists(path) and not tf.io.gfile.isdir(path)
     return there
 
@@ -66,20 +82,27 @@ def is_folder(path: PathLike) -> bool:
     """Returns whether there is such a folder."""
     if not is_remote(path):
         return os.path.isdir(path)
+    import tensorflow as tf
+
     there: bool = tf.io.gfile.isdir(path)
     return there
 
 
 def version_of(path: PathLike) -> str:
     """Returns what changes when a file does: its size and its time of change; "" if missing."""
-    try:
-        if is_remote(path):
-            remote = tf.io.gfile.stat(path)
-            return f"{remote.length} {remote.mtime_nsec}"
-        local = os.stat(path)
+    if not is_remote(path):
+        try:
+            local = os.stat(path)
+        except (OSError, ValueError):
+            return ""
         return f"{local.st_size} {local.st_mtime_ns}"
-    except (OSError, ValueError, tf.errors.OpError):
+    import tensorflow as tf
+
+    try:
+        remote = tf.io.gfile.stat(path)
+    except tf.errors.OpError:
         return ""
+    return f"{remote.length} {remote.mtime_nsec}"
 
 
 def _check_size(size: int) -> None:
