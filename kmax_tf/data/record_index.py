@@ -6,12 +6,13 @@ bytes a record, and tells at once whether a file was cut off.
 
 from __future__ import annotations
 
-import array
 import contextlib
+import functools
 import os
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import NamedTuple, Optional
 
 import numpy as np
 import tensorflow as tf
@@ -24,24 +25,33 @@ _HEADER, _FOOTER = 12, 4
 # Files are on disks or networks that answer many questions at a time.
 _THREADS = 32
 _BUFFER = 1 << 18
+# Offsets are kept in TFRecord files, too, so many a record: TensorFlow reads those at any place.
+_BLOCK = 128
+_BLOCK_RECORD = np.dtype(
+    [("header", f"V{_HEADER}"), ("offsets", np.int64, _BLOCK), ("footer", f"V{_FOOTER}")]
+)
 
 
 class RecordIndex(NamedTuple):
-    """The records of some files, 8 bytes of memory each.
+    """The records of some files.
+
+    Where each starts in its file takes 8 bytes, in files or in memory. Where a file is cut off or
+    damaged, its last record is what can't be read.
 
     Attributes:
       files: [F] names.
       first: [F + 1] int64 number of the first record of each file; the last is the number of all.
-      offsets: [N] int64 where each record starts in its file. Where a file is cut off or damaged
-        its last entry is what can't be read.
+      offsets_files: [F] names of TFRecord files of the offsets, int64 in blocks.
+      offsets: [N] int64 of all files; None: they are to be read from their files.
     """
 
     files: tuple[str, ...]
     first: np.ndarray
-    offsets: np.ndarray
+    offsets_files: tuple[str, ...]
+    offsets: Optional[np.ndarray]
 
     def __len__(self) -> int:
-        return len(self.offsets)
+        return int(self.first[-1])
 
 
 def find_files(patterns: Sequence[str], folder: str) -> list[str]:
@@ -71,23 +81,30 @@ def find_files(patterns: Sequence[str], folder: str) -> list[str]:
     return sorted(files)
 
 
-def index_records(files: Sequence[str]) -> RecordIndex:
+def index_records(files: Sequence[str], in_memory: bool = False) -> RecordIndex:
     """Finds the records of TFRecord files.
 
     Args:
       files: TFRecord files, not compressed.
+      in_memory: keeps the index in memory, and so in datasets that other machines read; else in
+        temporary files of this process, so that many records need no more memory than few.
 
     Raises:
       UserError: a file cannot be read, or all are empty.
     """
+    folder = tempfile.mkdtemp(dir=_temporary_folder().name)
+    offsets_files = tuple(os.path.join(folder, str(i)) for i in range(len(files)))
     with ThreadPoolExecutor(_THREADS) as pool:
-        offsets = list(pool.map(_offsets, files))
-    counts = [len(of_file) for of_file in offsets]
+        counts = list(pool.map(_write_offsets, files, offsets_files))
     if not any(counts):
         raise UserError(f"no records are in {files[0]} and the other {len(files) - 1} files")
-    return RecordIndex(
-        tuple(files), np.cumsum([0, *counts], dtype=np.int64), np.concatenate(offsets)
-    )
+    offsets = None
+    if in_memory:
+        blocks = [np.fromfile(name, _BLOCK_RECORD)["offsets"] for name in offsets_files]
+        parts = [block.ravel()[:count] for block, count in zip(blocks, counts)]
+        offsets = np.concatenate(parts)
+    first = np.cumsum([0, *counts], dtype=np.int64)
+    return RecordIndex(tuple(files), first, offsets_files, offsets)
 
 
 def read_record(index: RecordIndex) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
@@ -100,42 +117,66 @@ def read_record(index: RecordIndex) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf
       A function of a scalar int64 number of a record. It gives two strings, the record's place
       ("record 2 of FILE") and its content, which is empty where it cannot be read.
     """
-    files = tf.constant(index.files)
-    first, offsets = tf.constant(index.first), tf.constant(index.offsets)
+    files, offsets_files = tf.constant(index.files), tf.constant(index.offsets_files)
+    first = tf.constant(index.first)
+
+    def find(number: tf.Tensor, file: tf.Tensor) -> tf.Tensor:
+        if index.offsets is not None:
+            return tf.constant(index.offsets)[number]
+        in_file = number - first[file]
+        block = in_file // _BLOCK * _BLOCK_RECORD.itemsize
+        content = _record_at(offsets_files[file], block, _BLOCK_RECORD.itemsize)
+        return tf.io.decode_raw(content.get_single_element(), tf.int64)[in_file % _BLOCK]
 
     def read(number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         file = tf.searchsorted(first, number[tf.newaxis], side="right")[0] - 1
         in_file = tf.strings.as_string(number - first[file])
         place = tf.strings.join(["record ", in_file, " of ", files[file]])
-        variant = tf.raw_ops.TFRecordDatasetV2(
-            filenames=files[file][tf.newaxis],
-            compression_type="",
-            buffer_size=_BUFFER,
-            byte_offsets=offsets[number][tf.newaxis],
-        )
-        records = tf.data.experimental.from_variant(variant, tf.TensorSpec([], tf.string))
+        content = _record_at(files[file], find(number, file), _BUFFER)
         # An error is no reason to stop here: a record that is read as empty is a bad one.
-        content = records.ignore_errors().concatenate(tf.data.Dataset.from_tensors(""))
+        content = content.ignore_errors().concatenate(tf.data.Dataset.from_tensors(""))
         return place, content.take(1).get_single_element()
 
     return read
 
 
-def _offsets(file: str) -> np.ndarray:
-    """Returns [n] int64 offsets of a file's records."""
-    found = array.array("q")
+def _record_at(file: tf.Tensor, offset: tf.Tensor, buffer_size: int) -> tf.data.Dataset:
+    """Returns a dataset of the one record that starts at an offset of a TFRecord file."""
+    variant = tf.raw_ops.TFRecordDatasetV2(
+        filenames=file[tf.newaxis],
+        compression_type="",
+        buffer_size=buffer_size,
+        byte_offsets=offset[tf.newaxis],
+    )
+    return tf.data.experimental.from_variant(variant, tf.TensorSpec([], tf.string)).take(1)
+
+
+@functools.cache
+def _temporary_folder() -> tempfile.TemporaryDirectory:
+    """Makes a folder that goes with this process."""
+    return tempfile.TemporaryDirectory(prefix="kmax_index_")
+
+
+def _write_offsets(file: str, path: str) -> int:
+    """Writes the offsets of a file's records to another; returns how many they are."""
+    count, block = 0, np.zeros(_BLOCK, np.int64)
     try:
         size, offset = tf.io.gfile.stat(file).length, 0
-        with _reader(file) as read:
+        with _reader(file) as read, tf.io.TFRecordWriter(path) as out:
             while offset < size:
-                found.append(offset)
+                block[count % _BLOCK] = offset
+                count += 1
+                if count % _BLOCK == 0:
+                    out.write(block.tobytes())
                 header = read(offset)
                 if len(header) < _HEADER or not any(header):  # cut off; zeros after a crash
                     break
                 offset += _HEADER + int.from_bytes(header[:8], "little") + _FOOTER
+            if count % _BLOCK:
+                out.write(block.tobytes())
     except (OSError, tf.errors.OpError) as error:
-        raise UserError(f"cannot read {file}: {error}") from error
-    return np.array(found, np.int64)
+        raise UserError(f"cannot index {file}: {error}") from error
+    return count
 
 
 @contextlib.contextmanager

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 import tensorflow as tf
 from hypothesis import given, settings
@@ -57,21 +60,51 @@ def test_zeros_after_a_crash_are_one_bad_record(tmp_path):
     assert read_record(index)(tf.constant(1, tf.int64))[1] == b""
 
 
-def test_a_million_records_take_8_bytes_each(tmp_path):
+@pytest.mark.parametrize("in_memory", [False, True])
+def test_a_million_records_are_read_by_number(tmp_path, in_memory):
     path = write(tmp_path / "a", [b"x"] * 1000)
+    other = write(tmp_path / "b", [b"first", b"second"])
     data = (tmp_path / "a").read_bytes()
     (tmp_path / "a").write_bytes(data * 1000)
-    index = index_records([path])
-    assert len(index) == 10**6
-    assert index.offsets.nbytes == 8 * 10**6
-    assert read_record(index)(tf.constant(999_999, tf.int64))[1] == b"x"
+    index = index_records([path, other], in_memory)
+    assert len(index) == 10**6 + 2
+    assert (index.offsets is not None) == in_memory
+    read = read_record(index)
+    contents = [read(tf.constant(n, tf.int64))[1].numpy() for n in (0, 999_999, 1_000_001)]
+    assert contents == [b"x", b"x", b"second"]
+
+
+MEMORY_OF_READING = """
+import resource, sys
+import tensorflow as tf
+from kmax_tf.data.record_index import index_records, read_record
+
+read = read_record(index_records(sys.argv[1:]))
+numbers = tf.data.Dataset.range(500).map(read, num_parallel_calls=2)
+assert all(content == b"x" for _, content in numbers.as_numpy_iterator())
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def test_many_records_need_no_more_memory_than_few(tmp_path):
+    path = write(tmp_path / "a", [b"x"] * 1000)
+    data = (tmp_path / "a").read_bytes()
+    (tmp_path / "b").write_bytes(data * 4000)
+    kilobytes = []
+    for name in ("a", "b"):
+        command = [sys.executable, "-c", MEMORY_OF_READING, str(tmp_path / name)]
+        run = subprocess.run(command, check=False, capture_output=True, text=True)
+        assert run.returncode == 0, run.stderr
+        kilobytes.append(int(run.stdout))
+    # Their offsets alone are 32 MB. Two runs of the same differ by some megabytes.
+    assert kilobytes[1] - kilobytes[0] < 12_000, path
 
 
 def test_missing_and_empty_files_are_refused(tmp_path):
     (tmp_path / "e.tfrecord").write_bytes(b"")
     with pytest.raises(UserError, match=r"no records .*e\.tfrecord"):
         index_records([str(tmp_path / "e.tfrecord")])
-    with pytest.raises(UserError, match=r"cannot read .*absent"):
+    with pytest.raises(UserError, match=r"cannot index .*absent"):
         index_records([str(tmp_path / "absent")])
 
 
