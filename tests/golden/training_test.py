@@ -14,6 +14,7 @@ from tests.model.building import build_with_zeros
 NAME = "coco_resnet50"
 # Blocks, branches of the transformer and the feed-forward network end in these.
 LAST_OF_BRANCH = ("_conv3_bn/_batch_norm/gamma", "_memory_ffn_conv2_bn/_batch_norm/gamma")
+ROUNDING = 2.0**-24  # relative, of float32
 
 
 def load(*overrides):
@@ -45,27 +46,41 @@ def training():
     experiment = load(f"losses.matching_resolution={2**-14}")
     model = build_with_zeros(experiment)
     recordings.assign(model, weights())
+    keys = {name: key.split("/.ATTRIBUTES")[0] for name, key in recordings.keys(model).items()}
     targets = {
         "semantic_map": tf.constant(recorded["semantic_map"], tf.int32),
         "segment_map": tf.constant(recorded["segment_map"], tf.int32),
         "segment_classes": tf.constant(recorded["segment_classes"], tf.int32),
         "semantic_weights": tf.constant(recorded["semantic_weights"]),
     }
-    with tf.GradientTape() as tape:
-        outputs = model(weights_recipe.image(129, 129, 2), training=True)
-        terms = build_loss(experiment).per_example(targets, outputs)
-        total = tf.reduce_mean(tf.add_n(list(terms.values())))
-    gradients = tape.gradient(total, model.trainable_variables)
-    keys = {name: key.split("/.ATTRIBUTES")[0] for name, key in recordings.keys(model).items()}
+    image = weights_recipe.image(129, 129, 2)
+
+    def run(image):
+        with tf.GradientTape() as tape:
+            outputs = model(image, training=True)
+            terms = build_loss(experiment).per_example(targets, outputs)
+            total = tf.reduce_mean(tf.add_n(list(terms.values())))
+        gradients = tape.gradient(total, model.trainable_variables)
+        norms = {
+            keys[recordings.name(variable)]: float(tf.norm(tf.convert_to_tensor(gradient)))
+            for variable, gradient in zip(model.trainable_variables, gradients)
+        }
+        return outputs, terms, np.array([norms[key] for key in sorted(norms)])
+
+    outputs, terms, norms = run(image)
+    moving = {keys[recordings.name(v)]: v.numpy() for v in model.non_trainable_variables}
+    random = np.random.default_rng(0)
+    rounded = [
+        run((image * (1 + ROUNDING * random.standard_normal(image.shape))).astype(np.float32))[2]
+        for _ in range(5)
+    ]
     return {
         "outputs": outputs,
         "terms": terms,
         "terms_of_best_matching": build_loss(load()).per_example(targets, outputs),
-        "gradients": {
-            keys[recordings.name(variable)]: gradient
-            for variable, gradient in zip(model.trainable_variables, gradients)
-        },
-        "moving": {keys[recordings.name(v)]: v.numpy() for v in model.non_trainable_variables},
+        "gradient_norms": norms,
+        "rounding": np.max(np.abs(np.array(rounded) - norms), axis=0),
+        "moving": moving,
         "recorded": recorded,
     }
 
@@ -106,22 +121,19 @@ def test_the_best_matching_differs_only_where_similarities_are_tiny(training):
 
 
 def test_gradients_agree(training):
-    recorded = training["recorded"]
-    gradients = training["gradients"]
-    norms = {key: float(tf.norm(gradients[key])) for key in sorted(gradients)}
-    assert len(norms) == len(recorded["gradient_norms"])
-    largest = float(recorded["gradient_global_norm"])
-    np.testing.assert_allclose(
-        np.linalg.norm(list(norms.values())), recorded["gradient_global_norm"], rtol=1e-4
-    )
-    # Some are zero but for rounding, such as those of biases before a normalization; some are sums
-    # over pixels that cancel, which rounding at the kinks of ReLU shows in.
-    errors = [
-        max(0.0, abs(norm - expected) - 1e-7 * largest) / expected
-        for norm, expected in zip(norms.values(), recorded["gradient_norms"])
-    ]
-    assert np.quantile(errors, 0.95) < 2e-4
-    assert max(errors) < 5e-3
+    """To 1e-4, but where rounding of the image alone changes a norm by more.
+
+    That happens below ReLUs, to sums over pixels that cancel. Norms that are zero but for rounding
+    are compared on the scale of the whole gradient.
+    """
+    recorded, norms = training["recorded"], training["gradient_norms"]
+    expected, total = recorded["gradient_norms"], recorded["gradient_global_norm"]
+    assert len(norms) == len(expected)
+    np.testing.assert_allclose(np.linalg.norm(norms), total, rtol=1e-4)
+    errors = np.maximum(np.abs(norms - expected) - 1e-7 * total, 0)
+    assert np.mean(errors <= 1e-4 * expected) > 0.95
+    assert np.all(errors <= 1e-4 * expected + 2 * training["rounding"])
+    assert np.all(errors <= 5e-3 * expected)
 
 
 @pytest.mark.parametrize("what", ["mean", "variance"])
