@@ -28,7 +28,7 @@ def main(_: list[str]) -> None:
     from kmax_tf.config import load_experiment, validate
     from kmax_tf.keras_api import keras
     from kmax_tf.training.run import prepare_run, run_training
-    from kmax_tf.training.strategy import build_strategy, set_precision
+    from kmax_tf.training.strategy import build_strategy, set_precision, set_threads
     from kmax_tf.training.task import KMaXTask, experiment_config
 
     # What: the experiment, complete, and a record of it in the run's folder.
@@ -36,7 +36,9 @@ def main(_: list[str]) -> None:
     experiment = load_experiment(_CONFIG.value, [*_SET.value, *strategy_override])
     prepare_run(experiment, _MODEL_DIR.value)
 
-    # Where: devices (before anything else runs on them), precision, the seed of everything random.
+    # Where: threads and devices (before anything else runs on them), precision; the seed of all
+    # that is random.
+    set_threads(experiment.runtime)
     strategy = build_strategy(experiment.runtime)
     validate(experiment, strategy.num_replicas_in_sync)
     set_precision(experiment.runtime)

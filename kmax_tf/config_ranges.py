@@ -148,7 +148,7 @@ RANGES = {
         "summary_images": _NOT_NEGATIVE,
         "seed": _ANY,
     },
-    "Runtime": {"num_gpus": _ALL_OR_COUNT},
+    "Runtime": {"num_gpus": _ALL_OR_COUNT, "intra_op_threads": _NOT_NEGATIVE},
     "MaskWise": {
         "thing_threshold": _PROBABILITY,
         "stuff_threshold": _PROBABILITY,

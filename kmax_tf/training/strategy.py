@@ -17,6 +17,24 @@ _NAMES = {
 }
 
 
+def set_threads(runtime: training_pb2.Runtime) -> None:
+    """Sets the threads of an operation; call it before anything else of TensorFlow.
+
+    Raises:
+      UserError: TensorFlow has started with another number.
+    """
+    threading = tf.config.threading
+    if threading.get_intra_op_parallelism_threads() == runtime.intra_op_threads:
+        return
+    try:
+        threading.set_intra_op_parallelism_threads(runtime.intra_op_threads)
+    except RuntimeError as error:
+        raise UserError(
+            f"runtime.intra_op_threads {runtime.intra_op_threads} comes too late: TensorFlow has "
+            "started with another number of threads in this process. Run this in a new one."
+        ) from error
+
+
 def build_strategy(runtime: training_pb2.Runtime) -> tf.distribute.Strategy:
     """Builds the distribution strategy of an experiment.
 
