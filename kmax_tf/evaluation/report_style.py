@@ -28,7 +28,7 @@ td { padding: 3px 8px; text-align: right; border-bottom: 1px solid #f0f1f3; }
 th.name, td.name, td.bar { text-align: left; }
 td.name i, .key i { display: inline-block; width: 12px; height: 12px; border-radius: 3px;
   margin-right: 8px; vertical-align: -1px; border: 1px solid rgba(0, 0, 0, .2); }
-td.bar svg { display: block; }
+td.bar svg { display: block; overflow: visible; }
 tr.group td { font-weight: 600; background: #f7f8fa; border-bottom: 2px solid var(--line); }
 tr.absent td { color: #b3b8bf; }
 .track { fill: #eceef1; }
