@@ -25,6 +25,7 @@ from kmax_tf.model.transformer_decoder import KMaXBlockOptions, TransformerDecod
 from kmax_tf.protos import experiment_pb2, model_pb2
 
 
+@tf.autograph.experimental.do_not_convert  # plain Python throughout, which is faster to build
 def build_model(experiment: experiment_pb2.Experiment) -> KMaX:
     """Builds the model of an experiment, with fresh weights.
 

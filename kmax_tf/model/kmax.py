@@ -104,6 +104,7 @@ class KMaX(keras.Model):
         """
         return self._predict(tf.convert_to_tensor(images), training=False)
 
+    @tf.autograph.experimental.do_not_convert  # plain Python throughout, which is faster to trace
     def _predict(
         self, images: tf.Tensor, training: Optional[bool], mask: Any = None
     ) -> Predictions:

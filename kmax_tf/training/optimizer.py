@@ -142,6 +142,16 @@ class GroupedOptimizer(keras.optimizers.legacy.Optimizer):
         wanted = {"average": self.rules.average_decay, "slow": self.rules.lookahead_period}
         return [name for name, value in wanted.items() if value]
 
+    def _prepare_local(
+        self, var_device: str, var_dtype: tf.DType, apply_state: dict[Any, Any]
+    ) -> None:
+        """Computes what the variables of a device and type share."""
+        super()._prepare_local(var_device, var_dtype, apply_state)
+        if self.rules.average_decay:
+            step = tf.cast(self.iterations, var_dtype)
+            decay = tf.minimum(self.rules.average_decay, (1.0 + step) / (10.0 + step))
+            apply_state[var_device, var_dtype]["average_share"] = 1.0 - decay
+
     def _resource_apply_dense(
         self, grad: tf.Tensor, var: tf.Variable, apply_state: dict[Any, Any]
     ) -> Any:
@@ -159,7 +169,7 @@ class GroupedOptimizer(keras.optimizers.legacy.Optimizer):
                 update = self._look_ahead(var)
         if self.rules.average_decay:
             with tf.control_dependencies([update]):
-                update = self._average(var)
+                update = self._average(var, state[var.device, var.dtype.base_dtype])
         return update
 
     def _look_ahead(self, var: tf.Variable) -> tf.Tensor:
@@ -174,12 +184,10 @@ class GroupedOptimizer(keras.optimizers.legacy.Optimizer):
         due = (self.iterations + 1) % self.rules.lookahead_period == 0
         return tf.cond(due, go_back, lambda: tf.constant(False))
 
-    def _average(self, var: tf.Variable) -> tf.Tensor:
+    def _average(self, var: tf.Variable, state: dict[str, tf.Tensor]) -> tf.Tensor:
         """Moves the average towards the weights."""
         average = self.get_slot(var, "average")
-        step = tf.cast(self.iterations, var.dtype)
-        decay = tf.minimum(self.rules.average_decay, (1.0 + step) / (10.0 + step))
-        return average.assign_sub((1.0 - decay) * (average - var))
+        return average.assign_sub(state["average_share"] * (average - var))
 
 
 def _with_rate(apply_state: dict[Any, Any], factor: float) -> dict[Any, Any]:

@@ -33,6 +33,7 @@ def main(devices: int, jit_compile: bool, output: str) -> None:
     with strategy.scope():
         model = task.build_model()
         optimizer = task.prepare_training(model).optimizer
+        optimizer.begin(model.trainable_variables)
         metrics = task.build_metrics(training=True)
     data = tf.data.Dataset.from_tensor_slices(tiny_batch(experiment, 4)).batch(4).repeat()
     inputs = iter(strategy.experimental_distribute_dataset(data))
