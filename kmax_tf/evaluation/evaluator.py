@@ -67,7 +67,7 @@ def evaluate_model(
     folded = fold_batch_norms(model)
     views = build_views(experiment)
 
-    @tf.function
+    @tf.function(autograph=False)
     def predict(images: tf.Tensor) -> dict[str, tf.Tensor]:
         maps = postprocess(views(lambda view: folded(view, training=False), images))
         if not options.mask_ap and submission is None:

@@ -41,7 +41,7 @@ class Explainer:
         self._data = experiment.eval_data
         postprocess = build_postprocessor(experiment)
 
-        @tf.function
+        @tf.function(autograph=False)
         def predict(images: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
             predictions = model.predictions_by_block(images)
             return postprocess(predictions)["panoptic"], assignments_by_block(predictions)

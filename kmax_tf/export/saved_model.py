@@ -62,7 +62,9 @@ class ServingModel(tf.Module):
         self._postprocess = build_postprocessor(experiment)
         self._void = label_space(experiment.dataset).void_panoptic_id
 
-    @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8, "images")])
+    @tf.function(
+        input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8, "images")], autograph=False
+    )
     def serving_default(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
         """Segments images [B, H, W, 3] of any one size."""
         inputs, fitted_size = self._fit(images)
@@ -71,7 +73,7 @@ class ServingModel(tf.Module):
         outputs = {name: restore_map(maps[name], fitted_size, raw_size) for name in self._maps}
         return {**outputs, **{name: maps[name] for name in SEGMENTS}}
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "image_bytes")])
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "image_bytes")], autograph=False)
     def image_bytes(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         """Segments encoded images [B] (JPEG, PNG, BMP, GIF's first frame), each of its own size.
 

@@ -79,6 +79,7 @@ class TrainingStep:
         """Returns the names of what a step reports."""
         return [*self.term_names, "loss", "gradient_norm"]
 
+    @tf.autograph.experimental.do_not_convert  # plain Python throughout, which is faster to trace
     def __call__(self, images: tf.Tensor, targets: Targets) -> dict[str, tf.Tensor]:
         """Trains with one replica's share of a batch."""
         replicas = tf.distribute.get_strategy().num_replicas_in_sync

@@ -142,6 +142,7 @@ class KMaXTask(base_task.Task):
             metric.update_state(values[metric.name])
         return {self.loss: values[self.loss]}
 
+    @tf.autograph.experimental.do_not_convert  # plain Python throughout, which is faster to trace
     def validation_step(
         self,
         inputs: Any,
