@@ -17,7 +17,7 @@ from pathlib import Path
 
 from kmax_tf.cli import arguments
 
-HELP = "generate, train, evaluate, export and predict on a laptop (about 10 minutes)"
+HELP = "generate, train, evaluate, export and predict on a laptop (about 7 minutes)"
 
 CONFIG = "shapes/laptop.textproto"
 HELD_OUT_PICTURES = 12
