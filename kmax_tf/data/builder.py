@@ -54,9 +54,9 @@ def build_dataset(
     labels = label_space(experiment.dataset)
     context = input_context or tf.distribute.InputContext()
     batch_size = _replica_batch_size(data, context)
-    # The workers of a service, on other machines, get the index with the pipeline.
-    in_memory = training and bool(data.service_address)
-    index = index_records(find_files(data.records, experiment.data_dir), in_memory)
+    # Other machines, workers of a service or hosts of a TPU, get the index with the pipeline.
+    elsewhere = bool(data.service_address) or experiment.runtime.tpu not in ("", "local")
+    index = index_records(find_files(data.records, experiment.data_dir), in_memory=elsewhere)
     reader = _reader_options(experiment, training, context, first_step)
     if training:
         example = training_example(experiment)

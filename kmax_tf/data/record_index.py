@@ -119,10 +119,11 @@ def read_record(index: RecordIndex) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf
     """
     files, offsets_files = tf.constant(index.files), tf.constant(index.offsets_files)
     first = tf.constant(index.first)
+    offsets = None if index.offsets is None else tf.constant(index.offsets)
 
     def find(number: tf.Tensor, file: tf.Tensor) -> tf.Tensor:
-        if index.offsets is not None:
-            return tf.constant(index.offsets)[number]
+        if offsets is not None:
+            return offsets[number]
         in_file = number - first[file]
         block = in_file // _BLOCK * _BLOCK_RECORD.itemsize
         content = _record_at(offsets_files[file], block, _BLOCK_RECORD.itemsize)
