@@ -28,7 +28,7 @@ import kmax_tf
 from kmax_tf.postprocessing.builder import build_postprocessor
 from kmax_tf.postprocessing.cells import Best, MaskGrid
 from kmax_tf.postprocessing.postprocessor import Postprocessor
-from kmax_tf.postprocessing.readings import BEST, at_corners, read_best
+from kmax_tf.postprocessing.readings import BEST, read_best
 
 
 def main() -> None:
@@ -80,7 +80,7 @@ def cases(postprocess, predictions: dict[str, tf.Tensor], xla: bool) -> dict[str
 
     def read_once(predictions: dict[str, tf.Tensor]) -> Best:
         grid = MaskGrid.of(predictions["mask_logits"], postprocess.output_stride, False)
-        return at_corners(grid, read_best, BEST)
+        return grid.at_corners(read_best, BEST)
 
     functions = {
         "plain": tf.function(PlainMerging(postprocess)),

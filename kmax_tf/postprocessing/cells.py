@@ -19,9 +19,10 @@ import tensorflow as tf
 
 Size = Union[int, tf.Tensor]
 
-# Cells, or mask logits, that are read at once: enough work for an operation, little enough for
-# caches.
-_CHUNK = 2048
+# Mask logits that are read at once: enough for an operation to be worth its start, little memory.
+_LOGITS_AT_ONCE = 16384
+# And cells, of which each is S * S pixels.
+_CELLS_AT_ONCE = 4096
 # Stands for minus infinity, of which interpolation would make NaN.
 _LOWEST = -1e30
 # How much more than needed a probability at corners must be: far above what rounding does.
@@ -89,6 +90,23 @@ class MaskGrid:
         return (
             tf.where(row < self.height - 1, self.stride, 1),
             tf.where(column < self.width - 1, self.stride, 1),
+        )
+
+    def at_corners(self, read: Callable[[tf.Tensor, tf.Tensor], Any], signature: Any) -> Any:
+        """Reads the mask logits as they are.
+
+        Args:
+          read: (logits [C, N], their images [C]) -> tensors [C, ...].
+          signature: in the structure of what `read` returns, dtypes and shapes without C.
+
+        Returns:
+          Tensors [B * h * w, ...].
+        """
+        return in_chunks(
+            tf.range(self.num_cells),
+            lambda places: read(tf.gather(self.logits, places), self.image_of(places)),
+            signature,
+            _LOGITS_AT_ONCE,
         )
 
     def interpolate(self, cells: tf.Tensor) -> list[tf.Tensor]:
@@ -193,7 +211,7 @@ class Cells:
         with_pixels = tf.nest.map_structure(
             lambda spec: tf.TensorSpec([pixels, *spec.shape], spec.dtype), signature
         )
-        return in_chunks(cells, of_chunk, with_pixels)
+        return in_chunks(cells, of_chunk, with_pixels, _CELLS_AT_ONCE)
 
     def items(self, of_cells: tf.Tensor, of_pixels: tf.Tensor) -> tf.Tensor:
         """Joins values of all cells [cells, ...] and of open pixels [U, S * S, ...]: [P, ...]."""
@@ -254,13 +272,16 @@ class Cells:
         return full[:, : (grid.height - 1) * side + 1, : (grid.width - 1) * side + 1]  # [B, H, W]
 
 
-def in_chunks(rows: tf.Tensor, read: Callable[[tf.Tensor], Any], signature: Any) -> Any:
+def in_chunks(
+    rows: tf.Tensor, read: Callable[[tf.Tensor], Any], signature: Any, at_once: int
+) -> Any:
     """Applies a function to rows [R], a chunk at a time, and joins what it returns.
 
     Args:
       rows: [R] int32.
       read: from some rows [C] to tensors [C, ...].
       signature: in the structure of what `read` returns, dtypes and shapes without C.
+      at_once: the most rows of a chunk.
 
     Returns:
       Tensors [R, ...].
@@ -268,9 +289,9 @@ def in_chunks(rows: tf.Tensor, read: Callable[[tf.Tensor], Any], signature: Any)
     static = rows.shape[0]
     if static is None:
         count = tf.shape(rows)[0]
-        chunks = tf.maximum(1, (count + _CHUNK - 1) // _CHUNK)
+        chunks = tf.maximum(1, (count + at_once - 1) // at_once)
     else:
-        count, chunks = static, max(1, (static + _CHUNK - 1) // _CHUNK)
+        count, chunks = static, max(1, (static + at_once - 1) // at_once)
     size = (count + chunks - 1) // chunks
     padded = tf.pad(rows, [[0, chunks * size - count]])
 

@@ -17,7 +17,6 @@ from kmax_tf.postprocessing.cells import Best, Cells, MaskGrid
 from kmax_tf.postprocessing.readings import (
     BEST,
     MaskReading,
-    at_corners,
     mask_reader,
     read_best,
     read_largest,
@@ -104,7 +103,7 @@ class MaskWise:
     def paint(self, grid: MaskGrid, centers: Centers, pixel_threshold: float) -> Painting:
         """Decides which masks are accepted, then lets each pixel choose among its own."""
         read, signature = mask_reader(grid, pixel_threshold)
-        corners = at_corners(grid, read, signature)
+        corners = grid.at_corners(read, signature)
         cells = Cells.settle(grid, corners.best, pixel_threshold)
         pixels = cells.read(cells.open, read, signature)
         pixels = pixels._replace(members=cells.cut(cells.open, pixels.members))
@@ -172,7 +171,7 @@ class PixelWise:
         def read_both(logits: tf.Tensor, image: tf.Tensor) -> tuple[Best, Best]:
             return read_best(logits, image), read(logits, image)
 
-        cells = Cells.settle(grid, at_corners(grid, read_best, BEST), pixel_threshold)
+        cells = Cells.settle(grid, grid.at_corners(read_best, BEST), pixel_threshold)
         # A center's probability among the surviving is no less than among all.
         cells = cells.reopen(~survives)
         every, pixels = cells.read(cells.open, read_both, (BEST, BEST))

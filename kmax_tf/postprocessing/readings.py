@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, NamedTuple
+from typing import Callable, NamedTuple
 
 import tensorflow as tf
 
-from kmax_tf.postprocessing.cells import Best, MaskGrid, in_chunks
+from kmax_tf.postprocessing.cells import Best, MaskGrid
 
 # Probabilities add up to 1 but for rounding, which this exceeds.
 _ROUNDING = 1e-6
@@ -27,24 +27,6 @@ class MaskReading(NamedTuple):
 
 
 BEST = Best(tf.TensorSpec([], tf.int32), tf.TensorSpec([], tf.float32))
-
-
-def at_corners(grid: MaskGrid, read: Callable[[tf.Tensor, tf.Tensor], Any], signature: Any) -> Any:
-    """Reads the mask logits as they are.
-
-    Args:
-      grid: the mask logits.
-      read: (logits [C, N], their images [C]) -> tensors [C, ...].
-      signature: in the structure of what `read` returns, dtypes and shapes without C.
-
-    Returns:
-      Tensors [B * h * w, ...].
-    """
-    return in_chunks(
-        tf.range(grid.num_cells),
-        lambda rows: read(tf.gather(grid.logits, rows), grid.image_of(rows)),
-        signature,
-    )
 
 
 def read_best(logits: tf.Tensor, image: tf.Tensor) -> Best:

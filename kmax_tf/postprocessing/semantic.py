@@ -5,7 +5,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from kmax_tf.postprocessing.cells import Best, Cells, MaskGrid
-from kmax_tf.postprocessing.readings import BEST, at_corners
+from kmax_tf.postprocessing.readings import BEST
 
 
 def best_classes(class_maps: tf.Tensor, stride: int, static: bool) -> tf.Tensor:
@@ -27,7 +27,7 @@ def best_classes(class_maps: tf.Tensor, stride: int, static: bool) -> tf.Tensor:
         best = tf.argmax(probabilities, axis=1, output_type=tf.int32) + image * num_classes
         return Best(tf.where(largest >= 0, best, -1), largest)
 
-    corners = at_corners(grid, read, BEST)
+    corners = grid.at_corners(read, BEST)
     cells = Cells.settle(grid, corners, 0.5)  # more than half at all corners is so in between
     pixels = cells.read(
         cells.open,

@@ -8,7 +8,6 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kmax_tf.postprocessing import cells as module
 from kmax_tf.postprocessing.cells import Best, Cells, MaskGrid, in_chunks
 from tests.reference.layers_oracle import softmax
 
@@ -80,11 +79,10 @@ def test_sure_cells_are_settled_and_cells_at_borders_open():
 
 @pytest.mark.parametrize("count", [0, 1, 6, 7, 8, 30])
 @pytest.mark.parametrize("known", [True, False])
-def test_chunks_are_joined_in_order(count, known, monkeypatch):
-    monkeypatch.setattr(module, "_CHUNK", 7)
-
+def test_chunks_are_joined_in_order(count, known):
     @tf.function(input_signature=[tf.TensorSpec([count if known else None], tf.int32)])
     def doubled(rows):
-        return in_chunks(rows, lambda part: {"a": part * 2}, {"a": tf.TensorSpec([], tf.int32)})
+        signature = {"a": tf.TensorSpec([], tf.int32)}
+        return in_chunks(rows, lambda part: {"a": part * 2}, signature, at_once=7)
 
     np.testing.assert_array_equal(doubled(tf.range(count))["a"], np.arange(count) * 2)
