@@ -2,57 +2,82 @@
 
 from __future__ import annotations
 
+import math
 from typing import Callable
 
 import tensorflow as tf
 
-_BLOCKS = 8
+# How often the set is halved: of all pairs, 9/16 are computed then.
+_HALVINGS = 3
+# Exponentials of this much, a million of them added up and squared, are within float32.
+_SAFE_EXPONENT = 30.0
 
 
 def log_normalizers(vectors: tf.Tensor, temperature: float) -> tf.Tensor:
     """Returns log sum_j exp(v_i . v_j / temperature), the normalizers of a contrastive loss.
 
-    The similarities are symmetric, so only those on and above the diagonal are computed, in blocks
-    of rows. They are kept for the gradient, which is one product with them:
+    The similarities are symmetric, so each is computed once: those between the two halves of the
+    set, then those between the halves of each half, and so on; last, all of each small set to
+    itself. They are kept for the gradient, which is one product with them:
     d_i = sum_j (g_i / Z_i + g_j / Z_j) exp(v_i . v_j / temperature) v_j / temperature.
 
     Args:
-      vectors: [B, S, D] float32 of static S, of about the same length (unit, in the loss).
+      vectors: [B, S, D] float32 of static S and D, none longer than 1.
       temperature: divides the similarities.
 
     Returns:
       [B, S].
     """
+    given, depth = vectors.shape[1:]
+    padding = -given % 2**_HALVINGS  # with zeros, to each of which all are similar by exp(0)
+    count = given + padding
+    offset = max(0.0, 1.0 / temperature - _SAFE_EXPONENT)  # no exponent is above 1 / temperature
+
+    def similar(left: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
+        logits = tf.matmul(left / temperature, right, transpose_b=True)
+        return tf.exp(logits - offset if offset else logits)
 
     @tf.custom_gradient
     def compute(vectors: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
-        count = vectors.shape[1]
-        size = -(-count // _BLOCKS)
-        starts = range(0, count, size)
-        largest = tf.reduce_max(tf.reduce_sum(vectors * vectors, axis=-1)) / temperature
-        scaled = vectors / temperature
-        blocks, sums = [], []
-        for start in starts:
-            rows = slice(start, start + size)
-            block = tf.matmul(scaled[:, rows], vectors[:, start:], transpose_b=True)
-            block = tf.exp(block - largest)
-            blocks.append(block)  # [B, size, S - start]
-            row_sums = tf.reduce_sum(block, axis=2)
-            later = tf.reduce_sum(block, axis=1)[:, size:]  # what they add to later rows
-            sums.append(tf.pad(tf.concat([row_sums, later], axis=1), [[0, 0], [start, 0]]))
-        normalizers = tf.add_n(sums)  # [B, S]
+        pairs = [similar(*_halves(vectors, level)) for level in range(_HALVINGS)]  # [B', n, n]
+        sets = tf.reshape(vectors, [-1, count // 2**_HALVINGS, depth])
+        inside = similar(sets, sets)
+        sums = [_joined([tf.reduce_sum(x, 2), tf.reduce_sum(x, 1)], [count]) for x in pairs]
+        sums.append(tf.reshape(tf.reduce_sum(inside, 2), [-1, count]))
+        normalizers = tf.add_n(sums) - padding * math.exp(-offset)  # [B, S]
 
         def gradient(upstream: tf.Tensor) -> tf.Tensor:
-            weights = upstream / normalizers / temperature
+            weights = upstream / normalizers / temperature  # [B, S]
             parts = []
-            for start, block in zip(starts, blocks):
-                rows = slice(start, start + size)
-                pairs = block * (weights[:, rows, tf.newaxis] + weights[:, tf.newaxis, start:])
-                here = tf.matmul(pairs, vectors[:, start:])
-                later = tf.matmul(pairs, vectors[:, rows], transpose_a=True)[:, size:]
-                parts.append(tf.pad(tf.concat([here, later], axis=1), [[0, 0], [start, 0], [0, 0]]))
+            for level, similarity in enumerate(pairs):
+                left, right = _halves(vectors, level)
+                weighted = similarity * _sums_of_pairs(*_halves(weights, level))
+                ends = [tf.matmul(weighted, right), tf.matmul(weighted, left, transpose_a=True)]
+                parts.append(_joined(ends, [count, depth]))
+            of_sets = tf.reshape(weights, [-1, count // 2**_HALVINGS])
+            weighted = inside * _sums_of_pairs(of_sets, of_sets)
+            parts.append(tf.reshape(tf.matmul(weighted, sets), [-1, count, depth]))
             return tf.add_n(parts)
 
-        return tf.math.log(normalizers) + largest, gradient
+        return tf.math.log(normalizers) + offset, gradient
 
-    return tf.ensure_shape(compute(vectors), vectors.shape[:2])
+    padded = tf.pad(vectors, [[0, 0], [0, padding], [0, 0]]) if padding else vectors
+    return tf.ensure_shape(compute(padded)[:, :given], vectors.shape[:2])
+
+
+def _halves(values: tf.Tensor, level: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Cuts [B, S, ...] into 2^level sets; returns their first and their second halves [B', n, ...].
+    """
+    size = values.shape[1] // 2 ** (level + 1)
+    halves = tf.reshape(values, [-1, 2, size, *values.shape[2:]])
+    return halves[:, 0], halves[:, 1]
+
+
+def _joined(halves: list[tf.Tensor], shape: list[int]) -> tf.Tensor:
+    """Undoes `_halves`: [B', n, ...] twice -> [B, *shape]."""
+    return tf.reshape(tf.stack(halves, axis=1), [-1, *shape])
+
+
+def _sums_of_pairs(left: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
+    """Returns [B', n, m] of [B', n] and [B', m]."""
+    return left[:, :, tf.newaxis] + right[:, tf.newaxis]
