@@ -2,7 +2,10 @@
 
 One JSON line a variant:
   model: what exports and predictions run (batch normalizations folded).
-  model_and_postprocessing: with merging into a panoptic map.
+  model_and_merging: with merging into a panoptic and a semantic map, of masks made up as those of
+    postprocessing.py, as a trained network is sure of most pixels.
+  model_and_all_maps: with all that post-processing can give, of the random weights' own masks, of
+    which none is sure: the most work.
   unfolded: the network as training builds it.
   resnet50: keras.applications' classifier without its top at the same size, as a yardstick.
 `ratio` is the time over that of `unfolded`, measured in turns; `peak_share` is the share of the
@@ -27,6 +30,7 @@ from measuring import (
     summary,
     time_in_turns,
 )
+from postprocessing import example
 
 import kmax_tf
 from kmax_tf.keras_api import keras
@@ -94,9 +98,19 @@ def cases(args: argparse.Namespace) -> tuple[dict[str, Run], dict[str, int]]:
     def masks_and_classes(predictions):
         return predictions["mask_logits"], predictions["class_logits"]
 
+    postprocess = build_postprocessor(experiment)
+    sure = example(
+        postprocess, args.size, args.batch, experiment.model.transformer_decoder.num_centers
+    )
+
+    def merged(predictions):
+        maps = postprocess(sure)
+        return masks_and_classes(predictions), maps["panoptic"], maps["semantic"]
+
     runs = {
         "model": compiled(folded, masks_and_classes),
-        "model_and_postprocessing": compiled(folded, build_postprocessor(experiment)),
+        "model_and_merging": compiled(folded, merged),
+        "model_and_all_maps": compiled(folded, postprocess),
         "unfolded": compiled(model, masks_and_classes),
         "resnet50": compiled(yardstick),
     }

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import sys
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -39,7 +40,10 @@ def main() -> None:
     overrides = [*args.set, "runtime.jit_compile=true"] if args.xla else args.set
     postprocess = build_postprocessor(kmax_tf.load_experiment(args.config, overrides))
     for size in [args.memory_size] if args.memory_of else args.size:
-        runs = cases(postprocess, example(args, postprocess, size), args.xla)
+        predictions = example(
+            postprocess, [size, size], args.batch, args.centers, args.masks, args.unsure
+        )
+        runs = cases(postprocess, predictions, args.xla)
         if args.memory_of:
             print_line(peak_memory=peak_memory(runs[args.memory_of]))
             return
@@ -95,29 +99,45 @@ def cases(postprocess, predictions: dict[str, tf.Tensor], xla: bool) -> dict[str
     }
 
 
-def example(args, postprocess, size: int) -> dict[str, tf.Tensor]:
+def example(
+    postprocess: Postprocessor,
+    size: Sequence[int],
+    batch: int = 1,
+    centers: int = 128,
+    masks: int = 30,
+    unsure: float = 0.05,
+) -> dict[str, tf.Tensor]:
     """Returns made up predictions: masks that share the image, and centers without one.
 
     Distances to random points divide the image; at a border, the logits of the two masks cross
     within about two mask logits. In the lowest rows no mask is sure.
+
+    Args:
+      postprocess: what will merge them.
+      size: height and width of the images.
+      batch: images.
+      centers: of an image.
+      masks: how many of them are sure.
+      unsure: share of the rows where none is.
     """
     rng = np.random.default_rng(0)
-    centers, labels = args.centers, postprocess.label_space
-    side = (size - 1) // postprocess.output_stride + 1
-    y, x = np.mgrid[0:side, 0:side] / (side - 1)
-    logits = rng.normal(size=[args.batch, side, side, centers], scale=0.5)
-    for image in range(args.batch):
-        middles, weights = rng.uniform(0, 1, [args.masks, 2]), rng.uniform(0, 0.1, args.masks)
+    height, width = ((side - 1) // postprocess.output_stride + 1 for side in size)
+    y, x = np.mgrid[0:height, 0:width]
+    y, x = y / (height - 1), x / (width - 1)
+    logits = rng.normal(size=[batch, height, width, centers], scale=0.5)
+    for image in range(batch):
+        middles, weights = rng.uniform(0, 1, [masks, 2]), rng.uniform(0, 0.1, masks)
         distance = [np.hypot(y - m[0], x - m[1]) - w for m, w in zip(middles, weights)]
         distance = np.stack(distance, axis=-1)
-        behind = (distance - distance.min(axis=-1, keepdims=True)) * (side - 1)
-        masks = 10 - np.minimum(4 * behind, 14)  # in mask logits from the border
-        masks[y >= 1 - args.unsure] = 0
-        logits[image, :, :, : args.masks] += masks
-    classes = rng.normal(size=[args.batch, centers, labels.num_classes + 1])
-    classes[:, args.masks :, -1] += 12
-    for center in range(args.masks):
-        classes[:, center, rng.integers(labels.num_classes)] += 12
+        behind = (distance - distance.min(axis=-1, keepdims=True)) * (max(height, width) - 1)
+        sure = 10 - np.minimum(4 * behind, 14)  # in mask logits from the border
+        sure[y >= 1 - unsure] = 0
+        logits[image, :, :, :masks] += sure
+    num_classes = postprocess.label_space.num_classes
+    classes = rng.normal(size=[batch, centers, num_classes + 1])
+    classes[:, masks:, -1] += 12
+    for center in range(masks):
+        classes[:, center, rng.integers(num_classes)] += 12
     return {
         "mask_logits": tf.constant(logits, tf.float32),
         "class_logits": tf.constant(classes, tf.float32),

@@ -6,7 +6,8 @@ One JSON line a case, all measured in turns:
   gradients: forward pass, loss and backward pass.
   update: the optimizer, from given gradients.
   step: all of it, as the trainer runs it.
-  plain_step: the same with the loss as its formulas read (plain_loss.py).
+  plain_loss_step: the same with the loss as its formulas read (plain_loss.py).
+  plain_step: with that loss, and with layers as their descriptions read (plain_layers.py).
   classifier_step: keras.applications' ResNet50 with cross-entropy at the same size, a yardstick.
 `ratio` is the time over that of `step`. The last line has the shares of the parts; the backward
 pass is what the gradients take beyond forward pass and loss.
@@ -30,6 +31,7 @@ from measuring import (
     summary,
     time_in_turns,
 )
+from plain_layers import plain_layers
 from plain_loss import PlainLoss
 
 import kmax_tf
@@ -57,7 +59,7 @@ def main() -> None:
     }
     for name in runs:
         memory = None
-        if name.endswith("step"):
+        if args.memory and name.endswith("step"):
             memory = peak_memory_in_a_process([*sys.argv, f"--memory-of={name}"])
         print_line(
             case=name,
@@ -87,24 +89,26 @@ def cases(args: argparse.Namespace) -> dict[str, Callable[[], Run]]:
     loss_terms = build_loss(experiment)
     plain_loss = PlainLoss(loss_terms.options)
     optimizer = build_optimizer(experiment, model)
-    variables = model.trainable_variables
-    classifier = keras.applications.ResNet50(
-        weights=None, input_shape=[args.size, args.size, 3], classifier_activation=None
-    )
-    sgd = keras.optimizers.legacy.SGD(1e-4, momentum=0.9)
+    with plain_layers():
+        plain_model = kmax_tf.build_model(experiment)
+    plain_optimizer = build_optimizer(experiment, plain_model)
 
     def total(targets, predictions):
         return tf.add_n(list(loss_terms(targets, predictions).values()))
 
-    def gradients_of(loss):
+    def gradients_of(loss, model=model):
         with tf.GradientTape() as tape:
             value = loss(targets, model(images, training=True))
-        return value, tape.gradient(value, variables)
+        return value, tape.gradient(value, model.trainable_variables)
 
-    def step(loss):
-        value, gradients = gradients_of(loss)
-        optimizer.apply_gradients(zip(gradients, variables))
+    def step(loss, model=model, optimizer=optimizer):
+        value, gradients = gradients_of(loss, model)
+        optimizer.apply_gradients(zip(gradients, model.trainable_variables))
         return value
+
+    def plain_step():
+        with plain_layers():
+            return step(plain_loss, plain_model, plain_optimizer)
 
     def loss_alone(predictions):
         with tf.GradientTape() as tape:
@@ -112,18 +116,8 @@ def cases(args: argparse.Namespace) -> dict[str, Callable[[], Run]]:
             value = total(targets, predictions)
         return value, tape.gradient(value, predictions)
 
-    def classifier_step():
-        with tf.GradientTape() as tape:
-            logits = classifier(images, training=True)
-            value = tf.reduce_mean(
-                tf.nn.sparse_softmax_cross_entropy_with_logits([0] * args.batch, logits)
-            )
-        gradients = tape.gradient(value, classifier.trainable_variables)
-        sgd.apply_gradients(zip(gradients, classifier.trainable_variables))
-        return value
-
     def update(gradients):
-        optimizer.apply_gradients(zip(gradients, variables))
+        optimizer.apply_gradients(zip(gradients, model.trainable_variables))
         return optimizer.iterations.read_value()
 
     def compiled(function, *makers):
@@ -143,9 +137,29 @@ def cases(args: argparse.Namespace) -> dict[str, Callable[[], Run]]:
         "gradients": compiled(lambda: gradients_of(total)),
         "update": compiled(update, lambda: gradients_of(total)[1]),
         "step": compiled(lambda: step(total)),
-        "plain_step": compiled(lambda: step(plain_loss)),
-        "classifier_step": compiled(classifier_step),
+        "plain_loss_step": compiled(lambda: step(plain_loss)),
+        "plain_step": compiled(plain_step),
+        "classifier_step": compiled(classifier_step(images)),
     }
+
+
+def classifier_step(images: tf.Tensor) -> Callable[[], tf.Tensor]:
+    """Returns a training step of a plain ResNet-50 with the simplest loss and optimizer."""
+    classifier = keras.applications.ResNet50(
+        weights=None, input_shape=images.shape[1:], classifier_activation=None
+    )
+    optimizer = keras.optimizers.legacy.SGD(1e-4, momentum=0.9)
+    labels = tf.zeros(images.shape[:1], tf.int32)
+
+    def step() -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            logits = classifier(images, training=True)
+            value = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
+        gradients = tape.gradient(value, classifier.trainable_variables)
+        optimizer.apply_gradients(zip(gradients, classifier.trainable_variables))
+        return value
+
+    return step
 
 
 def example(args, experiment):
@@ -192,6 +206,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--precision", default="float32", choices=["float32", "mixed_bfloat16", "mixed_float16"]
     )
+    parser.add_argument("--memory", action="store_true", help="also measure the steps' peak memory")
     parser.add_argument("--memory-of", help="print the peak memory of this case only")
     return parser.parse_args()
 
