@@ -21,9 +21,10 @@ from typing import Any, Callable
 import numpy as np
 import PIL.Image
 
+from kmax_tf.data.workers import available_cores
 from kmax_tf.evaluation import file_pairs
 from kmax_tf.evaluation.coco_results import id2rgb
-from kmax_tf.evaluation.file_evaluation import available_cores, evaluate_pairs
+from kmax_tf.evaluation.file_evaluation import evaluate_pairs
 from kmax_tf.evaluation.file_pairs import pair_images
 from kmax_tf.evaluation.overlaps import find_overlaps
 from kmax_tf.evaluation.panoptic_files import categories_of, read_panoptic_file

@@ -44,7 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measures, prints the table, and writes metrics.json and report.html."""
     from kmax_tf.data.progress import Progress
-    from kmax_tf.evaluation.file_evaluation import available_cores, evaluate_pairs
+    from kmax_tf.data.workers import available_cores
+    from kmax_tf.evaluation.file_evaluation import evaluate_pairs
     from kmax_tf.evaluation.file_gallery import gallery_of_files
     from kmax_tf.evaluation.file_pairs import pair_images
     from kmax_tf.evaluation.panoptic_files import categories_of, read_panoptic_file

@@ -5,9 +5,9 @@ from __future__ import annotations
 import collections
 import concurrent.futures
 import multiprocessing
-import os
 from collections.abc import Callable, Iterator, Sequence
 
+from kmax_tf.data.workers import keep_memory
 from kmax_tf.evaluation.file_pairs import Pair, count_pair
 from kmax_tf.evaluation.metrics import PanopticMetrics
 from kmax_tf.structures import LabelSpace
@@ -16,14 +16,6 @@ from kmax_tf.structures import LabelSpace
 _CHUNK = 25
 # Tasks handed out at a time, for each worker: memory doesn't grow with the set.
 _TASKS_AHEAD = 3
-
-
-def available_cores() -> int:
-    """Returns how many cores this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # macOS, Windows
-        return os.cpu_count() or 1
 
 
 def evaluate_pairs(
@@ -70,7 +62,7 @@ def _in_processes(
     """Yields the states of chunks as they are finished, what to say of them, and their images."""
     # Not forked: this process may hold threads of TensorFlow or of others.
     context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(workers, mp_context=context) as pool:
+    with concurrent.futures.ProcessPoolExecutor(workers, context, keep_memory) as pool:
         waiting = iter(chunks)
         running: set[concurrent.futures.Future[tuple[str, dict[str, int], int]]] = set()
         try:

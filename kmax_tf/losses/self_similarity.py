@@ -66,8 +66,7 @@ def log_normalizers(vectors: tf.Tensor, temperature: float) -> tf.Tensor:
 
 
 def _halves(values: tf.Tensor, level: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """Cuts [B, S, ...] into 2^level sets; returns their first and their second halves [B', n, ...].
-    """
+    """Cuts [B, S, ...] into 2^level sets; returns their first and second halves, [B', n, ...]."""
     size = values.shape[1] // 2 ** (level + 1)
     halves = tf.reshape(values, [-1, 2, size, *values.shape[2:]])
     return halves[:, 0], halves[:, 1]

@@ -1,5 +1,8 @@
 import io
 import os
+import platform
+import subprocess
+import sys
 import time
 
 import pytest
@@ -55,3 +58,29 @@ def test_a_process_that_dies_is_a_sentence():
 
 def test_there_is_a_core():
     assert available_cores() >= 1
+
+
+FAULTS = """
+import resource, sys
+import numpy as np
+from kmax_tf.data.workers import keep_memory
+if sys.argv[1] == "keep":
+    keep_memory()
+def work():
+    return [np.ones(2**20, np.float32) for _ in range(8)]  # 8192 pages
+work()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(10):
+    work()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="tells glibc")
+def test_kept_memory_is_not_asked_for_again():
+    faults = {
+        mode: int(subprocess.check_output([sys.executable, "-c", FAULTS, mode]))
+        for mode in ("keep", "leave")
+    }
+    assert faults["keep"] < 1000
+    assert faults["leave"] > 10000
