@@ -18,7 +18,7 @@ LOCK := import platform as p; v = p.python_version_tuple(); \
   print("requirements/%s-python%s.%s.txt" % (p.system().lower(), v[0], v[1]))
 
 # Two processes, each file in one of them: TensorFlow's import is paid twice, not once a test.
-PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .PHONY: demo test test-short check format protos clean install
