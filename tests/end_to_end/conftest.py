@@ -59,9 +59,16 @@ class TinyRun:
         return sorted((self.folder / "coco" / "val2017").glob("*.jpg"))
 
 
-def run_python(*words: object, check: bool = True) -> subprocess.CompletedProcess[str]:
+def run_python(
+    *words: object, check: bool = True, **variables: str
+) -> subprocess.CompletedProcess[str]:
     """Runs Python in the repository, as on a machine where the package is installed."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "2"}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "TF_CPP_MIN_LOG_LEVEL": "2",
+        **variables,
+    }
     done = subprocess.run(
         [sys.executable, *(str(word) for word in words)],
         cwd=ROOT,
