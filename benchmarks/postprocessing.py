@@ -117,10 +117,10 @@ def example(
       size: height and width of the images.
       batch: images.
       centers: of an image.
-      masks: how many of them are sure.
+      masks: how many of them are sure, at most.
       unsure: share of the rows where none is.
     """
-    rng = np.random.default_rng(0)
+    rng, masks = np.random.default_rng(0), min(masks, centers)
     height, width = ((side - 1) // postprocess.output_stride + 1 for side in size)
     y, x = np.mgrid[0:height, 0:width]
     y, x = y / (height - 1), x / (width - 1)
