@@ -44,7 +44,7 @@ def main() -> None:
     """Measures and prints."""
     args = arguments()
     tf.config.threading.set_intra_op_parallelism_threads(args.threads)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(args.threads)
     keras.mixed_precision.set_global_policy(args.precision)
     keras.utils.set_random_seed(0)
     builders = cases(args)

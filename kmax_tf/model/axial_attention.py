@@ -7,6 +7,7 @@ from typing import Optional
 import tensorflow as tf
 
 from kmax_tf.keras_api import keras
+from kmax_tf.model.convolutions import convolve_pixels
 from kmax_tf.model.layers import (
     Affine,
     BatchNormFactory,
@@ -71,9 +72,9 @@ class AxisAttention(keras.layers.Layer):
     def call(self, x: tf.Tensor, training: Optional[bool] = None) -> tf.Tensor:
         """Attends over the second axis."""
         n, length, _ = static_or_dynamic_shape(x)
-        # As a convolution, whose normalization is the fast kind.
-        kernel = tf.cast(self.qkv_kernel, x.dtype)[tf.newaxis, tf.newaxis]
-        qkv = tf.nn.conv2d(x[:, :, tf.newaxis], kernel, strides=1, padding="VALID")
+        # With four axes, for which there is the fast kind of normalization.
+        kernel = tf.reshape(tf.cast(self.qkv_kernel, x.dtype), [1, 1, *self.qkv_kernel.shape])
+        qkv = convolve_pixels(tf.expand_dims(x, 2), kernel, training)
         qkv = self.batch_norm_qkv(qkv, training=training)  # [n, L, 1, C]
         widths = [self.key_channels, self.key_channels, self.value_channels]
         query, key, value = (
@@ -189,4 +190,4 @@ class AxialAttention(keras.layers.Layer):
         batch, other, length, channels = static_or_dynamic_shape(x)
         x = layer(tf.reshape(x, [batch * other, length, channels]), training=training)
         x = tf.reshape(x, [batch, other, length, layer.value_channels])
-        return x[:, :, :: self.stride]
+        return x if self.stride == 1 else x[:, :, :: self.stride]

@@ -7,6 +7,7 @@ from typing import Optional
 import tensorflow as tf
 
 from kmax_tf.keras_api import keras
+from kmax_tf.model.convolutions import accelerated
 from kmax_tf.model.layers import (
     Affine,
     BatchNormFactory,
@@ -65,8 +66,7 @@ def update_centers(assignment: tf.Tensor, values: tf.Tensor, num_centers: int) -
     growing at some hundred times what is added.
     """
     values = tf.cast(values, tf.float32)
-    accelerated = any(tf.config.list_logical_devices(kind) for kind in ("GPU", "TPU"))
-    return (sum_by_product if accelerated else sum_by_segments)(assignment, values, num_centers)
+    return (sum_by_product if accelerated() else sum_by_segments)(assignment, values, num_centers)
 
 
 class KMeansAttention(keras.layers.Layer):

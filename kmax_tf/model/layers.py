@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from kmax_tf.keras_api import keras
+from kmax_tf.model.convolutions import Convolution, DepthwiseConvolution
 from kmax_tf.model.recompute import computing_again, random_uniform
 
 ActivationFn = Callable[[tf.Tensor], tf.Tensor]
@@ -160,20 +161,6 @@ def fold_into(kernel: tf.Variable, batch_norm: keras.layers.Layer) -> Affine:
     return Affine(offset=offset, name=batch_norm.name)
 
 
-class Convolution(keras.layers.Conv2D):
-    """A convolution whose dilation is left to the operation.
-
-    Keras spreads a dilated convolution's pixels over a batch and back, which takes ten times as
-    long on small features.
-    """
-
-    def convolution_op(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-        """Convolves [B, H, W, C] with [h, w, C, filters]."""
-        return tf.nn.conv2d(
-            inputs, kernel, self.strides, self.padding.upper(), dilations=self.dilation_rate
-        )
-
-
 class ConvBN(keras.layers.Layer):
     """Convolution without bias, batch normalization, optional activation.
 
@@ -203,7 +190,6 @@ class ConvBN(keras.layers.Layer):
             stride,
             padding="same" if stride == 1 else "valid",
             dilation_rate=dilation,
-            use_bias=False,
             kernel_initializer="he_normal",
             name="conv",
         )
@@ -214,7 +200,7 @@ class ConvBN(keras.layers.Layer):
         """Applies the three in turn."""
         if self.pad is not None:
             x = self.pad(x)
-        x = self.batch_norm(self.conv(x), training=training)
+        x = self.batch_norm(self.conv(x, training=training), training=training)
         return x if self.activation is None else self.activation(x)
 
     def fold(self) -> None:
@@ -227,14 +213,12 @@ class DepthwiseBN(keras.layers.Layer):
 
     def __init__(self, kernel_size: int, batch_norm: BatchNormFactory, name: Optional[str] = None):
         super().__init__(name=name)
-        self.conv = keras.layers.DepthwiseConv2D(
-            kernel_size, padding="same", use_bias=False, name="conv"
-        )
+        self.conv = DepthwiseConvolution(kernel_size, use_bias=False, name="conv")
         self.batch_norm = batch_norm("batch_norm")
 
     def call(self, x: tf.Tensor, training: Optional[bool] = None) -> tf.Tensor:
         """Applies the three in turn."""
-        return gelu(self.batch_norm(self.conv(x), training=training))
+        return gelu(self.batch_norm(self.conv(x, training=training), training=training))
 
     def fold(self) -> None:
         """Folds the normalization into the convolution, for inference."""

@@ -18,6 +18,7 @@ from kmax_tf.keras_api import keras
 from kmax_tf.model import (
     attention,
     axial_attention,
+    convolutions,
     heads,
     kmeans_attention,
     layers,
@@ -67,7 +68,11 @@ CASES = {
     "BatchNorm-unfused": Case(lambda _: layers.BatchNorm(name="x"), [(5, 3)]),
     "BatchNorm-unbiased": Case(lambda _: layers.BatchNorm(unbiased=True, name="x"), [(5, 4, 3)]),
     "Convolution": Case(
-        lambda _: layers.Convolution(4, 3, padding="same", dilation_rate=2, name="x"), [(5, 4, 3)]
+        lambda _: convolutions.Convolution(4, 3, padding="same", dilation_rate=2, name="x"),
+        [(5, 4, 3)],
+    ),
+    "DepthwiseConvolution": Case(
+        lambda _: convolutions.DepthwiseConvolution(3, name="x"), [(5, 4, 3)]
     ),
     "ConvBN": Case(
         lambda n: layers.ConvBN(4, n, 3, 2, activation=layers.gelu, name="x"), [(9, 5, 3)]

@@ -72,7 +72,7 @@ def training():
     random = np.random.default_rng(0)
     rounded = [
         run((image * (1 + ROUNDING * random.standard_normal(image.shape))).astype(np.float32))[2]
-        for _ in range(5)
+        for _ in range(20)
     ]
     return {
         "outputs": outputs,

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from kmax_tf.keras_api import keras
+from kmax_tf.model.convolutions import DepthwiseConvolution
 from kmax_tf.model.layers import DropPath, gelu, resize_bilinear
 from kmax_tf.model.recompute import call_block
 
@@ -53,8 +54,8 @@ class ConvNeXtBlock(keras.layers.Layer):
         super().__init__(name=name)
         self.channels = channels
         self.initial_scale = layer_scale
-        self.depthwise_conv = keras.layers.DepthwiseConv2D(
-            7, padding="same", depthwise_initializer=initializer(), name="depthwise_conv"
+        self.depthwise_conv = DepthwiseConvolution(
+            7, depthwise_initializer=initializer(), name="depthwise_conv"
         )
         self.norm = keras.layers.LayerNormalization(epsilon=1e-6, name="norm")
         self.expansion = keras.layers.Dense(
@@ -76,7 +77,7 @@ class ConvNeXtBlock(keras.layers.Layer):
 
     def call(self, x: tf.Tensor, training: Optional[bool] = None) -> tf.Tensor:
         """Adds the branch."""
-        branch = gelu(self.expansion(self.norm(self.depthwise_conv(x))))
+        branch = gelu(self.expansion(self.norm(self.depthwise_conv(x, training=training))))
         branch = self.projection(branch) * tf.cast(self.layer_scale, x.dtype)
         return x + self.drop_path(branch, training=training)
 

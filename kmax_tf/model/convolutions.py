@@ -1,0 +1,130 @@
+"""Convolutions, which on CPUs leave out what the library's operations do in vain.
+
+What they compute, their weights and their names are those of Keras' layers.
+"""
+
+from __future__ import annotations
+
+from typing import Callable, Optional
+
+import tensorflow as tf
+
+from kmax_tf.keras_api import keras
+
+
+def accelerated() -> bool:
+    """Returns whether TensorFlow sees a GPU or a TPU, which want the plain operations."""
+    return any(tf.config.list_logical_devices(kind) for kind in ("GPU", "TPU"))
+
+
+class Convolution(keras.layers.Conv2D):
+    """A convolution without bias. [B, H, W, C] -> [B, H', W', filters].
+
+    Dilation is left to the operation: Keras spreads the pixels over a batch and back, which takes
+    ten times as long on small features.
+    """
+
+    def __init__(self, filters: int, kernel_size: int, strides: int = 1, **kwargs: object):
+        super().__init__(filters, kernel_size, strides, use_bias=False, **kwargs)
+
+    def call(self, inputs: tf.Tensor, training: Optional[bool] = None) -> tf.Tensor:
+        """Convolves."""
+        kernel = self.kernel
+        if self.strides == (1, 1) and self.padding == "same":
+            kernel = _without_padding_only(kernel, inputs.shape[1:3], self.dilation_rate)
+            if kernel.shape[:2] == (1, 1):
+                return convolve_pixels(inputs, kernel, training)
+        return tf.nn.conv2d(
+            inputs, kernel, self.strides, self.padding.upper(), dilations=self.dilation_rate
+        )
+
+
+def convolve_pixels(x: tf.Tensor, kernel: tf.Tensor, training: Optional[bool]) -> tf.Tensor:
+    """Projects each pixel.
+
+    In training on a CPU it is a plain matrix product, because a convolution's gradients bring the
+    weights into an order of their own and back. In inference it is a convolution, which takes up
+    the activation behind it.
+
+    Args:
+      x: [B, H, W, C].
+      kernel: [1, 1, C, filters], of the same type.
+      training: whether there will be gradients.
+
+    Returns:
+      [B, H, W, filters].
+    """
+    if not training or accelerated():
+        return tf.nn.conv2d(x, kernel, strides=1, padding="VALID")
+    channels, filters = kernel.shape[2:]
+    product = tf.matmul(tf.reshape(x, [-1, channels]), tf.reshape(kernel, [channels, filters]))
+    shape = tf.concat([tf.shape(x)[:3], [filters]], axis=0)
+    return tf.ensure_shape(tf.reshape(product, shape), [*x.shape[:3], filters])
+
+
+def _without_padding_only(
+    kernel: tf.Tensor, size: tf.TensorShape, dilation: tuple[int, int]
+) -> tf.Tensor:
+    """Cuts off the rows and columns of a kernel that reach over the border from every pixel."""
+    cuts = []
+    for taps, pixels, step in zip(kernel.shape, size, dilation):
+        reach = taps // 2 if pixels is None else min(taps // 2, (pixels - 1) // step)
+        cuts.append(taps // 2 - reach if taps % 2 else 0)
+    if cuts == [0, 0]:
+        return kernel
+    (top, left), (height, width) = cuts, kernel.shape[:2]
+    return kernel[top : height - top, left : width - left]
+
+
+class DepthwiseConvolution(keras.layers.DepthwiseConv2D):
+    """A depthwise convolution of stride 1. [B, H, W, C] -> the same."""
+
+    def __init__(self, kernel_size: int, **kwargs: object):
+        super().__init__(kernel_size, padding="same", **kwargs)
+
+    def call(self, inputs: tf.Tensor, training: Optional[bool] = None) -> tf.Tensor:
+        """Convolves."""
+        if not training or accelerated() or self.kernel_size[0] % 2 == 0:
+            return super().call(inputs)
+        outputs = _convolve_depthwise(inputs, tf.convert_to_tensor(self.depthwise_kernel))
+        return tf.nn.bias_add(outputs, self.bias) if self.use_bias else outputs
+
+
+@tf.custom_gradient
+def _convolve_depthwise(
+    x: tf.Tensor, kernel: tf.Tensor
+) -> tuple[tf.Tensor, Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]]:
+    """Convolves [B, H, W, C] with [k, k, C, 1].
+
+    The kernel's gradient is the correlation of input and upstream gradient, so it is a depthwise
+    convolution of the one with the other. As such it takes a fifth of the time of the operation
+    that is meant for it.
+    """
+
+    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        of_x = tf.raw_ops.DepthwiseConv2dNativeBackpropInput(
+            input_sizes=tf.shape(x),
+            filter=kernel,
+            out_backprop=upstream,
+            strides=[1, 1, 1, 1],
+            padding="SAME",
+        )
+        size, channels = kernel.shape[0], kernel.shape[2]
+        border = [size // 2, size // 2]
+        padded = tf.pad(x, [[0, 0], border, border, [0, 0]])
+        correlation = tf.nn.depthwise_conv2d(
+            _examples_as_channels(padded)[tf.newaxis],
+            _examples_as_channels(upstream)[..., tf.newaxis],
+            [1, 1, 1, 1],
+            "VALID",
+        )  # [1, k, k, B * C]
+        of_examples = tf.reshape(correlation, [size, size, -1, channels])
+        return of_x, tf.reduce_sum(of_examples, axis=2)[..., tf.newaxis]
+
+    return tf.nn.depthwise_conv2d(x, kernel, [1, 1, 1, 1], "SAME"), gradient
+
+
+def _examples_as_channels(x: tf.Tensor) -> tf.Tensor:
+    """[B, H, W, C] -> [H, W, B * C]."""
+    _, height, width, _ = tf.unstack(tf.shape(x))
+    return tf.reshape(tf.transpose(x, [1, 2, 0, 3]), [height, width, -1])

@@ -1,0 +1,115 @@
+"""Convolutions against Keras' own: values and gradients, in training and in inference."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kmax_tf.keras_api import keras
+from kmax_tf.model import convolutions
+from kmax_tf.model.convolutions import Convolution, DepthwiseConvolution
+
+
+def compare(layer, plain, shape, training, compile_it=False):
+    """Compares outputs, and the gradients by input and weights where it trains."""
+    x = tf.random.stateless_normal(shape, seed=[1, 2])
+    layer.build(shape), plain.build(shape)
+    for i, (ours, theirs) in enumerate(zip(layer.weights, plain.weights)):
+        assert (ours.name, ours.shape) == (theirs.name, theirs.shape)
+        ours.assign(tf.random.stateless_normal(ours.shape, seed=[3, i]))
+        theirs.assign(ours)
+    found, expected = (
+        tf.function(outputs_and_gradients, jit_compile=compile_it or None)(*case)
+        for case in ((layer, x, {"training": training}), (plain, x, {}))
+    )
+    for ours, theirs in zip(tf.nest.flatten(found), tf.nest.flatten(expected)):
+        np.testing.assert_allclose(ours, theirs, rtol=2e-5, atol=2e-5 * np.abs(theirs).max())
+
+
+def outputs_and_gradients(layer, x, options):
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        outputs = layer(x, **options)
+        total = tf.reduce_sum(outputs * tf.random.stateless_normal(tf.shape(outputs), seed=[5, 6]))
+    return outputs, tape.gradient(total, [x, *layer.trainable_variables])
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize(
+    ("kernel", "dilation", "size"),
+    [
+        (1, 1, (5, 4)),
+        (3, 1, (5, 4)),
+        (3, 4, (5, 4)),
+        (3, 6, (5, 9)),
+        (3, 6, (6, 6)),
+        (5, 3, (4, 9)),
+    ],
+)
+def test_convolution_equals_keras(kernel, dilation, size, training):
+    """With dilations that reach over the border from some pixels, and from all."""
+    options = dict(padding="same", dilation_rate=dilation, name="conv")
+    compare(
+        Convolution(7, kernel, **options),
+        keras.layers.Conv2D(7, kernel, use_bias=False, **options),
+        [2, *size, 6],
+        training,
+    )
+
+
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_strided_convolution_equals_keras(kernel):
+    options = dict(strides=2, padding="valid", name="conv")
+    compare(
+        Convolution(7, kernel, **options),
+        keras.layers.Conv2D(7, kernel, use_bias=False, **options),
+        [2, 9, 7, 6],
+        training=True,
+    )
+
+
+@pytest.mark.parametrize("compile_it", [False, True])
+@pytest.mark.parametrize(("kernel", "shape"), [(5, [1, 9, 6, 16]), (7, [3, 5, 8, 4])])
+@pytest.mark.parametrize("use_bias", [True, False])
+def test_depthwise_convolution_equals_keras(kernel, shape, use_bias, compile_it):
+    for training in (True, False):
+        compare(
+            DepthwiseConvolution(kernel, use_bias=use_bias, name="conv"),
+            keras.layers.DepthwiseConv2D(kernel, padding="same", use_bias=use_bias, name="conv"),
+            shape,
+            training,
+            compile_it,
+        )
+
+
+def test_the_plain_operations_stay_on_accelerators(monkeypatch):
+    """What is for CPUs is in the graph there, and isn't where a GPU or TPU is."""
+    pixelwise, depthwise = Convolution(7, 1, padding="same"), DepthwiseConvolution(3)
+    pixelwise.build([None, None, None, 6]), depthwise.build([None, None, None, 6])
+
+    def operations() -> set[str]:
+        @tf.function
+        def train(x):
+            return pixelwise(depthwise(x, training=True), training=True)
+
+        graph = train.get_concrete_function(tf.TensorSpec([None, None, None, 6])).graph
+        return {operation.type for operation in graph.get_operations()}
+
+    assert {"MatMul", "IdentityN"} <= operations()
+    monkeypatch.setattr(convolutions, "accelerated", lambda: True)
+    assert operations() & {"MatMul", "IdentityN", "Conv2D"} == {"Conv2D"}
+
+
+def test_sizes_may_be_unknown():
+    """Images of any size and number: the same as with sizes known."""
+    layer = Convolution(3, 3, padding="same", dilation_rate=6)
+    depthwise = DepthwiseConvolution(5)
+    x = tf.random.stateless_normal([2, 5, 4, 6], seed=[1, 2])
+    known = layer(depthwise(x, training=True), training=True)
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None, None, 6])])
+    def compute(x):
+        return layer(depthwise(x, training=True), training=True)
+
+    np.testing.assert_allclose(compute(x), known, rtol=1e-5, atol=1e-5)
