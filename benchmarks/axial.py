@@ -20,17 +20,19 @@ class EinsumAttention(AxisAttention):
     """The same attention as the equations are written."""
 
     def _similarity(self, query, key, length):
-        return [
-            tf.einsum("nlhd,nmhd->nhlm", query, key),
-            tf.einsum("nlhd,lmd->nhlm", query, self._relative(self.query_positions, length)),
-            tf.einsum("nmhd,lmd->nhlm", key, self._relative(self.key_positions, length)),
+        terms = [
+            tf.einsum("nlhd,nmhd->hnlm", query, key),
+            tf.einsum("nlhd,lmd->hnlm", query, self._relative(self.query_positions, length)),
+            tf.einsum("nmhd,lmd->hnlm", key, self._relative(self.key_positions, length)),
         ]
+        return [tf.reshape(term, [1, self.num_heads, -1, length]) for term in terms]
 
     def _retrieved(self, weights, value, length):
-        return [
-            tf.einsum("nhlm,nmhd->nhld", weights, value),
-            tf.einsum("nhlm,lmd->nhld", weights, self._relative(self.value_positions, length)),
+        parts = [
+            tf.einsum("hnlm,nmhd->hnld", weights, value),
+            tf.einsum("hnlm,lmd->hnld", weights, self._relative(self.value_positions, length)),
         ]
+        return [tf.reshape(part, [1, self.num_heads, -1, value.shape[3]]) for part in parts]
 
 
 def main() -> None:

@@ -83,48 +83,52 @@ class AxisAttention(keras.layers.Layer):
         )  # [n, L, heads, d]
         similarity = self._similarity(query, key, length)
         logits = _normalized_sum(similarity, self.batch_norm_similarity, training)
-        weights = tf.nn.softmax(tf.cast(logits, tf.float32))  # [n, heads, L, L]
-        retrieved = self._retrieved(tf.cast(weights, x.dtype), value, length)
+        weights = tf.nn.softmax(tf.cast(logits, tf.float32))  # [1, heads, n * L, L]
+        weights = tf.reshape(tf.cast(weights, x.dtype), [self.num_heads, n, length, length])
+        retrieved = self._retrieved(weights, value, length)
         output = _normalized_sum(retrieved, self.batch_norm_output, training)
-        output = tf.transpose(output, [0, 2, 1, 3])  # [n, L, heads, d]
+        output = tf.reshape(output, [self.num_heads, n, length, -1])
+        output = tf.transpose(output, [1, 2, 0, 3])  # [n, L, heads, d]
         return tf.reshape(output, [n, length, self.value_channels])
 
     def _similarity(
         self, query: tf.Tensor, key: tf.Tensor, length: int | tf.Tensor
     ) -> list[tf.Tensor]:
-        """Returns the content, query-position and key-position terms, [n, heads, L, L] each.
+        """Returns the content, query-position and key-position terms, [1, heads, n * L, L] each.
 
-        As plain matrix products, which are faster than einsums (benchmarks/axial.py).
+        As plain matrix products, which are faster than einsums (benchmarks/axial.py), and with the
+        heads first, so that the statistics of a head are taken over what lies together in memory.
         """
         content = tf.matmul(
-            tf.transpose(query, [0, 2, 1, 3]), tf.transpose(key, [0, 2, 1, 3]), transpose_b=True
+            tf.transpose(query, [2, 0, 1, 3]), tf.transpose(key, [2, 0, 1, 3]), transpose_b=True
         )
         # One product for each position of the query, then for each of the key.
         by_query = tf.matmul(
             _by_position(query), self._relative(self.query_positions, length), transpose_b=True
-        )  # [l, n * heads, m]
+        )  # [l, heads * n, m]
         by_key = tf.matmul(
             _by_position(key),
             tf.transpose(self._relative(self.key_positions, length), [1, 0, 2]),
             transpose_b=True,
-        )  # [m, n * heads, l]
-        shape = tf.shape(content)
-        return [
-            content,
-            tf.reshape(tf.transpose(by_query, [1, 0, 2]), shape),
-            tf.reshape(tf.transpose(by_key, [1, 2, 0]), shape),
-        ]
+        )  # [m, heads * n, l]
+        terms = [content, tf.transpose(by_query, [1, 0, 2]), tf.transpose(by_key, [1, 2, 0])]
+        return [tf.reshape(term, [1, self.num_heads, -1, length]) for term in terms]
 
     def _retrieved(
         self, weights: tf.Tensor, value: tf.Tensor, length: int | tf.Tensor
     ) -> list[tf.Tensor]:
-        """Returns the content and position parts of what is retrieved, [n, heads, L, d] each."""
-        n, heads, _, _ = static_or_dynamic_shape(weights)
-        content = tf.matmul(weights, tf.transpose(value, [0, 2, 1, 3]))
-        by_query = tf.transpose(tf.reshape(weights, [n * heads, length, length]), [1, 0, 2])
+        """Returns the content and position parts of what is retrieved, [1, heads, n * L, d] each.
+
+        Args:
+          weights: [heads, n, L, L].
+          value: [n, L, heads, d].
+          length: L.
+        """
+        content = tf.matmul(weights, tf.transpose(value, [2, 0, 1, 3]))
+        by_query = tf.transpose(tf.reshape(weights, [-1, length, length]), [1, 0, 2])
         position = tf.matmul(by_query, self._relative(self.value_positions, length))
-        position = tf.reshape(tf.transpose(position, [1, 0, 2]), tf.shape(content))
-        return [content, position]
+        parts = [content, tf.transpose(position, [1, 0, 2])]
+        return [tf.reshape(part, [1, self.num_heads, -1, value.shape[3]]) for part in parts]
 
     def fold(self) -> None:
         """Folds the normalization of queries, keys and values; makes the others factors."""
@@ -138,9 +142,9 @@ class AxisAttention(keras.layers.Layer):
 
 
 def _by_position(x: tf.Tensor) -> tf.Tensor:
-    """[n, L, heads, d] -> [L, n * heads, d]."""
+    """[n, L, heads, d] -> [L, heads * n, d]."""
     n, length, heads, channels = static_or_dynamic_shape(x)
-    return tf.reshape(tf.transpose(x, [1, 0, 2, 3]), [length, n * heads, channels])
+    return tf.reshape(tf.transpose(x, [1, 2, 0, 3]), [length, heads * n, channels])
 
 
 def _normalized_sum(
