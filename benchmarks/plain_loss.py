@@ -1,15 +1,14 @@
 """The loss as its formulas read: the yardstick of benchmarks/train_step.py.
 
 Segments are dense one-hot masks, every prediction is resized as a whole, the matching is that of
-the full padded matrix, and the contrastive term multiplies all pairs. The sum agrees with that of
-`kmax_tf.losses.KMaXLoss`, up to which pixels the contrastive terms sample.
+the full padded matrix (plain_matching.py), and the contrastive term multiplies all pairs. The sum
+agrees with that of `kmax_tf.losses.KMaXLoss`, up to which pixels the contrastive terms sample.
 """
 
 from __future__ import annotations
 
-import numpy as np
+import plain_matching
 import tensorflow as tf
-from scipy.optimize import linear_sum_assignment
 
 from kmax_tf.losses.kmax_loss import LossOptions, subsample
 from kmax_tf.losses.terms import mean_of_nonzero, sample_pixels
@@ -73,12 +72,8 @@ class PlainLoss:
     def match(self, similarity: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
         """Returns [B, M, N]: a permutation; segments that are padding get the centers left over."""
         padding = FORBIDDEN * (1 - tf.cast(valid, tf.float32))[..., tf.newaxis]
-        columns = tf.numpy_function(
-            lambda cost: np.stack([linear_sum_assignment(image)[1] for image in cost]),
-            [tf.stop_gradient(padding - similarity)],
-            tf.int64,
-        )
-        return tf.one_hot(tf.ensure_shape(columns, valid.shape), similarity.shape[2])
+        columns = plain_matching.match(tf.stop_gradient(padding - similarity))
+        return tf.one_hot(columns, similarity.shape[2])
 
     def mask_terms(self, mask_logits, masks, labeled, places, valid, weights) -> tf.Tensor:
         """Returns the Dice and the cross-entropy term, with centers in the order of segments."""

@@ -166,10 +166,9 @@ class KMaXLoss:
           size: height and width of the final prediction.
         """
         options = self.options
-        mask_logits = _flatten(prediction["mask_logits"])  # [B, P, N]
         centers = truth.matching.center_of_segment
-        entropy = terms.pixel_center_cross_entropy(
-            mask_logits, truth.segments, centers, truth.spread
+        entropy, mask_sizes = terms.pixel_entropy_and_mask_sizes(
+            _flatten(prediction["mask_logits"]), truth.segments, centers, truth.spread
         )
         result = {}
         if options.pq_style_weight:
@@ -177,7 +176,7 @@ class KMaXLoss:
                 options.pq_style_weight
                 * options.matched_share
                 * terms.mask_dice(
-                    mask_logits, entropy, truth.segments, centers, truth.segment_weights
+                    mask_sizes, entropy, truth.segments, centers, truth.segment_weights
                 )
             )
             result["pq_class"] = options.pq_style_weight * terms.class_cross_entropy(

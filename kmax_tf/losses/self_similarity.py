@@ -42,7 +42,7 @@ def log_normalizers(vectors: tf.Tensor, temperature: float) -> tf.Tensor:
         pairs = [similar(*_halves(vectors, level)) for level in range(_HALVINGS)]  # [B', n, n]
         sets = tf.reshape(vectors, [-1, count // 2**_HALVINGS, depth])
         inside = similar(sets, sets)
-        sums = [_joined([tf.reduce_sum(x, 2), tf.reduce_sum(x, 1)], [count]) for x in pairs]
+        sums = [_joined([tf.reduce_sum(x, 2), _column_sums(x)], [count]) for x in pairs]
         sums.append(tf.reshape(tf.reduce_sum(inside, 2), [-1, count]))
         normalizers = tf.add_n(sums) - padding * math.exp(-offset)  # [B, S]
 
@@ -63,6 +63,12 @@ def log_normalizers(vectors: tf.Tensor, temperature: float) -> tf.Tensor:
 
     padded = tf.pad(vectors, [[0, 0], [0, padding], [0, 0]]) if padding else vectors
     return tf.ensure_shape(compute(padded)[:, :given], vectors.shape[:2])
+
+
+def _column_sums(x: tf.Tensor) -> tf.Tensor:
+    """[B', n, m] -> [B', m]: as a product, which reads x in the order of memory."""
+    ones = tf.ones([tf.shape(x)[0], 1, x.shape[1]])
+    return tf.matmul(ones, x)[:, 0]
 
 
 def _halves(values: tf.Tensor, level: int) -> tuple[tf.Tensor, tf.Tensor]:

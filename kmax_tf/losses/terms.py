@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from kmax_tf.losses.pixel_softmax import cross_entropy_and_sums
 from kmax_tf.losses.self_similarity import log_normalizers
 
 WEIGHT_FLOOR = 1e-5
@@ -41,7 +42,7 @@ def mean_of_nonzero(values: tf.Tensor) -> tf.Tensor:
 
 
 def mask_dice(
-    mask_logits: tf.Tensor,
+    mask_sizes: tf.Tensor,
     pixel_cross_entropy: tf.Tensor,
     segments: tf.Tensor,
     center_of_segment: tf.Tensor,
@@ -50,7 +51,7 @@ def mask_dice(
     """Dice loss between each segment and its center's mask, weighted by class similarity.
 
     Args:
-      mask_logits: [B, P, N].
+      mask_sizes: [B, N] sums of the probabilities of pixels with a segment.
       pixel_cross_entropy: [B, P]; -log of the probability of the pixel's center.
       segments: [B, P] int32.
       center_of_segment: [B, M] int32; -1 where there is none.
@@ -61,15 +62,13 @@ def mask_dice(
     """
     num_segments = center_of_segment.shape[1]
     labeled = tf.cast(segments >= 0, tf.float32)
-    probability = tf.nn.softmax(mask_logits)
-    mask_sizes = tf.einsum("bpn,bp->bn", probability, labeled)
     predicted = tf.gather(mask_sizes, tf.maximum(center_of_segment, 0), batch_dims=1)  # [B, M]
     intersection = segment_sums(tf.exp(-pixel_cross_entropy) * labeled, segments, num_segments)
     areas = segment_sums(labeled, segments, num_segments)
     dice = 1.0 - (2.0 * intersection + 1.0) / (predicted + areas + 1.0)  # [B, M]
     matched = tf.cast(center_of_segment >= 0, tf.float32)
     weights = matched * tf.maximum(segment_weights, WEIGHT_FLOOR)
-    return tf.reduce_sum(weights * dice, axis=1) / mask_logits.shape[2]
+    return tf.reduce_sum(weights * dice, axis=1) / mask_sizes.shape[1]
 
 
 def class_cross_entropy(
@@ -101,13 +100,15 @@ def gradient_only(values: tf.Tensor) -> tf.Tensor:
     return values - tf.stop_gradient(values)
 
 
-def pixel_center_cross_entropy(
+def pixel_entropy_and_mask_sizes(
     mask_logits: tf.Tensor,
     segments: tf.Tensor,
     center_of_segment: tf.Tensor,
     spread: tf.Tensor,
-) -> tf.Tensor:
-    """Cross-entropy of each pixel over the centers; the target is its segment's center.
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Cross-entropy of each pixel over the centers, and the sizes of the centers' masks.
+
+    A pixel's target is the center of its segment.
 
     Args:
       mask_logits: [B, P, N].
@@ -117,15 +118,16 @@ def pixel_center_cross_entropy(
         a target that is zero everywhere, which lowers the winning logits (`LossOptions`).
 
     Returns:
-      [B, P]; 0 for pixels without a segment or whose segment has no center.
+      [B, P]; 0 for pixels without a segment or whose segment has no center. And [B, N], the sums of
+      the probabilities of pixels with a segment.
     """
     centers = tf.gather(center_of_segment, tf.maximum(segments, 0), batch_dims=1)  # [B, P]
-    counted = (segments >= 0) & (centers >= 0)
-    entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(
-        tf.where(counted, centers, 0), mask_logits
+    targets = tf.where(segments >= 0, centers, -1)
+    entropy, mask_sizes = cross_entropy_and_sums(
+        mask_logits, targets, tf.cast(segments >= 0, tf.float32)
     )
-    normalizer = gradient_only(entropy + mask_logits[..., 0])
-    return tf.where(counted, entropy, tf.where(spread, normalizer, 0.0))
+    without = tf.where(spread, gradient_only(entropy), 0.0)
+    return tf.where(targets >= 0, entropy, without), mask_sizes
 
 
 def sample_pixels(

@@ -9,12 +9,8 @@ from typing import Callable, Optional
 
 import tensorflow as tf
 
+from kmax_tf.devices import accelerated
 from kmax_tf.keras_api import keras
-
-
-def accelerated() -> bool:
-    """Returns whether TensorFlow sees a GPU or a TPU, which want the plain operations."""
-    return any(tf.config.list_logical_devices(kind) for kind in ("GPU", "TPU"))
 
 
 class Convolution(keras.layers.Conv2D):

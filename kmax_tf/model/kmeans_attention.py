@@ -6,8 +6,8 @@ from typing import Optional
 
 import tensorflow as tf
 
+from kmax_tf.devices import accelerated
 from kmax_tf.keras_api import keras
-from kmax_tf.model.convolutions import accelerated
 from kmax_tf.model.layers import (
     Affine,
     BatchNormFactory,

@@ -41,18 +41,19 @@ class Case:
         )
 
     def cross_entropy(self, mask_logits, spread=False):
+        return self.entropy_and_sizes(mask_logits, spread)[0]
+
+    def entropy_and_sizes(self, mask_logits, spread=False):
         crowd = self.labeled & (self.segments < 0) & spread
-        return terms.pixel_center_cross_entropy(
+        return terms.pixel_entropy_and_mask_sizes(
             mask_logits, batch(self.segments), batch(self.center), tf.constant(crowd[np.newaxis])
         )
 
-    def pq_mask(self, mask_logits):
+    def pq_mask(self, mask_logits, segment_weights=None):
+        weights = self.segment_weights if segment_weights is None else segment_weights
+        entropy, mask_sizes = self.entropy_and_sizes(mask_logits)
         return terms.mask_dice(
-            mask_logits,
-            self.cross_entropy(mask_logits),
-            batch(self.segments),
-            batch(self.center),
-            batch(self.segment_weights),
+            mask_sizes, entropy, batch(self.segments), batch(self.center), batch(weights)
         )
 
     def pq_class(self, class_logits):
@@ -111,7 +112,7 @@ def test_class_cross_entropy(seed):
 
 
 @seeds
-def test_pixel_center_cross_entropy(seed):
+def test_pixel_cross_entropy(seed):
     case = Case(seed)
     check_value_and_gradient(
         lambda logits: terms.mean_of_nonzero(case.cross_entropy(logits)),
@@ -282,11 +283,7 @@ def test_a_perfect_mask_has_no_dice_loss():
     case = Case(0)
     case.segments = np.maximum(case.segments, 0) % 3  # every pixel has a center
     logits = 50.0 * dense_targets(case)
-    weights = tf.ones([1, SEGMENTS])
-    loss = terms.mask_dice(
-        logits, case.cross_entropy(logits), batch(case.segments), batch(case.center), weights
-    )
-    assert abs(float(loss[0])) < 1e-5
+    assert abs(float(case.pq_mask(logits, np.ones(SEGMENTS))[0])) < 1e-5
     assert layers_oracle.softmax(logits.numpy()).max() > 0.999
 
 
@@ -294,9 +291,8 @@ def test_weights_have_a_floor():
     """So that a match that resembles nothing yet still learns."""
     case = Case(0)
     logits = batch(case.mask_logits)
-    arguments = logits, case.cross_entropy(logits), batch(case.segments), batch(case.center)
-    at_zero = terms.mask_dice(*arguments, tf.zeros([1, SEGMENTS]))
-    at_one = terms.mask_dice(*arguments, tf.ones([1, SEGMENTS]))
+    at_zero = case.pq_mask(logits, np.zeros(SEGMENTS))
+    at_one = case.pq_mask(logits, np.ones(SEGMENTS))
     np.testing.assert_allclose(at_zero, 1e-5 * at_one, rtol=1e-4)
     classes, target = batch(case.class_logits), tf.fill([1, CENTERS], 1)
     at_zero = terms.class_cross_entropy(classes, target, tf.zeros([1, CENTERS]), 0.75)
