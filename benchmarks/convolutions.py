@@ -1,0 +1,71 @@
+"""Convolutions of the project against Keras' own: forward pass and both gradients.
+
+One JSON line a case and layer; `ratio` is the time over that of Keras' layer. The sizes are those of
+the network at 321x321.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import tensorflow as tf
+from measuring import finished, print_line, ratio, summary, time_in_turns
+from plain_layers import PlainConvolution, PlainDepthwiseConvolution
+
+from kmax_tf.model.convolutions import Convolution, DepthwiseConvolution
+
+# What they are: layer, Keras' layer, arguments, input.
+CASES = {
+    "depthwise 5x5": (DepthwiseConvolution, PlainDepthwiseConvolution, [5], [81, 81, 256]),
+    "1x1, many pixels": (Convolution, PlainConvolution, [256, 1], [81, 81, 64]),
+    "1x1, many channels": (Convolution, PlainConvolution, [512, 1], [11, 11, 2048]),
+    "3x3, dilated by 12": (Convolution, PlainConvolution, [256, 3], [11, 11, 2048]),
+}
+
+
+def main() -> None:
+    """Measures and prints."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=21)
+    args = parser.parse_args()
+    tf.config.threading.set_intra_op_parallelism_threads(args.threads)
+    for case, (ours, plain, arguments, shape) in CASES.items():
+        options = {"padding": "same"} if ours is Convolution else {"use_bias": False}
+        if "dilated" in case:
+            options["dilation_rate"] = 12
+        x = tf.random.stateless_normal([args.batch, *shape], seed=[1, 2])
+        runs = {
+            name: training(layer(*arguments, **options), x)
+            for name, layer in (("keras", plain), ("ours", ours))
+        }
+        seconds = time_in_turns(runs, args.repeats)
+        for name in runs:
+            print_line(
+                case=case,
+                layer=name,
+                batch=args.batch,
+                threads=args.threads,
+                **summary(seconds[name]),
+                ratio=ratio(seconds[name], seconds["keras"]),
+            )
+
+
+def training(layer, x):
+    """Returns a function that makes outputs and gradients."""
+    upstream = tf.ones_like(layer(x))
+
+    @tf.function
+    def run(x, upstream):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            outputs = layer(x, training=True)
+        wanted = [x, *layer.trainable_variables]
+        return outputs, tape.gradient(outputs, wanted, output_gradients=upstream)
+
+    return lambda: finished(run(x, upstream))
+
+
+if __name__ == "__main__":
+    main()
