@@ -1,7 +1,7 @@
 """Convolutions of the project against Keras' own: forward pass and both gradients.
 
-One JSON line a case and layer; `ratio` is the time over that of Keras' layer. The sizes are those of
-the network at 321x321.
+One JSON line a case and layer; `ratio` is the time over that of Keras' layer. The sizes are those
+of the network at 321x321.
 """
 
 from __future__ import annotations

@@ -6,5 +6,5 @@ import tensorflow as tf
 
 
 def accelerated() -> bool:
-    """Returns whether TensorFlow sees a GPU or a TPU, where other operations are fast than on CPUs."""
+    """Returns whether TensorFlow sees a GPU or a TPU: other operations are fast there."""
     return any(tf.config.list_logical_devices(kind) for kind in ("GPU", "TPU"))

@@ -1,7 +1,7 @@
-"""The softmax of each pixel over the centers, and all that the mask terms need of it, in few passes.
+"""The softmax of each pixel over the centers: all that the mask terms need of it, in few passes.
 
-Both mask terms read the same probabilities, and their gradients by the logits have the same form, so
-they are made together: one softmax, and one product of its probabilities with a matrix of rank 2.
+Both mask terms read the same probabilities, and their gradients by the logits have the same form.
+So they are made together: one softmax, and one product of probabilities with a matrix of rank 2.
 """
 
 from __future__ import annotations
