@@ -14,12 +14,14 @@ from plain_layers import PlainConvolution, PlainDepthwiseConvolution
 
 from kmax_tf.model.convolutions import Convolution, DepthwiseConvolution
 
-# What they are: layer, Keras' layer, arguments, input.
+SAME = {"padding": "same"}
+PLAIN = {Convolution: PlainConvolution, DepthwiseConvolution: PlainDepthwiseConvolution}
+# The layer with its arguments, and the input.
 CASES = {
-    "depthwise 5x5": (DepthwiseConvolution, PlainDepthwiseConvolution, [5], [81, 81, 256]),
-    "1x1, many pixels": (Convolution, PlainConvolution, [256, 1], [81, 81, 64]),
-    "1x1, many channels": (Convolution, PlainConvolution, [512, 1], [11, 11, 2048]),
-    "3x3, dilated by 12": (Convolution, PlainConvolution, [256, 3], [11, 11, 2048]),
+    "depthwise 5x5": (DepthwiseConvolution, [5], {"use_bias": False}, [81, 81, 256]),
+    "1x1, many pixels": (Convolution, [256, 1], SAME, [81, 81, 64]),
+    "1x1, many channels": (Convolution, [512, 1], SAME, [11, 11, 2048]),
+    "3x3, dilated by 12": (Convolution, [256, 3], {**SAME, "dilation_rate": 12}, [11, 11, 2048]),
 }
 
 
@@ -31,14 +33,11 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=21)
     args = parser.parse_args()
     tf.config.threading.set_intra_op_parallelism_threads(args.threads)
-    for case, (ours, plain, arguments, shape) in CASES.items():
-        options = {"padding": "same"} if ours is Convolution else {"use_bias": False}
-        if "dilated" in case:
-            options["dilation_rate"] = 12
+    for case, (ours, arguments, options, shape) in CASES.items():
         x = tf.random.stateless_normal([args.batch, *shape], seed=[1, 2])
         runs = {
             name: training(layer(*arguments, **options), x)
-            for name, layer in (("keras", plain), ("ours", ours))
+            for name, layer in (("keras", PLAIN[ours]), ("ours", ours))
         }
         seconds = time_in_turns(runs, args.repeats)
         for name in runs:
