@@ -21,6 +21,7 @@ CASES = {
     "depthwise 5x5": (DepthwiseConvolution, [5], {"use_bias": False}, [81, 81, 256]),
     "1x1, many pixels": (Convolution, [256, 1], SAME, [81, 81, 64]),
     "1x1, many channels": (Convolution, [512, 1], SAME, [11, 11, 2048]),
+    "1x1, every second": (Convolution, [1024, 1], {"strides": 2}, [41, 41, 512]),
     "3x3, dilated by 12": (Convolution, [256, 3], {**SAME, "dilation_rate": 12}, [11, 11, 2048]),
 }
 

@@ -10,14 +10,21 @@ import tensorflow as tf
 from axial import EinsumAttention
 
 from kmax_tf.keras_api import keras
-from kmax_tf.model import axial_attention, kmeans_attention, layers
+from kmax_tf.model import (
+    axial_attention,
+    heads,
+    kmeans_attention,
+    layers,
+    pixel_decoder,
+    semantic_branch,
+)
 
 
 class PlainConvolution(keras.layers.Conv2D):
-    """A convolution without bias, as Keras does it."""
+    """A convolution, as Keras does it."""
 
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, use_bias=False, **kwargs)
+    def __init__(self, *args, use_bias=False, **kwargs):
+        super().__init__(*args, use_bias=use_bias, **kwargs)
 
     def call(self, inputs, training=None):
         """Convolves."""
@@ -35,9 +42,31 @@ class PlainDepthwiseConvolution(keras.layers.DepthwiseConv2D):
         return super().call(inputs)
 
 
+class PlainLayerNorm(keras.layers.LayerNormalization):
+    """A layer normalization, as Keras does it."""
+
+    def __init__(self, name):
+        super().__init__(epsilon=1e-6, name=name)
+
+    def call(self, inputs, training=None):
+        """Normalizes."""
+        return super().call(inputs)
+
+
 def plain_pixels(x, kernel, training):
     """Projects pixels as a convolution."""
     return tf.nn.conv2d(x, kernel, strides=1, padding="VALID")
+
+
+def plain_activation(activation, x, training):
+    """Activates with the library's gradient."""
+    return activation(x)
+
+
+def plain_dense(self, x, training=None):
+    """Normalizes what a dense layer makes as it is, with three axes."""
+    x = self.batch_norm(self.dense(x), training=training)
+    return x if self.activation is None else self.activation(x)
 
 
 @contextlib.contextmanager
@@ -48,7 +77,12 @@ def plain_layers() -> Iterator[None]:
     """
     with (
         mock.patch.object(layers, "Convolution", PlainConvolution),
+        mock.patch.object(heads, "Convolution", PlainConvolution),
+        mock.patch.object(semantic_branch, "Convolution", PlainConvolution),
         mock.patch.object(layers, "DepthwiseConvolution", PlainDepthwiseConvolution),
+        mock.patch.object(layers, "activate", plain_activation),
+        mock.patch.object(layers.DenseBN, "call", plain_dense),
+        mock.patch.object(pixel_decoder, "LayerNorm", PlainLayerNorm),
         mock.patch.object(axial_attention, "AxisAttention", EinsumAttention),
         mock.patch.object(axial_attention, "convolve_pixels", plain_pixels),
         mock.patch.object(kmeans_attention, "sum_by_segments", kmeans_attention.sum_by_product),

@@ -18,7 +18,9 @@ def log_normalizers(vectors: tf.Tensor, temperature: float) -> tf.Tensor:
 
     The similarities are symmetric, so each is computed once: those between the two halves of the
     set, then those between the halves of each half, and so on; last, all of each small set to
-    itself. They are kept for the gradient, which is one product with them:
+    itself. Their exponentials come from a softmax, which is quicker than the function and has the
+    sums of rows as well: the exponential of any entry over its share is the sum of its row. They
+    are kept for the gradient, which is one product with them:
     d_i = sum_j (g_i / Z_i + g_j / Z_j) exp(v_i . v_j / temperature) v_j / temperature.
 
     Args:
@@ -33,29 +35,35 @@ def log_normalizers(vectors: tf.Tensor, temperature: float) -> tf.Tensor:
     count = given + padding
     offset = max(0.0, 1.0 / temperature - _SAFE_EXPONENT)  # no exponent is above 1 / temperature
 
-    def similar(left: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
+    def similar(left: tf.Tensor, right: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns rows' exponentials, each row over its sum, [B', n, m], and the sums, [B', n]."""
         logits = tf.matmul(left / temperature, right, transpose_b=True)
-        return tf.exp(logits - offset if offset else logits)
+        shares = tf.nn.softmax(logits)
+        if offset:  # the share of an entry may be 0, but not that of the largest
+            logit, share = tf.reduce_max(logits, axis=2), tf.reduce_max(shares, axis=2)
+        else:
+            logit, share = logits[:, :, 0], shares[:, :, 0]
+        return shares, tf.exp(logit - offset) / share
 
     @tf.custom_gradient
     def compute(vectors: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
-        pairs = [similar(*_halves(vectors, level)) for level in range(_HALVINGS)]  # [B', n, n]
         sets = tf.reshape(vectors, [-1, count // 2**_HALVINGS, depth])
-        inside = similar(sets, sets)
-        sums = [_joined([tf.reduce_sum(x, 2), _column_sums(x)], [count]) for x in pairs]
-        sums.append(tf.reshape(tf.reduce_sum(inside, 2), [-1, count]))
+        pairs = [similar(*_halves(vectors, level)) for level in range(_HALVINGS)]
+        shares_inside, sums_inside = similar(sets, sets)
+        sums = [_joined([rows, _column_sums(shares, rows)], [count]) for shares, rows in pairs]
+        sums.append(tf.reshape(sums_inside, [-1, count]))
         normalizers = tf.add_n(sums) - padding * math.exp(-offset)  # [B, S]
 
         def gradient(upstream: tf.Tensor) -> tf.Tensor:
             weights = upstream / normalizers / temperature  # [B, S]
             parts = []
-            for level, similarity in enumerate(pairs):
+            for level, (shares, rows) in enumerate(pairs):
                 left, right = _halves(vectors, level)
-                weighted = similarity * _sums_of_pairs(*_halves(weights, level))
+                weighted = shares * _sums_of_pairs(*_halves(weights, level), rows)
                 ends = [tf.matmul(weighted, right), tf.matmul(weighted, left, transpose_a=True)]
                 parts.append(_joined(ends, [count, depth]))
             of_sets = tf.reshape(weights, [-1, count // 2**_HALVINGS])
-            weighted = inside * _sums_of_pairs(of_sets, of_sets)
+            weighted = shares_inside * _sums_of_pairs(of_sets, of_sets, sums_inside)
             parts.append(tf.reshape(tf.matmul(weighted, sets), [-1, count, depth]))
             return tf.add_n(parts)
 
@@ -65,10 +73,9 @@ def log_normalizers(vectors: tf.Tensor, temperature: float) -> tf.Tensor:
     return tf.ensure_shape(compute(padded)[:, :given], vectors.shape[:2])
 
 
-def _column_sums(x: tf.Tensor) -> tf.Tensor:
-    """[B', n, m] -> [B', m]: as a product, which reads x in the order of memory."""
-    ones = tf.ones([tf.shape(x)[0], 1, x.shape[1]])
-    return tf.matmul(ones, x)[:, 0]
+def _column_sums(shares: tf.Tensor, sums_of_rows: tf.Tensor) -> tf.Tensor:
+    """[B', n, m] and [B', n] -> [B', m]: of the rows times their sums, as one product."""
+    return tf.matmul(sums_of_rows[:, tf.newaxis], shares)[:, 0]
 
 
 def _halves(values: tf.Tensor, level: int) -> tuple[tf.Tensor, tf.Tensor]:
@@ -83,6 +90,7 @@ def _joined(halves: list[tf.Tensor], shape: list[int]) -> tf.Tensor:
     return tf.reshape(tf.stack(halves, axis=1), [-1, *shape])
 
 
-def _sums_of_pairs(left: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
-    """Returns [B', n, m] of [B', n] and [B', m]."""
-    return left[:, :, tf.newaxis] + right[:, tf.newaxis]
+def _sums_of_pairs(left: tf.Tensor, right: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
+    """[B', n], [B', m], [B', n] -> [B', n, m]: (left_i + right_j) * scale_i, as one product."""
+    columns = tf.stack([left * scale, scale], axis=2)
+    return tf.matmul(columns, tf.stack([tf.ones_like(right), right], axis=1))

@@ -14,29 +14,40 @@ from kmax_tf.keras_api import keras
 
 
 class Convolution(keras.layers.Conv2D):
-    """A convolution without bias. [B, H, W, C] -> [B, H', W', filters].
+    """A convolution, without bias unless it is asked for. [B, H, W, C] -> [B, H', W', filters].
 
     Dilation is left to the operation: Keras spreads the pixels over a batch and back, which takes
     ten times as long on small features.
     """
 
-    def __init__(self, filters: int, kernel_size: int, strides: int = 1, **kwargs: object):
-        super().__init__(filters, kernel_size, strides, use_bias=False, **kwargs)
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: int,
+        strides: int = 1,
+        use_bias: bool = False,
+        **kwargs: object,
+    ):
+        super().__init__(filters, kernel_size, strides, use_bias=use_bias, **kwargs)
 
     def call(self, inputs: tf.Tensor, training: Optional[bool] = None) -> tf.Tensor:
         """Convolves."""
         kernel = self.kernel
         if self.strides == (1, 1) and self.padding == "same":
             kernel = _without_padding_only(kernel, inputs.shape[1:3], self.dilation_rate)
-            if kernel.shape[:2] == (1, 1):
-                return convolve_pixels(inputs, kernel, training)
-        return tf.nn.conv2d(
-            inputs, kernel, self.strides, self.padding.upper(), dilations=self.dilation_rate
-        )
+        if kernel.shape[:2] == (1, 1):
+            outputs = convolve_pixels(inputs, kernel, training, self.strides)
+        else:
+            outputs = tf.nn.conv2d(
+                inputs, kernel, self.strides, self.padding.upper(), dilations=self.dilation_rate
+            )
+        return tf.nn.bias_add(outputs, self.bias) if self.use_bias else outputs
 
 
-def convolve_pixels(x: tf.Tensor, kernel: tf.Tensor, training: Optional[bool]) -> tf.Tensor:
-    """Projects each pixel.
+def convolve_pixels(
+    x: tf.Tensor, kernel: tf.Tensor, training: Optional[bool], strides: tuple[int, int] = (1, 1)
+) -> tf.Tensor:
+    """Projects each pixel, or some of them.
 
     In training on a CPU it is a plain matrix product, because a convolution's gradients bring the
     weights into an order of their own and back. In inference it is a convolution, which takes up
@@ -46,12 +57,15 @@ def convolve_pixels(x: tf.Tensor, kernel: tf.Tensor, training: Optional[bool]) -
       x: [B, H, W, C].
       kernel: [1, 1, C, filters], of the same type.
       training: whether there will be gradients.
+      strides: of the pixels that are projected.
 
     Returns:
-      [B, H, W, filters].
+      [B, H', W', filters].
     """
     if not training or accelerated():
-        return tf.nn.conv2d(x, kernel, strides=1, padding="VALID")
+        return tf.nn.conv2d(x, kernel, strides, padding="VALID")
+    if strides != (1, 1):
+        x = x[:, :: strides[0], :: strides[1]]
     channels, filters = kernel.shape[2:]
     product = tf.matmul(tf.reshape(x, [-1, channels]), tf.reshape(kernel, [channels, filters]))
     shape = tf.concat([tf.shape(x)[:3], [filters]], axis=0)

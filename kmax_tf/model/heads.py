@@ -9,6 +9,7 @@ from typing import Optional
 import tensorflow as tf
 
 from kmax_tf.keras_api import keras
+from kmax_tf.model.convolutions import Convolution
 from kmax_tf.model.layers import (
     Affine,
     BatchNormFactory,
@@ -56,9 +57,10 @@ class PixelHead(keras.layers.Layer):
         self.separable_conv = SeparableConvBN(
             options.channels, options.kernel_size, batch_norm, name="separable_conv"
         )
-        self.last_conv = keras.layers.Conv2D(
+        self.last_conv = Convolution(
             options.embedding_channels,
             1,
+            use_bias=True,
             kernel_initializer=last_layer_initializer(),
             name="last_conv",
         )
@@ -66,7 +68,8 @@ class PixelHead(keras.layers.Layer):
 
     def call(self, pixel_features: tf.Tensor, training: Optional[bool] = None) -> tf.Tensor:
         """Embeds each pixel."""
-        x = self.last_conv(self.separable_conv(pixel_features, training=training))
+        x = self.separable_conv(pixel_features, training=training)
+        x = self.last_conv(x, training=training)
         x = self.batch_norm(x, training=training)
         return tf.math.l2_normalize(tf.cast(x, tf.float32), axis=-1)
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from typing import Any, Callable, Optional
 
 import numpy as np
 import tensorflow as tf
 
+from kmax_tf.devices import accelerated
 from kmax_tf.keras_api import keras
 from kmax_tf.model.convolutions import Convolution, DepthwiseConvolution
 from kmax_tf.model.recompute import computing_again, random_uniform
@@ -20,6 +22,28 @@ ACTIVATIONS: dict[str, ActivationFn] = {
     "gelu": functools.partial(tf.nn.gelu, approximate=False),
 }
 gelu = ACTIVATIONS["gelu"]
+
+
+def activate(activation: ActivationFn, x: tf.Tensor, training: Optional[bool]) -> tf.Tensor:
+    """Applies an activation, on CPUs in training one with a quicker gradient."""
+    if activation is gelu and training and not accelerated():
+        return _gelu_with_gradient(x)
+    return activation(x)
+
+
+@tf.custom_gradient
+def _gelu_with_gradient(
+    x: tf.Tensor,
+) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+    """The same GELU, x * Phi(x); its derivative is Phi(x) + x * phi(x), in five passes."""
+    argument = x / math.sqrt(2.0)
+    below = 0.5 * (1.0 + tf.math.erf(argument))
+
+    def gradient(upstream: tf.Tensor) -> tf.Tensor:
+        density = tf.exp(-tf.square(argument)) * argument / math.sqrt(math.pi)
+        return upstream * (below + density)
+
+    return x * below, gradient
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,6 +125,39 @@ class BatchNorm(keras.layers.BatchNormalization):
         taken_up = self.moving_variance - self.momentum * before
         self.moving_variance.assign_add(change * taken_up)
         return outputs
+
+
+class LayerNorm(keras.layers.LayerNormalization):
+    """Layer normalization over the last axis, on CPUs in training with a quicker gradient."""
+
+    def __init__(self, name: Optional[str] = None):
+        super().__init__(epsilon=1e-6, name=name)
+
+    def call(self, inputs: tf.Tensor, training: Optional[bool] = None) -> tf.Tensor:
+        """Normalizes."""
+        if not training or accelerated() or inputs.dtype != tf.float32:
+            return super().call(inputs)
+        return _normalized_with_gradient(inputs, self.epsilon) * self.gamma + self.beta
+
+
+@tf.custom_gradient
+def _normalized_with_gradient(
+    x: tf.Tensor, epsilon: float
+) -> tuple[tf.Tensor, Callable[[tf.Tensor], tuple[tf.Tensor, None]]]:
+    """Returns `x` less its mean over the last axis, divided by its standard deviation."""
+
+    def mean(values: tf.Tensor) -> tf.Tensor:
+        return tf.reduce_mean(values, axis=-1, keepdims=True)
+
+    centered = x - mean(x)
+    inverse = tf.math.rsqrt(mean(tf.square(centered)) + epsilon)
+    normalized = centered * inverse
+
+    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, None]:
+        along = normalized * mean(upstream * normalized)
+        return inverse * (upstream - mean(upstream) - along), None
+
+    return normalized, gradient
 
 
 class Affine(keras.layers.Layer):
@@ -201,7 +258,7 @@ class ConvBN(keras.layers.Layer):
         if self.pad is not None:
             x = self.pad(x)
         x = self.batch_norm(self.conv(x, training=training), training=training)
-        return x if self.activation is None else self.activation(x)
+        return x if self.activation is None else activate(self.activation, x, training)
 
     def fold(self) -> None:
         """Folds the normalization into the convolution, for inference."""
@@ -218,7 +275,8 @@ class DepthwiseBN(keras.layers.Layer):
 
     def call(self, x: tf.Tensor, training: Optional[bool] = None) -> tf.Tensor:
         """Applies the three in turn."""
-        return gelu(self.batch_norm(self.conv(x, training=training), training=training))
+        x = self.batch_norm(self.conv(x, training=training), training=training)
+        return activate(gelu, x, training)
 
     def fold(self) -> None:
         """Folds the normalization into the convolution, for inference."""
@@ -274,8 +332,13 @@ class DenseBN(keras.layers.Layer):
 
     def call(self, x: tf.Tensor, training: Optional[bool] = None) -> tf.Tensor:
         """Applies the three in turn."""
-        x = self.batch_norm(self.dense(x), training=training)
-        return x if self.activation is None else self.activation(x)
+        x = self.dense(x)
+        if isinstance(self.batch_norm, Affine):
+            x = self.batch_norm(x, training=training)
+        else:  # with four axes, for which there is the fast kind of normalization
+            x = self.batch_norm(tf.expand_dims(x, 2), training=training)
+            x = tf.squeeze(x, 2)
+        return x if self.activation is None else activate(self.activation, x, training)
 
     def fold(self) -> None:
         """Folds the normalization into the dense layer, for inference."""

@@ -8,7 +8,14 @@ from typing import Optional
 import tensorflow as tf
 
 from kmax_tf.keras_api import keras
-from kmax_tf.model.layers import BatchNormFactory, ConvBN, gelu, resize_bilinear, spatial_size
+from kmax_tf.model.layers import (
+    BatchNormFactory,
+    ConvBN,
+    LayerNorm,
+    gelu,
+    resize_bilinear,
+    spatial_size,
+)
 from kmax_tf.model.residual import BlockOptions, ResidualStage
 
 
@@ -59,8 +66,7 @@ class PixelDecoder(keras.layers.Layer):
         super().__init__(name=name)
         self.strides = [32 >> i for i in range(len(stages))]
         self.backbone_norms = [
-            keras.layers.LayerNormalization(epsilon=1e-6, name=f"backbone_norm_stride{stride}")
-            for stride in self.strides
+            LayerNorm(name=f"backbone_norm_stride{stride}") for stride in self.strides
         ]
         self.stages = [
             ResidualStage(options, batch_norm, name=f"stage_stride{stride}")
@@ -76,7 +82,8 @@ class PixelDecoder(keras.layers.Layer):
     ) -> dict[int, tf.Tensor]:
         """Returns the pixel features of each stride."""
         normalized = [
-            norm(features[stride]) for stride, norm in zip(self.strides, self.backbone_norms)
+            norm(features[stride], training=training)
+            for stride, norm in zip(self.strides, self.backbone_norms)
         ]
         x = self.stages[0](normalized[0], training=training)
         pixel_features = {self.strides[0]: x}

@@ -8,6 +8,7 @@ from typing import Optional
 import tensorflow as tf
 
 from kmax_tf.keras_api import keras
+from kmax_tf.model.convolutions import Convolution
 from kmax_tf.model.heads import last_layer_initializer
 from kmax_tf.model.layers import (
     ActivationFn,
@@ -74,8 +75,12 @@ class SemanticHead(keras.layers.Layer):
     ):
         super().__init__(name=name)
         self.separable_conv = SeparableConvBN(channels, 5, batch_norm, name="separable_conv")
-        self.last_conv = keras.layers.Conv2D(
-            num_ids, 1, kernel_initializer=last_layer_initializer(), name="last_conv"
+        self.last_conv = Convolution(
+            num_ids,
+            1,
+            use_bias=True,
+            kernel_initializer=last_layer_initializer(),
+            name="last_conv",
         )
 
     def call(self, features: dict[int, tf.Tensor], training: Optional[bool] = None) -> tf.Tensor:
@@ -84,7 +89,8 @@ class SemanticHead(keras.layers.Layer):
 
     def classify(self, x: tf.Tensor, training: Optional[bool]) -> tf.Tensor:
         """Classifies each pixel of [B, H, W, C]."""
-        logits = self.last_conv(self.separable_conv(x, training=training))
+        x = self.separable_conv(x, training=training)
+        logits = self.last_conv(x, training=training)
         return tf.cast(logits, tf.float32)
 
 

@@ -160,8 +160,8 @@ class GroupedOptimizer(keras.optimizers.legacy.Optimizer):
         rate = state[var.device, var.dtype.base_dtype]["lr_t"]
         before = []
         if self.rules.weight_decay and name in self.rules.groups.decayed:
-            decay = rate * self.rules.weight_decay * var  # one pass over the variable
-            before.append(var.assign_sub(decay, use_locking=self._use_locking))
+            left = var - rate * self.rules.weight_decay * var  # takes the place of the old buffer
+            before.append(var.assign(left, use_locking=self._use_locking))
         with tf.control_dependencies(before):
             update = super()._resource_apply_dense(grad, var, apply_state=state)
         if self.rules.lookahead_period:

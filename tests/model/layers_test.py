@@ -7,13 +7,16 @@ import pytest
 import tensorflow as tf
 
 from kmax_tf.keras_api import keras
+from kmax_tf.model import layers
 from kmax_tf.model.layers import (
     ACTIVATIONS,
     BatchNormFactory,
     ConvBN,
     DenseBN,
     DropPath,
+    LayerNorm,
     SeparableConvBN,
+    activate,
     gelu,
     resize_bilinear,
 )
@@ -78,6 +81,61 @@ def test_activations_are_exact():
     x = np.linspace(-5, 5, 101, dtype=np.float32)
     close(ACTIVATIONS["gelu"](x), oracle.gelu(x.astype(np.float64)), 1e-6)
     close(ACTIVATIONS["relu"](x), oracle.relu(x), 0)
+
+
+def values_and_gradients(function, x, variables=()):
+    upstream = tf.random.stateless_normal(x.shape, seed=[3, 4])
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = function(x)
+    return [y, *tape.gradient(y, [x, *variables], tf.cast(upstream, x.dtype))]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_gelu_of_training_is_the_librarys(dtype):
+    x = tf.cast(tf.linspace(-8.0, 8.0, 1001), dtype)
+    found = values_and_gradients(lambda x: activate(gelu, x, training=True), x)
+    expected = values_and_gradients(gelu, x)
+    np.testing.assert_array_equal(found[0], expected[0])
+    tolerance = 1e-6 if dtype == "float32" else 4e-2
+    np.testing.assert_allclose(
+        *(tf.cast(gradient, tf.float32) for gradient in (found[1], expected[1])), atol=tolerance
+    )
+
+
+@pytest.mark.parametrize("mean", [0.0, 30.0])
+def test_the_layer_norm_of_training_is_keras(mean):
+    """Also with values that are far from zero."""
+    norm = LayerNorm()
+    x = tf.constant(random(2, 3, 4, 32) + mean)
+    norm(x)
+    for variable in norm.weights:
+        variable.assign(random(*variable.shape))
+    found, expected = (
+        values_and_gradients(lambda x, t=training: norm(x, training=t), x, norm.weights)
+        for training in (True, False)
+    )
+    for ours, theirs in zip(found, expected):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_own_gradients_are_for_training_on_cpus(monkeypatch):
+    """An exported graph has none of them, and accelerators compile the library's."""
+
+    def operations(training: bool) -> set[str]:
+        norm = LayerNorm()
+
+        @tf.function
+        def run(x):
+            return activate(gelu, norm(x, training=training), training)
+
+        graph = run.get_concrete_function(tf.TensorSpec([2, 3, 8])).graph
+        return {operation.type for operation in graph.get_operations()}
+
+    assert "IdentityN" in operations(training=True)
+    assert "IdentityN" not in operations(training=False)
+    monkeypatch.setattr(layers, "accelerated", lambda: True)
+    assert "IdentityN" not in operations(training=True)
 
 
 def fused_for(axis, rank):

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from kmax_tf.keras_api import keras
 from kmax_tf.model.convolutions import DepthwiseConvolution
-from kmax_tf.model.layers import DropPath, gelu, resize_bilinear
+from kmax_tf.model.layers import DropPath, LayerNorm, activate, gelu, resize_bilinear
 from kmax_tf.model.recompute import call_block
 
 
@@ -30,12 +30,14 @@ class Downsample(keras.layers.Layer):
         self.conv = keras.layers.Conv2D(
             channels, stride, stride, kernel_initializer=initializer(), name="conv"
         )
-        self.norm = keras.layers.LayerNormalization(epsilon=1e-6, name="norm")
+        self.norm = LayerNorm(name="norm")
 
-    def call(self, x: tf.Tensor) -> tf.Tensor:
+    def call(self, x: tf.Tensor, training: Optional[bool] = None) -> tf.Tensor:
         """Pads, normalizes and convolves."""
         x = self.pad(x)
-        return self.norm(self.conv(x)) if self.stem else self.conv(self.norm(x))
+        if self.stem:
+            return self.norm(self.conv(x), training=training)
+        return self.conv(self.norm(x, training=training))
 
 
 class ConvNeXtBlock(keras.layers.Layer):
@@ -57,7 +59,7 @@ class ConvNeXtBlock(keras.layers.Layer):
         self.depthwise_conv = DepthwiseConvolution(
             7, depthwise_initializer=initializer(), name="depthwise_conv"
         )
-        self.norm = keras.layers.LayerNormalization(epsilon=1e-6, name="norm")
+        self.norm = LayerNorm(name="norm")
         self.expansion = keras.layers.Dense(
             4 * channels, kernel_initializer=initializer(), name="expansion"
         )
@@ -77,7 +79,8 @@ class ConvNeXtBlock(keras.layers.Layer):
 
     def call(self, x: tf.Tensor, training: Optional[bool] = None) -> tf.Tensor:
         """Adds the branch."""
-        branch = gelu(self.expansion(self.norm(self.depthwise_conv(x, training=training))))
+        branch = self.norm(self.depthwise_conv(x, training=training), training=training)
+        branch = activate(gelu, self.expansion(branch), training)
         branch = self.projection(branch) * tf.cast(self.layer_scale, x.dtype)
         return x + self.drop_path(branch, training=training)
 
@@ -149,7 +152,7 @@ class ConvNeXt(keras.layers.Layer):
         features = {}
         height, width = x.shape[1:3] if x.shape[1] and x.shape[2] else tf.unstack(tf.shape(x)[1:3])
         for i, (downsample, stage) in enumerate(zip(self.downsamples, self.stages)):
-            x = downsample(x)
+            x = downsample(x, training=training)
             if i == 0:
                 half = (height + 1) // 2, (width + 1) // 2
                 features[2] = resize_bilinear(x, half) if self.stem_to_stride_2 else x
