@@ -45,7 +45,7 @@ class PlainDepthwiseConvolution(keras.layers.DepthwiseConv2D):
 class PlainLayerNorm(keras.layers.LayerNormalization):
     """A layer normalization, as Keras does it."""
 
-    def __init__(self, name):
+    def __init__(self, name=None):
         super().__init__(epsilon=1e-6, name=name)
 
     def call(self, inputs, training=None):

@@ -1,6 +1,6 @@
-"""Convolutions of the project against Keras' own: forward pass and both gradients.
+"""Layers of the project against the library's own: forward pass and all gradients.
 
-One JSON line a case and layer; `ratio` is the time over that of Keras' layer. The sizes are those
+One JSON line a case and layer; `ratio` is the time over that of the library's. The sizes are those
 of the network at 321x321.
 """
 
@@ -10,12 +10,36 @@ import argparse
 
 import tensorflow as tf
 from measuring import finished, print_line, ratio, summary, time_in_turns
-from plain_layers import PlainConvolution, PlainDepthwiseConvolution
+from plain_layers import PlainConvolution, PlainDepthwiseConvolution, PlainLayerNorm
 
+from kmax_tf.keras_api import keras
 from kmax_tf.model.convolutions import Convolution, DepthwiseConvolution
+from kmax_tf.model.layers import LayerNorm, activate, gelu
+
+
+class Gelu(keras.layers.Layer):
+    """A GELU as the project's layers have it."""
+
+    def call(self, x, training=None):
+        """Activates."""
+        return activate(gelu, x, training)
+
+
+class PlainGelu(keras.layers.Layer):
+    """The library's GELU."""
+
+    def call(self, x, training=None):
+        """Activates."""
+        return gelu(x)
+
 
 SAME = {"padding": "same"}
-PLAIN = {Convolution: PlainConvolution, DepthwiseConvolution: PlainDepthwiseConvolution}
+PLAIN = {
+    Convolution: PlainConvolution,
+    DepthwiseConvolution: PlainDepthwiseConvolution,
+    Gelu: PlainGelu,
+    LayerNorm: PlainLayerNorm,
+}
 # The layer with its arguments, and the input.
 CASES = {
     "depthwise 5x5": (DepthwiseConvolution, [5], {"use_bias": False}, [81, 81, 256]),
@@ -23,6 +47,8 @@ CASES = {
     "1x1, many channels": (Convolution, [512, 1], SAME, [11, 11, 2048]),
     "1x1, every second": (Convolution, [1024, 1], {"strides": 2}, [41, 41, 512]),
     "3x3, dilated by 12": (Convolution, [256, 3], {**SAME, "dilation_rate": 12}, [11, 11, 2048]),
+    "GELU": (Gelu, [], {}, [81, 81, 256]),
+    "layer normalization": (LayerNorm, [], {}, [81, 81, 256]),
 }
 
 
@@ -38,7 +64,7 @@ def main() -> None:
         x = tf.random.stateless_normal([args.batch, *shape], seed=[1, 2])
         runs = {
             name: training(layer(*arguments, **options), x)
-            for name, layer in (("keras", PLAIN[ours]), ("ours", ours))
+            for name, layer in (("library", PLAIN[ours]), ("ours", ours))
         }
         seconds = time_in_turns(runs, args.repeats)
         for name in runs:
@@ -48,7 +74,7 @@ def main() -> None:
                 batch=args.batch,
                 threads=args.threads,
                 **summary(seconds[name]),
-                ratio=ratio(seconds[name], seconds["keras"]),
+                ratio=ratio(seconds[name], seconds["library"]),
             )
 
 
