@@ -58,11 +58,6 @@ def plain_pixels(x, kernel, training):
     return tf.nn.conv2d(x, kernel, strides=1, padding="VALID")
 
 
-def plain_activation(activation, x, training):
-    """Activates with the library's gradient."""
-    return activation(x)
-
-
 def plain_dense(self, x, training=None):
     """Normalizes what a dense layer makes as it is, with three axes."""
     x = self.batch_norm(self.dense(x), training=training)
@@ -80,7 +75,7 @@ def plain_layers() -> Iterator[None]:
         mock.patch.object(heads, "Convolution", PlainConvolution),
         mock.patch.object(semantic_branch, "Convolution", PlainConvolution),
         mock.patch.object(layers, "DepthwiseConvolution", PlainDepthwiseConvolution),
-        mock.patch.object(layers, "activate", plain_activation),
+        mock.patch.object(layers, "_gelu_with_gradient", layers.gelu),
         mock.patch.object(layers.DenseBN, "call", plain_dense),
         mock.patch.object(pixel_decoder, "LayerNorm", PlainLayerNorm),
         mock.patch.object(axial_attention, "AxisAttention", EinsumAttention),

@@ -15,6 +15,7 @@ from kmax_tf.model.layers import (
     Affine,
     BatchNormFactory,
     DenseBN,
+    activate,
     affine_of,
     gelu,
     static_or_dynamic_shape,
@@ -68,7 +69,8 @@ class Attention(keras.layers.Layer):
         similarity = self.batch_norm_similarity(similarity, training=training)
         weights = tf.nn.softmax(tf.cast(similarity, tf.float32))
         retrieved = tf.matmul(tf.cast(weights, value.dtype), value)  # [B, heads, N, d]
-        retrieved = gelu(self.batch_norm_value(retrieved, training=training))
+        retrieved = self.batch_norm_value(retrieved, training=training)
+        retrieved = activate(gelu, retrieved, training)
         batch, _, count, _ = static_or_dynamic_shape(retrieved)
         retrieved = tf.transpose(retrieved, [0, 2, 1, 3])  # [B, N, heads, d]
         retrieved = tf.reshape(retrieved, [batch, count, self.value_channels])

@@ -12,6 +12,7 @@ from kmax_tf.model.layers import (
     BatchNormFactory,
     ConvBN,
     LayerNorm,
+    activate,
     gelu,
     resize_bilinear,
     spatial_size,
@@ -44,9 +45,9 @@ class Fuse(keras.layers.Layer):
         coarse, fine = inputs
         size = spatial_size(fine)
         if self.coarse_projection is not None:
-            coarse = self.coarse_projection(gelu(coarse), training=training)
+            coarse = self.coarse_projection(activate(gelu, coarse, training), training=training)
         if self.fine_projection is not None:
-            fine = self.fine_projection(gelu(fine), training=training)
+            fine = self.fine_projection(activate(gelu, fine, training), training=training)
         return resize_bilinear(coarse, size) + fine
 
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from kmax_tf.keras_api import keras
 from kmax_tf.model.axial_attention import AxialAttention
-from kmax_tf.model.layers import ActivationFn, BatchNormFactory, ConvBN, DropPath
+from kmax_tf.model.layers import ActivationFn, BatchNormFactory, ConvBN, DropPath, activate
 from kmax_tf.model.recompute import call_block
 
 
@@ -90,11 +90,11 @@ class ResidualBlock(keras.layers.Layer):
     def call(self, x: tf.Tensor, training: Optional[bool] = None) -> tf.Tensor:
         """Adds the branch to the shortcut."""
         act = self.options.activation
-        x = self.activate_input(x)
+        x = activate(self.activate_input, x, training)
         shortcut = x if self.shortcut is None else self.shortcut(x, training=training)
         x = self.conv1(x, training=training)
         if self.options.axial:
-            x = act(self.attention(x, training=training))
+            x = activate(act, self.attention(x, training=training), training)
         else:
             x = self.conv2(x, training=training)
         x = self.conv3(x, training=training)

@@ -15,6 +15,7 @@ from kmax_tf.model.layers import (
     BatchNormFactory,
     ConvBN,
     SeparableConvBN,
+    activate,
     gelu,
     resize_bilinear,
     spatial_size,
@@ -140,7 +141,8 @@ class SemanticDecoder(SemanticHead):
         for stride, projection, fusion in zip(
             self.low_level_strides, self.low_level_projections, self.fusions
         ):
-            low_level = projection(self.activation(features[stride]), training=training)
+            low_level = activate(self.activation, features[stride], training)
+            low_level = projection(low_level, training=training)
             x = resize_bilinear(x, spatial_size(low_level))
             x = fusion(tf.concat([x, low_level], axis=-1), training=training)
         return self.classify(x, training)

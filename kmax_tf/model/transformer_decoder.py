@@ -17,6 +17,7 @@ from kmax_tf.model.layers import (
     ConvBN,
     DenseBN,
     DropPath,
+    activate,
     gelu,
 )
 from kmax_tf.structures import Predictions
@@ -92,17 +93,19 @@ class KMaXBlock(keras.layers.Layer):
         """Runs one iteration of k-means and its transformer block."""
         drop_cross, drop_self, drop_ffn = self.drop_paths
         projected = self.center_projection(centers, training=training)
-        pixels = self.pixel_projection(gelu(pixel_features), training=training)
+        pixels = activate(gelu, pixel_features, training)
+        pixels = self.pixel_projection(pixels, training=training)
 
         prediction = self.heads(pixels, projected, projected, training=training)
         mask_logits = prediction["mask_logits"]
         update = self.cross_attention(projected, pixels, mask_logits, training=training)
         centers = centers + drop_cross(update, training=training)
         update = self.self_attention(projected, training=training)
-        centers = gelu(centers + drop_self(update, training=training))
+        centers = activate(gelu, centers + drop_self(update, training=training), training)
 
         update = self.ffn_output(self.ffn_hidden(centers, training=training), training=training)
-        return gelu(centers + drop_ffn(update, training=training)), prediction
+        centers = activate(gelu, centers + drop_ffn(update, training=training), training)
+        return centers, prediction
 
 
 class TransformerDecoder(keras.layers.Layer):
