@@ -67,6 +67,7 @@ CASES = {
     "BatchNorm": Case(lambda _: layers.BatchNorm(name="x"), [(5, 4, 3)]),
     "BatchNorm-unfused": Case(lambda _: layers.BatchNorm(name="x"), [(5, 3)]),
     "BatchNorm-unbiased": Case(lambda _: layers.BatchNorm(unbiased=True, name="x"), [(5, 4, 3)]),
+    "LayerNorm": Case(lambda _: layers.LayerNorm(name="x"), [(5, 4, 3)]),
     "Convolution": Case(
         lambda _: convolutions.Convolution(4, 3, padding="same", dilation_rate=2, name="x"),
         [(5, 4, 3)],
