@@ -12,6 +12,10 @@ import tensorflow as tf
 from kmax_tf.devices import accelerated
 from kmax_tf.keras_api import keras
 
+# Below this share of pixels that the taps of a kernel see, products with these pixels are quicker
+# than the operation, which multiplies the padding as well.
+_FEW = 0.7
+
 
 class Convolution(keras.layers.Conv2D):
     """A convolution, without bias unless it is asked for. [B, H, W, C] -> [B, H', W', filters].
@@ -32,11 +36,14 @@ class Convolution(keras.layers.Conv2D):
 
     def call(self, inputs: tf.Tensor, training: Optional[bool] = None) -> tf.Tensor:
         """Convolves."""
-        kernel = self.kernel
+        kernel, seen = self.kernel, 1.0
         if self.strides == (1, 1) and self.padding == "same":
             kernel = _without_padding_only(kernel, inputs.shape[1:3], self.dilation_rate)
+            seen = _share_seen(kernel, inputs.shape[1:3], self.dilation_rate)
         if kernel.shape[:2] == (1, 1):
             outputs = convolve_pixels(inputs, kernel, training, self.strides)
+        elif seen < _FEW and training and not accelerated():
+            outputs = _convolve_by_taps(inputs, kernel, self.dilation_rate)
         else:
             outputs = tf.nn.conv2d(
                 inputs, kernel, self.strides, self.padding.upper(), dilations=self.dilation_rate
@@ -65,7 +72,7 @@ def convolve_pixels(
     if not training or accelerated():
         return tf.nn.conv2d(x, kernel, strides, padding="VALID")
     if strides != (1, 1):
-        x = x[:, :: strides[0], :: strides[1]]
+        x = tf.nn.avg_pool2d(x, 1, strides, "VALID")  # of one pixel: quicker than a strided slice
     channels, filters = kernel.shape[2:]
     product = tf.matmul(tf.reshape(x, [-1, channels]), tf.reshape(kernel, [channels, filters]))
     shape = tf.concat([tf.shape(x)[:3], [filters]], axis=0)
@@ -83,7 +90,36 @@ def _without_padding_only(
     if cuts == [0, 0]:
         return kernel
     (top, left), (height, width) = cuts, kernel.shape[:2]
-    return kernel[top : height - top, left : width - left]
+    size = [height - 2 * top, width - 2 * left, -1, -1]
+    return tf.slice(kernel, [top, left, 0, 0], size)  # its gradient is quicker than that of [:]
+
+
+def _share_seen(kernel: tf.Tensor, size: tf.TensorShape, dilation: tuple[int, int]) -> float:
+    """Returns which share of what a kernel reaches are pixels, not padding; 1 if unknown."""
+    if not size.is_fully_defined() or 0 in (kernel.shape[0] % 2, kernel.shape[1] % 2):
+        return 1.0
+    share = 1.0
+    for taps, pixels, step in zip(kernel.shape, size, dilation):
+        away = [step * abs(tap - taps // 2) for tap in range(taps)]
+        share *= sum(max(0, pixels - distance) for distance in away) / (taps * pixels)
+    return share
+
+
+def _convolve_by_taps(x: tf.Tensor, kernel: tf.Tensor, dilation: tuple[int, int]) -> tf.Tensor:
+    """Convolves with zeros around and stride 1, each tap with those pixels alone that it sees."""
+    height, width, channels = x.shape[1:]
+    rows, columns, _, filters = kernel.shape
+    products = []
+    for i, tap in enumerate(tf.unstack(tf.reshape(kernel, [-1, channels, filters]))):
+        down = (i // columns - rows // 2) * dilation[0]
+        right = (i % columns - columns // 2) * dilation[1]
+        size = [-1, height - abs(down), width - abs(right)]
+        seen = tf.slice(x, [0, max(down, 0), max(right, 0), 0], [*size, -1])
+        product = tf.matmul(tf.reshape(seen, [-1, channels]), tap)
+        above, left = ([max(-shift, 0), max(shift, 0)] for shift in (down, right))
+        product = tf.reshape(product, [*size, filters])
+        products.append(tf.pad(product, [[0, 0], above, left, [0, 0]]))
+    return tf.add_n(products)
 
 
 class DepthwiseConvolution(keras.layers.DepthwiseConv2D):
