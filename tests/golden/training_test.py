@@ -55,6 +55,7 @@ def training():
     }
     image = weights_recipe.image(129, 129, 2)
 
+    @tf.function(autograph=False)
     def run(image):
         with tf.GradientTape() as tape:
             outputs = model(image, training=True)
@@ -62,10 +63,10 @@ def training():
             total = tf.reduce_mean(tf.add_n(list(terms.values())))
         gradients = tape.gradient(total, model.trainable_variables)
         norms = {
-            keys[recordings.name(variable)]: float(tf.norm(tf.convert_to_tensor(gradient)))
+            keys[recordings.name(variable)]: tf.norm(tf.convert_to_tensor(gradient))
             for variable, gradient in zip(model.trainable_variables, gradients)
         }
-        return outputs, terms, np.array([norms[key] for key in sorted(norms)])
+        return outputs, terms, tf.stack([norms[key] for key in sorted(norms)])
 
     outputs, terms, norms = run(image)
     moving = {keys[recordings.name(v)]: v.numpy() for v in model.non_trainable_variables}
@@ -78,7 +79,7 @@ def training():
         "outputs": outputs,
         "terms": terms,
         "terms_of_best_matching": build_loss(load()).per_example(targets, outputs),
-        "gradient_norms": norms,
+        "gradient_norms": norms.numpy(),
         "rounding": np.max(np.abs(np.array(rounded) - norms), axis=0),
         "moving": moving,
         "recorded": recorded,
