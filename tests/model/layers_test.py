@@ -99,8 +99,8 @@ def test_the_gelu_of_training_is_the_librarys(dtype):
     expected = values_and_gradients(gelu, x)
     tolerance = 1e-6 if dtype == "float32" else 4e-2
     for ours, theirs in zip(found, expected):
-        ours, theirs = tf.cast(ours, tf.float32), tf.cast(theirs, tf.float32)
-        np.testing.assert_allclose(ours, theirs, rtol=tolerance, atol=tolerance)
+        pair = (tf.cast(values, tf.float32) for values in (ours, theirs))
+        np.testing.assert_allclose(*pair, rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.parametrize("mean", [0.0, 30.0])
