@@ -100,8 +100,8 @@ def _share_seen(kernel: tf.Tensor, size: tf.TensorShape, dilation: tuple[int, in
         return 1.0
     share = 1.0
     for taps, pixels, step in zip(kernel.shape, size, dilation):
-        away = [step * abs(tap - taps // 2) for tap in range(taps)]
-        share *= sum(max(0, pixels - distance) for distance in away) / (taps * pixels)
+        away = [step * abs(tap - taps // 2) for tap in range(taps)]  # less than `pixels`, once cut
+        share *= 1.0 - sum(away) / (taps * pixels)
     return share
 
 
