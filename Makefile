@@ -13,10 +13,6 @@ PROBE := import ensurepip, sys, venv; sys.exit(not (3, 9) <= sys.version_info[:2
 PYTHON ?= $(shell for python in $(CANDIDATES); do \
   $$python -c '$(PROBE)' >/dev/null 2>&1 && { echo $$python; break; }; done)
 
-# Prints the name of a list of known good versions; there isn't one for each system and Python.
-LOCK := import platform as p; v = p.python_version_tuple(); \
-  print("requirements/%s-python%s.%s.txt" % (p.system().lower(), v[0], v[1]))
-
 # Two processes, each file in one of them: TensorFlow's import is paid twice, not once a test.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 export TF_CPP_MIN_LOG_LEVEL ?= 2
@@ -25,7 +21,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 .DELETE_ON_ERROR:
 
 demo: install  ## Generate, train, evaluate, export and predict, on a laptop
-	$(BIN)/kmax demo
+	@$(BIN)/kmax demo
 
 test: install  ## All tests
 	$(PYTEST)
@@ -47,21 +43,18 @@ format: install  ## Format and mend what can be mended
 install: $(INSTALLED) $(COMPILED)
 
 protos: $(INSTALLED)  ## Compile protos/ into kmax_tf/protos
-	$(BIN)/python -c 'import pathlib, setup; setup.compile_protos(pathlib.Path("."))'
-	touch $(COMPILED)
+	@$(BIN)/python -c 'import pathlib, setup; setup.compile_protos(pathlib.Path("."))'
+	@touch $(COMPILED)
 
 # The stamp comes last, so an interrupted installation is taken up again. An environment that was
 # left without a working pip is made anew.
-$(INSTALLED): pyproject.toml setup.py $(wildcard requirements/*.txt)
+$(INSTALLED): pyproject.toml setup.py $(wildcard requirements/*)
 	@test -n "$(PYTHON)" || { echo "No Python 3.9 to 3.13 with venv and ensurepip found." \
 	  "Install one (Debian: apt install python3-venv) or give make PYTHON=..." >&2; exit 1; }
-	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	@echo "Installing kmax_tf and what it needs into $(VENV): minutes, the first time"
-	@lock=$$($(BIN)/python -c '$(LOCK)'); \
-	  $(BIN)/python -m pip install --quiet $$(test ! -f $$lock || echo --constraint $$lock) \
-	  --editable '.[dev]'
-	touch $@
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { \
+	  echo "Making the virtual environment $(VENV) with $(PYTHON)"; $(PYTHON) -m venv --clear $(VENV); }
+	@$(BIN)/python requirements/install.py
+	@touch $@
 
 $(COMPILED): $(wildcard protos/*.proto) | $(INSTALLED)
 	@$(MAKE) --no-print-directory protos
