@@ -1,22 +1,15 @@
-"""What all commands share: quiet libraries, and a user's error as one line."""
+"""What all commands share: a user's error as one line."""
 
 from __future__ import annotations
 
 import os
 import sys
-import warnings
 from collections.abc import Callable
 
 from kmax_tf.errors import UserError
+from kmax_tf.library_noise import quiet_libraries
 
-
-def quiet_libraries() -> None:
-    """Silences what TensorFlow and Google's packages say at import that no user can act on."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    warnings.filterwarnings("ignore", category=FutureWarning, module="google")
-    # For the processes that a command starts; the module must be named whole here.
-    noisy = "ignore::FutureWarning:google.api_core._python_version_support"
-    os.environ.setdefault("PYTHONWARNINGS", noisy)
+INTERRUPTED = 130  # the status of what an interruption ended, as shells have it
 
 
 def error_line(program: str, error: UserError) -> str:
@@ -31,8 +24,11 @@ def run_app(main: Callable[[list[str]], None]) -> None:
 
     quiet_libraries()
     logging.set_verbosity(logging.WARNING)
+    program = os.path.splitext(os.path.basename(sys.argv[0]))[0]
     try:
         app.run(main)
     except UserError as error:
-        program = os.path.splitext(os.path.basename(sys.argv[0]))[0]
         sys.exit(error_line(program, error))
+    except KeyboardInterrupt:
+        print(f"{program}: interrupted", file=sys.stderr)
+        sys.exit(INTERRUPTED)

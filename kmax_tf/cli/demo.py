@@ -8,19 +8,28 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
+import shlex
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from kmax_tf.cli import arguments
+from kmax_tf.cli.scripts import run_process
+from kmax_tf.library_noise import without_known_lines
 
 HELP = "generate, train, evaluate, export and predict on a laptop (about 7 minutes)"
 
 CONFIG = "shapes/laptop.textproto"
 HELD_OUT_PICTURES = 12
+STAGES = {
+    "generate": "draw a dataset in COCO's format",
+    "convert": "make records of it, which training reads",
+    "train": "train on them, with an evaluation at the end",
+    "evaluate": "measure the trained model on held-out images, with a report",
+    "export": "write the model as a TensorFlow Serving folder",
+    "predict": f"segment {HELD_OUT_PICTURES} held-out images with the export alone",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,43 +46,29 @@ class StageError(Exception):
 
 def run(args: argparse.Namespace) -> int:
     """Runs the stages that are not finished, then sums up."""
-    from kmax_tf.cli.scripts import script_path
     from kmax_tf.files import check_writable
 
     check_writable(args.output)
     root = Path(args.output)
-    overrides = [f"--set={change}" for change in (f"data_dir={root / 'records'}", *args.overrides)]
-    kmax = [sys.executable, "-m", "kmax_tf.cli.main"]
+    data = f"--set=data_dir={root / 'records'}"
+    overrides = [data, *(f"--set={change}" for change in args.overrides)]
+    draw = ["--train", args.train_images, "--val", args.val_images]
+    convert = ["--description", "shapes", "--source", root / "coco", "--output", root / "records"]
+    train = ["--config", CONFIG, "--model_dir", root, "--mode", "train_and_eval", *overrides]
     stages = Stages(root / "stages.json", [args.train_images, args.val_images, args.overrides])
-
-    counts = ["--train", str(args.train_images), "--val", str(args.val_images)]
-    records: list[str | Path] = [
-        "convert-dataset",
-        "coco",
-        "--description",
-        "shapes",
-        "--source",
-        root / "coco",
-    ]
-    train: list[str | Path] = [
-        "--config",
-        CONFIG,
-        "--model_dir",
-        root,
-        "--mode",
-        "train_and_eval",
-        *overrides,
-    ]
     try:
-        stages.run("generate", [*kmax, "make-shapes", "--output", root / "coco", *counts])
-        stages.run("convert", [*kmax, *records, "--output", root / "records"])
-        stages.run("train", [sys.executable, script_path("trainer.py"), *train])
-        stages.run("evaluate", [sys.executable, script_path("evaluator.py"), "--model_dir", root])
-        stages.run("export", [*kmax, "export", "--checkpoint", root, "--output", root / "export"])
+        stages.run("generate", ["make-shapes", "--output", root / "coco", *draw])
+        stages.run("convert", ["convert-dataset", "coco", *convert])
+        stages.run("train", ["train", *train])
+        stages.run("evaluate", ["evaluate", "--model_dir", root])
+        stages.run("export", ["export", "--checkpoint", root, "--output", root / "export"])
         stages.call("predict", lambda: _predict(root))
     except StageError as failure:
         print(f"kmax demo: {failure}; mend it and run the same again: it continues there")
         return 1
+    except KeyboardInterrupt:
+        print("\nkmax demo: run the same again, and it continues where it was", file=sys.stderr)
+        raise
     _sum_up(root, stages.seconds)
     return 0
 
@@ -94,17 +89,17 @@ class Stages:
             if record["settings"] == self.settings:
                 self.seconds = record["seconds"]
 
-    def run(self, name: str, command: Sequence[str | os.PathLike[str]]) -> None:
-        """Runs a command as a stage.
+    def run(self, name: str, words: Sequence[object]) -> None:
+        """Runs a kmax command as a stage.
 
         Raises:
           StageError: it exited with an error.
         """
 
         def call() -> None:
-            words = [str(word) for word in command]
-            print("$ " + " ".join(words).replace(sys.executable, "python"), flush=True)
-            status = subprocess.run(words, check=False).returncode
+            command = [str(word) for word in words]
+            print(f"  $ kmax {shlex.join(command)}", flush=True)
+            status = run_process([sys.executable, "-m", "kmax_tf.cli.main", *command])
             if status:
                 raise StageError(f"the stage '{name}' exited with {status}")
 
@@ -114,15 +109,17 @@ class Stages:
         """Runs a function as a stage, unless it has finished before."""
         from kmax_tf.files import write_atomically
 
+        title = f"[{list(STAGES).index(name) + 1}/{len(STAGES)}] {name}"
         if name in self.seconds:
-            print(f"== {name}: done before, in {self.seconds[name]:.0f} s", flush=True)
+            print(f"{title}: done before, in {self.seconds[name]:.0f} s", flush=True)
             return
-        print(f"== {name}", flush=True)
+        print(f"{title}: {STAGES[name]}", flush=True)
         start = time.monotonic()
         stage()
         self.seconds[name] = time.monotonic() - start
         record = {"settings": self.settings, "seconds": self.seconds}
         write_atomically(self.path, json.dumps(record, indent=1))
+        print(f"{title}: done in {self.seconds[name]:.0f} s\n", flush=True)
 
 
 def _predict(root: Path) -> None:
@@ -139,7 +136,9 @@ def _predict(root: Path) -> None:
     output.mkdir(exist_ok=True)
     client = Path(__file__).with_name("saved_model_client.py").read_text()
     command = [sys.executable, "-c", client, export, output, *images]
-    if subprocess.run([str(word) for word in command], check=False).returncode:
+    with without_known_lines():
+        status = run_process([str(word) for word in command])
+    if status:
         raise StageError("the process that loads the export failed")
     labels = read_labels(export)
     for path in images:

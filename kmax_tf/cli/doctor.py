@@ -65,8 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Prints the report; returns 1 when something is broken."""
     del args
-    # TensorFlow's start-up messages would hide the report.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # Those of start-up would hide the report.
     warnings.simplefilter("ignore")
     findings = [
         *_python(),

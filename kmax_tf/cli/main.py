@@ -17,8 +17,9 @@ from typing import Any
 
 import kmax_tf
 from kmax_tf.cli.scripts import SCRIPTS, run_script
-from kmax_tf.command_line import error_line, quiet_libraries
+from kmax_tf.command_line import INTERRUPTED, error_line
 from kmax_tf.errors import UserError
+from kmax_tf.library_noise import quiet_libraries
 
 # In the order of `kmax --help`. "make-shapes" is the module make_shapes.
 COMMANDS = (
@@ -37,7 +38,6 @@ COMMANDS = (
     "demo",
 )
 _USER_ERROR = 2  # what argparse exits with too
-_INTERRUPTED = 130
 
 
 def run() -> None:
@@ -52,10 +52,10 @@ def main(arguments: Sequence[str]) -> int:
       arguments: what follows `kmax`.
     """
     quiet_libraries()
-    if arguments and arguments[0] in SCRIPTS:
-        return run_script(arguments[0], arguments[1:])
-    args = _parser(arguments).parse_args(arguments)
     try:
+        if arguments and arguments[0] in SCRIPTS:
+            return run_script(arguments[0], arguments[1:])
+        args = _parser(arguments).parse_args(arguments)
         status = int(args.run(args))
         sys.stdout.flush()
     except UserError as error:
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str]) -> int:
         return _USER_ERROR
     except KeyboardInterrupt:
         print("kmax: interrupted", file=sys.stderr)
-        return _INTERRUPTED
+        return INTERRUPTED
     except BrokenPipeError:
         # The reader (`kmax config FILE | head`) has seen enough; nothing is left to flush at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -17,6 +17,8 @@ SCRIPTS = {
     "evaluate": ("evaluator.py", "evaluate a run (python evaluator.py; --help lists its flags)"),
 }
 
+_PATIENCE_SECONDS = 5.0
+
 _PACKAGE = pathlib.Path(__file__).resolve().parent.parent
 
 
@@ -29,4 +31,20 @@ def script_path(name: str) -> str:
 def run_script(command: str, flags: Sequence[str]) -> int:
     """Runs the script of a sub-command with its flags and returns its exit status."""
     script, _ = SCRIPTS[command]
-    return subprocess.run([sys.executable, script_path(script), *flags], check=False).returncode
+    return run_process([sys.executable, script_path(script), *flags])
+
+
+def run_process(words: Sequence[str]) -> int:
+    """Runs a command and returns its exit status.
+
+    An interruption from a terminal goes to the command as well, which gets some seconds to end.
+    """
+    process = subprocess.Popen(words)
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        try:
+            process.wait(_PATIENCE_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+        raise

@@ -14,6 +14,7 @@ import numpy as np
 
 from kmax_tf.data.progress import Progress
 from kmax_tf.errors import UserError
+from kmax_tf.library_noise import quiet_libraries
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -104,6 +105,7 @@ def _catch_up(progress: Progress, steps: int) -> None:
 def _start(steps: Any, stop: Any) -> None:
     # An interruption goes to the whole group of processes; the parent tells the workers to stop.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    quiet_libraries()
     keep_memory()
     _shared.update(steps=steps, stop=stop)
 

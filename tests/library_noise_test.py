@@ -1,0 +1,69 @@
+"""Known lines of TensorFlow's libraries are dropped while it is loaded; nothing else, ever."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+KNOWN = "E cuda_dnn.cc] Unable to register cuDNN factory: Attempting to register factory for plugin"
+# As libraries write: to the descriptor, not through Python.
+TENSORFLOW = f"""
+import os, warnings
+os.write(2, b"{KNOWN} cuDNN when one has already been registered\\n")
+warnings.warn_explicit("will stop", FutureWarning, "f.py", 1, "google.auth")
+warnings.warn("pkg_resources is deprecated as an API. See elsewhere", UserWarning)
+os.write(2, b"E an error of its own\\n")
+warnings.warn("a warning of its own")
+"""
+PROGRAM = "from kmax_tf.library_noise import quiet_libraries; quiet_libraries(); import tensorflow"
+
+
+def errors_of(folder: Path, tensorflow: str, program: str, status: int = 0) -> str:
+    """Returns what a program writes to standard error where TensorFlow is a module of this text."""
+    (folder / "tensorflow.py").write_text(tensorflow)
+    environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**environment, "PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == status, done.stderr
+    return done.stderr
+
+
+def test_only_known_lines_are_dropped(tmp_path: Path) -> None:
+    said = errors_of(tmp_path, TENSORFLOW, PROGRAM)
+    assert "E an error of its own\n" in said
+    assert "UserWarning: a warning of its own" in said
+    for noise in ("cuDNN", "google.auth", "will stop", "pkg_resources"):
+        assert noise not in said
+
+
+def test_later_lines_are_left_alone(tmp_path: Path) -> None:
+    said = errors_of(tmp_path, "", f"{PROGRAM}, os; os.write(2, b'{KNOWN}')")
+    assert said == KNOWN
+
+
+def test_processes_that_are_started_do_not_warn_either(tmp_path: Path) -> None:
+    warning = "import warnings; warnings.warn_explicit('x', FutureWarning, 'f', 1, 'google.auth')"
+    child = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {warning!r}])"
+    assert errors_of(tmp_path, "", f"{PROGRAM}; {child}") == ""
+
+
+@pytest.mark.parametrize(
+    ("last_words", "status"),
+    [("import os; os.write(2, b'F no AVX here'); os.abort()", -6), ("raise ImportError('no')", 1)],
+)
+def test_the_last_words_of_a_load_that_fails_are_shown(
+    tmp_path: Path, last_words: str, status: int
+) -> None:
+    said = errors_of(tmp_path, last_words, PROGRAM, status)
+    assert "F no AVX here" in said or "ImportError: no\n" in said
