@@ -9,12 +9,12 @@ import sys
 
 def main(export: str, output: str, *images: str) -> None:
     """Segments the images one after another."""
-    # Proves that the export stands alone: importing the package is an error from here on.
-    sys.modules["kmax_tf"] = None  # type: ignore[assignment]
     import numpy as np
     import tensorflow as tf
     from PIL import Image
 
+    # Proves that the export stands alone: importing the package is an error from here on.
+    sys.modules["kmax_tf"] = None  # type: ignore[assignment]
     serve = tf.saved_model.load(export).signatures["serving_default"]
     for path in images:
         image = np.asarray(Image.open(path).convert("RGB"))  # [H, W, 3] uint8
