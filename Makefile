@@ -17,17 +17,17 @@ PYTHON ?= $(shell for python in $(CANDIDATES); do \
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: demo test test-short check format protos clean install
+.PHONY: demo test test-slow check package format protos clean install
 .DELETE_ON_ERROR:
 
 demo: install  ## Generate, train, evaluate, export and predict, on a laptop
 	@$(BIN)/kmax demo
 
-test: install  ## All tests
-	$(PYTEST)
-
-test-short: install  ## All tests but those of a minute or more
+test: install  ## The tests, but for those marked slow
 	$(PYTEST) -m "not slow"
+
+test-slow: install  ## Those marked slow: what takes a minute or more and cannot be made quick
+	$(PYTEST) -m slow
 
 check: install  ## What can be said without running: style, types, layers, spelling
 	$(BIN)/ruff check .
@@ -35,6 +35,11 @@ check: install  ## What can be said without running: style, types, layers, spell
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/codespell
+
+package: install  ## Build dist/: the source distribution and, of it, the wheel
+	@$(BIN)/python -m build >$(VENV)/build.log 2>&1 || { cat $(VENV)/build.log >&2; exit 1; }
+	@! grep -i -A 9 deprecat $(VENV)/build.log
+	@ls dist/*
 
 format: install  ## Format and mend what can be mended
 	$(BIN)/ruff format .
