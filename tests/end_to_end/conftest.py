@@ -1,8 +1,10 @@
-"""A tiny run of the whole system, every stage as a user runs it, shared by this folder's tests."""
+"""A tiny demo: the whole system, every stage as a user runs it, shared by this folder's tests."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import io
 import os
 import subprocess
 import sys
@@ -10,6 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+
+from kmax_tf.cli.main import main
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -36,19 +40,14 @@ TINY = [
 
 @dataclasses.dataclass(frozen=True)
 class TinyRun:
-    """Folders of the run and what the scripts printed."""
+    """The folder of the demo, with what its commands printed."""
 
     folder: Path
-    train_output: str
-    evaluate_output: str
+    output: str
 
     @property
     def records(self) -> Path:
         return self.folder / "records"
-
-    @property
-    def model_dir(self) -> Path:
-        return self.folder / "run"
 
     @property
     def export(self) -> Path:
@@ -83,19 +82,26 @@ def run_python(
 
 
 def kmax(*words: object, check: bool = True) -> subprocess.CompletedProcess[str]:
-    return run_python("-m", "kmax_tf.cli.main", *words, check=check)
-
-
-def settings(overrides: Sequence[str], records: Path) -> list[str]:
-    return [f"--set={change}" for change in [f"data_dir={records}", *overrides]]
+    """Runs a command of kmax in this process, which has loaded TensorFlow already."""
+    arguments = [str(word) for word in words]
+    with (
+        contextlib.redirect_stdout(io.StringIO()) as output,
+        contextlib.redirect_stderr(io.StringIO()) as errors,
+    ):
+        status = main(arguments)
+    done = subprocess.CompletedProcess(arguments, status, output.getvalue(), errors.getvalue())
+    if check and status:
+        raise AssertionError(f"{words} gave {status}:\n{done.stdout}{done.stderr}")
+    return done
 
 
 def train(folder: Path, records: Path, overrides: Sequence[str], check: bool = True) -> str:
+    sets = [f"--set={change}" for change in [f"data_dir={records}", *overrides]]
     done = run_python(
         "trainer.py",
         "--config=shapes/laptop.textproto",
         f"--model_dir={folder}",
-        *settings(overrides, records),
+        *sets,
         check=check,
     )
     return done.stdout + done.stderr
@@ -104,11 +110,10 @@ def train(folder: Path, records: Path, overrides: Sequence[str], check: bool = T
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> TinyRun:
     folder = tmp_path_factory.mktemp("tiny")
-    kmax("make-shapes", "--output", folder / "coco", "--train=16", "--val=6", "--size=64")
-    source = ["--source", folder / "coco", "--output", folder / "records"]
-    kmax("convert-dataset", "coco", *source, "--description=shapes")
-    run = folder / "run"
-    printed = train(run, folder / "records", TINY)
-    evaluated = run_python("evaluator.py", f"--model_dir={run}").stdout
-    kmax("export", "--checkpoint", run, "--output", folder / "export")
-    return TinyRun(folder, printed, evaluated)
+    done = run_python("-m", "kmax_tf.cli.main", "demo", *demo_arguments(folder))
+    return TinyRun(folder, done.stdout + done.stderr)
+
+
+def demo_arguments(folder: Path) -> list[str]:
+    sets = [f"--set={change}" for change in TINY]
+    return [f"--output={folder}", "--train-images=16", "--val-images=6", *sets]

@@ -1,9 +1,10 @@
-"""Generate, convert, train, evaluate, export, predict: what each stage leaves behind."""
+"""The demo: what each stage leaves behind, and what can be done with it."""
 
 from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,9 +16,10 @@ from PIL import Image
 
 import kmax_tf
 from kmax_tf.cli import saved_model_client
+from kmax_tf.cli.demo import STAGES
 from kmax_tf.evaluation.coco_results import read_panoptic_png
 from kmax_tf.export.saved_model import read_labels
-from tests.end_to_end.conftest import TINY, TinyRun, kmax, run_python, train
+from tests.end_to_end.conftest import TINY, TinyRun, demo_arguments, kmax, run_python, train
 
 
 def summary_tags(folder: Path) -> dict[str, list[int]]:
@@ -32,35 +34,34 @@ def summary_tags(folder: Path) -> dict[str, list[int]]:
 
 
 def test_training_shows_progress_and_results(tiny_run: TinyRun) -> None:
-    assert re.search(
-        r"step 4/4  loss \d+\.\d+  \d+ ms/step  [\d.]+ images/s", tiny_run.train_output
-    )
-    assert re.search(r"evaluation: PQ \d+\.\d \(things", tiny_run.train_output)
+    assert re.search(r"step 4/4  loss \d+\.\d+  \d+ ms/step  [\d.]+ images/s", tiny_run.output)
+    assert re.search(r"evaluation: PQ \d+\.\d \(things", tiny_run.output)
+    assert "going on" not in tiny_run.output
 
 
 def test_training_leaves_checkpoints_a_record_and_the_best(tiny_run: TinyRun) -> None:
-    assert tf.train.latest_checkpoint(str(tiny_run.model_dir)).endswith("ckpt-4")
-    assert tf.train.latest_checkpoint(str(tiny_run.model_dir / "best"))
-    recorded = kmax_tf.load_experiment(tiny_run.model_dir / "experiment.textproto")
+    assert tf.train.latest_checkpoint(str(tiny_run.folder)).endswith("ckpt-4")
+    assert tf.train.latest_checkpoint(str(tiny_run.folder / "best"))
+    recorded = kmax_tf.load_experiment(tiny_run.folder / "experiment.textproto")
     assert recorded.training.steps == 4
     assert len(recorded.dataset.classes) == 9
-    provenance = json.loads((tiny_run.model_dir / "provenance.json").read_text())
+    provenance = json.loads((tiny_run.folder / "provenance.json").read_text())
     assert provenance["kmax_tf"] == kmax_tf.__version__
 
 
 def test_tensorboard_has_every_term_and_pictures(tiny_run: TinyRun) -> None:
-    training = summary_tags(tiny_run.model_dir / "train")
+    training = summary_tags(tiny_run.folder / "train")
     for name in ("pq_mask", "pq_class", "mask_id", "instance_discrimination"):
         assert training[name] == [2, 4]
         assert training[f"block2/{name}"] == [2, 4]
     assert {"semantic", "training_loss", "learning_rate"} <= training.keys()
-    evaluation = summary_tags(tiny_run.model_dir / "validation")
+    evaluation = summary_tags(tiny_run.folder / "validation")
     assert {"pq/all", "pq/things", "miou", "validation_loss"} <= evaluation.keys()
     assert {f"example_{index}" for index in range(4)} <= evaluation.keys()
 
 
 def test_evaluation_writes_metrics_in_percent_and_pictures(tiny_run: TinyRun) -> None:
-    metrics = json.loads((tiny_run.model_dir / "metrics.json").read_text())
+    metrics = json.loads((tiny_run.folder / "metrics.json").read_text())
     assert metrics["images"] == 6
     assert metrics["step"] == 4
     for group in ("pq", "sq", "rq"):
@@ -68,31 +69,42 @@ def test_evaluation_writes_metrics_in_percent_and_pictures(tiny_run: TinyRun) ->
         assert 0 <= metrics[group]["all"] <= 100
     assert 0 <= metrics["miou"] <= 100
     assert len(metrics["per_class"]) == 9
-    assert "circle" in tiny_run.evaluate_output
-    report = (tiny_run.model_dir / "report.html").read_text()
+    assert "circle" in tiny_run.output
+    report = (tiny_run.folder / "report.html").read_text()
     assert "6 images at original resolution, step 4" in report
     assert report.count("<figure>") == 6
-    pictures = sorted((tiny_run.model_dir / "pictures").glob("*.png"))
+    pictures = sorted((tiny_run.folder / "pictures").glob("*.png"))
     assert len(pictures) == 6
     with Image.open(pictures[0]) as picture:
         assert picture.size[0] > 300
 
 
+def test_the_demo_shows_stages_results_and_nothing_else(tiny_run: TinyRun) -> None:
+    for number, stage in enumerate(STAGES, 1):
+        assert f"[{number}/{len(STAGES)}] {stage}: {STAGES[stage]}\n" in tiny_run.output
+        assert f"[{number}/{len(STAGES)}] {stage}: done in " in tiny_run.output
+    pictures = [tiny_run.folder / "predictions" / f"{p.stem}_overlay.png" for p in tiny_run.images]
+    assert all(path.exists() for path in pictures)
+    for noise in ("cuDNN", "Warning", "WARNING"):
+        assert noise not in tiny_run.output
+    again = kmax("demo", *demo_arguments(tiny_run.folder)).stdout
+    assert again.count("done before") == len(STAGES)
+    assert again[again.index("\nPQ on 6 held-out images") :] in tiny_run.output
+
+
 def test_training_resumes_and_does_nothing_when_finished(tiny_run: TinyRun, tmp_path: Path) -> None:
-    first = train(tmp_path, tiny_run.records, [*TINY, "training.steps=2"])
-    assert "step 2/2" in first
-    assert "going on" not in first
-    longer = train(tmp_path, tiny_run.records, TINY)
-    assert re.search(r"going on from step 2, after \d+ training examples", longer)
-    assert "step 2/4" not in longer
-    assert "step 4/4" in longer
-    finished = train(tmp_path, tiny_run.records, TINY)
-    assert "loss" not in finished
+    folder = tmp_path / "run"
+    shutil.copytree(tiny_run.folder, folder)
+    assert "loss" not in train(folder, tiny_run.records, TINY)
+    longer = train(folder, tiny_run.records, [*TINY, "training.steps=6"])
+    assert re.search(r"going on from step 4, after 16 training examples", longer)
+    assert "step 4/6" not in longer
+    assert "step 6/6" in longer
 
 
 def test_a_run_of_another_model_is_refused(tiny_run: TinyRun) -> None:
     printed = train(
-        tiny_run.model_dir, tiny_run.records, [*TINY, "model.heads.channels=32"], check=False
+        tiny_run.folder, tiny_run.records, [*TINY, "model.heads.channels=32"], check=False
     )
     assert "trainer: error:" in printed
     assert "differs from this experiment's" in printed
@@ -125,7 +137,7 @@ def test_continuous_evaluation_ends_with_the_last_checkpoint(
 ) -> None:
     done = run_python(
         "evaluator.py",
-        f"--model_dir={tiny_run.model_dir}",
+        f"--model_dir={tiny_run.folder}",
         f"--output={tmp_path}",
         "--mode=continuous_eval",
         "--timeout=60",
@@ -188,7 +200,7 @@ def test_both_signatures_agree_and_take_any_size(tiny_run: TinyRun) -> None:
 def test_prediction_is_the_same_from_the_export_and_from_the_run(
     tiny_run: TinyRun, tmp_path: Path
 ) -> None:
-    for model, name in ((tiny_run.export, "export"), (tiny_run.model_dir, "run")):
+    for model, name in ((tiny_run.export, "export"), (tiny_run.folder, "run")):
         kmax("predict", "--model", model, *tiny_run.images[:2], "--output", tmp_path / name)
     labels = read_labels(tiny_run.export / "1")
     for path in tiny_run.images[:2]:
@@ -231,7 +243,7 @@ def test_an_export_gives_the_maps_and_the_views_of_its_experiment(
     export = tmp_path / "export"
     views = "postprocessing.test_time_augmentation.flip=true"
     sets = ["--set", views, "--set", "postprocessing.maps=SEMANTIC"]
-    kmax("export", "--checkpoint", tiny_run.model_dir, "--output", export, *sets)
+    kmax("export", "--checkpoint", tiny_run.folder, "--output", export, *sets)
     model = tf.saved_model.load(str(export / "1"))
     outputs = model.signatures["serving_default"](images=tf.zeros([1, 40, 70, 3], tf.uint8))
     assert outputs["semantic"].shape == [1, 40, 70]
@@ -245,7 +257,7 @@ def test_an_export_gives_the_maps_and_the_views_of_its_experiment(
 
 def test_exporting_again_makes_the_next_version(tiny_run: TinyRun, tmp_path: Path) -> None:
     for version in ("1", "2"):
-        printed = kmax("export", "--checkpoint", tiny_run.model_dir, "--output", tmp_path).stdout
+        printed = kmax("export", "--checkpoint", tiny_run.folder, "--output", tmp_path).stdout
         assert printed.strip().endswith(str(tmp_path / version))
     assert not list(tmp_path.glob(".export-*"))
 
