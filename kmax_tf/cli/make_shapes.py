@@ -36,9 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Draws the splits train and val."""
-    from kmax_tf.data.progress import Progress
     from kmax_tf.data.shapes import write_shapes
     from kmax_tf.data.shapes_scene import ShapesOptions
+    from kmax_tf.data.workers import available_cores
 
     options = ShapesOptions(
         size=(args.size, args.size),
@@ -48,7 +48,6 @@ def run(args: argparse.Namespace) -> int:
     )
     for split, count in (("train", args.train), ("val", args.val)):
         if count:
-            progress = Progress(count, f"draw {split}")
-            path = write_shapes(args.output, split, count, options, progress.advance)
+            path = write_shapes(args.output, split, count, options, available_cores())
             print(f"{path}: {count} images")
     return 0

@@ -12,12 +12,12 @@ import io
 import json
 import os
 import pathlib
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from kmax_tf.data.progress import Progress
 from kmax_tf.data.shapes_scene import (
     SPLITS,
     STUFF,
@@ -26,12 +26,14 @@ from kmax_tf.data.shapes_scene import (
     ShapesOptions,
     draw_example,
 )
+from kmax_tf.data.workers import Advance, run_tasks
 from kmax_tf.errors import OutputError, UserError
 from kmax_tf.files import check_writable, write_atomically
 
 JPEG_QUALITY = 95
 # Raised whenever the same options would draw other images.
 _VERSION = 5
+_IMAGES_OF_A_TASK = 100
 
 
 def write_shapes(
@@ -39,7 +41,7 @@ def write_shapes(
     split: str,
     count: int,
     options: ShapesOptions,
-    advance: Callable[[], None] = lambda: None,
+    workers: int = 1,
 ) -> pathlib.Path:
     """Writes a split as COCO panoptic files.
 
@@ -52,7 +54,7 @@ def write_shapes(
       split: one of SPLITS.
       count: number of images.
       options: what images look like.
-      advance: called after each image.
+      workers: processes; few images are drawn in this one.
 
     Returns:
       The path of the JSON.
@@ -63,8 +65,7 @@ def write_shapes(
     """
     _check(split, count, options)
     root = pathlib.Path(output)
-    image_folder = root / f"{split}2017"
-    map_folder = root / "annotations" / f"panoptic_{split}2017"
+    image_folder, map_folder = _folders(root, split)
     json_path = map_folder.with_suffix(".json")
     # Through JSON, as it will be read back: tuples become lists.
     drawn = json.loads(json.dumps(dataclasses.asdict(options)))
@@ -75,22 +76,50 @@ def write_shapes(
         check_writable(folder)
     json_path.unlink(missing_ok=True)
     content: dict[str, Any] = {"info": info, "images": [], "annotations": []}
-    for index in range(count):
-        example = draw_example(options, split, index)
-        image_id = SPLITS.index(split) * 10_000_000 + index + 1
-        image_name, map_name = f"{image_id:012d}.jpg", f"{image_id:012d}.png"
-        _write_images(image_folder / image_name, map_folder / map_name, example)
-        height, width = example.ids.shape
-        content["images"].append(
-            {"id": image_id, "file_name": image_name, "height": height, "width": width}
-        )
-        content["annotations"].append(
-            {"image_id": image_id, "file_name": map_name, "segments_info": example.segments}
-        )
-        advance()
+    progress = Progress(count, f"draw {split}")
+    tasks = [
+        _Task(root, options, split, range(first, min(first + _IMAGES_OF_A_TASK, count)))
+        for first in range(0, count, _IMAGES_OF_A_TASK)
+    ]
+    for images, labels in run_tasks(_draw, tasks, workers, progress):
+        content["images"] += images
+        content["annotations"] += labels
     content["categories"] = categories()
     write_atomically(json_path, json.dumps(content))
     return json_path
+
+
+def _folders(root: pathlib.Path, split: str) -> tuple[pathlib.Path, pathlib.Path]:
+    """Returns where images and their maps of ids are."""
+    return root / f"{split}2017", root / "annotations" / f"panoptic_{split}2017"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Task:
+    """Some images of a split."""
+
+    root: pathlib.Path
+    options: ShapesOptions
+    split: str
+    indices: range
+
+
+def _draw(task: _Task, advance: Advance) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Draws images; returns what the JSON says of each and of its segments."""
+    image_folder, map_folder = _folders(task.root, task.split)
+    images, labels = [], []
+    for index in task.indices:
+        example = draw_example(task.options, task.split, index)
+        image_id = SPLITS.index(task.split) * 10_000_000 + index + 1
+        image_name, map_name = f"{image_id:012d}.jpg", f"{image_id:012d}.png"
+        _write_images(image_folder / image_name, map_folder / map_name, example)
+        height, width = example.ids.shape
+        images.append({"id": image_id, "file_name": image_name, "height": height, "width": width})
+        labels.append(
+            {"image_id": image_id, "file_name": map_name, "segments_info": example.segments}
+        )
+        advance()
+    return images, labels
 
 
 def _is_finished(json_path: pathlib.Path, info: dict[str, Any]) -> bool:

@@ -90,10 +90,9 @@ def test_description_lists_the_drawn_classes(shapes_labels):
     assert shapes_labels.num_ids == len(drawn) + 1
 
 
-def test_files_hold_what_was_drawn(tmp_path):
-    steps = []
-    path = write_shapes(tmp_path, "val", 3, OPTIONS, lambda: steps.append(1))
-    assert len(steps) == 3
+def test_files_hold_what_was_drawn(tmp_path, capsys):
+    path = write_shapes(tmp_path, "val", 3, OPTIONS)
+    assert "draw val: 3/3, " in capsys.readouterr().err
     content = json.loads(path.read_text())
     assert [entry["image_id"] for entry in content["annotations"]] == [
         entry["id"] for entry in content["images"]
@@ -108,6 +107,18 @@ def test_files_hold_what_was_drawn(tmp_path):
             assert (image["height"], image["width"]) == example.ids.shape
             difference = np.abs(np.asarray(jpeg).astype(int) - example.image)
         assert difference.mean() < 8
+
+
+def test_processes_draw_the_same(tmp_path):
+    small = ShapesOptions(size=(16, 16))
+    alone, together = (
+        write_shapes(tmp_path / str(workers), "train", 101, small, workers) for workers in (1, 2)
+    )
+    assert alone.read_text() == together.read_text()
+    files = [sorted(path.parents[1].rglob("*.*g")) for path in (alone, together)]
+    assert [path.name for path in files[0]] == [path.name for path in files[1]]
+    assert len(files[0]) == 202
+    assert all(one.read_bytes() == other.read_bytes() for one, other in zip(*files))
 
 
 def test_a_finished_split_is_left_and_another_replaces_it(tmp_path):

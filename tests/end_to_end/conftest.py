@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import io
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -112,6 +113,14 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> TinyRun:
     folder = tmp_path_factory.mktemp("tiny")
     done = run_python("-m", "kmax_tf.cli.main", "demo", *demo_arguments(folder))
     return TinyRun(folder, done.stdout + done.stderr)
+
+
+@pytest.fixture(scope="session")
+def longer_run(tiny_run: TinyRun, tmp_path_factory: pytest.TempPathFactory) -> TinyRun:
+    """The run of the demo after two steps more, with an evaluation in training."""
+    folder = tmp_path_factory.mktemp("longer") / "run"
+    shutil.copytree(tiny_run.folder, folder)
+    return TinyRun(folder, train(folder, tiny_run.records, [*TINY, "training.steps=6"]))
 
 
 def demo_arguments(folder: Path) -> list[str]:
