@@ -12,11 +12,6 @@ import tensorflow as tf
 from kmax_tf.devices import accelerated
 from kmax_tf.keras_api import keras
 
-# Below this share of pixels that the taps of a kernel see, products with these pixels are quicker
-# than the operation, which multiplies the padding as well.
-_FEW = 0.7
-
-
 class Convolution(keras.layers.Conv2D):
     """A convolution, without bias unless it is asked for. [B, H, W, C] -> [B, H', W', filters].
 
@@ -36,18 +31,15 @@ class Convolution(keras.layers.Conv2D):
 
     def call(self, inputs: tf.Tensor, training: Optional[bool] = None) -> tf.Tensor:
         """Convolves."""
-        kernel, seen = self.kernel, 1.0
-        if self.strides == (1, 1) and self.padding == "same":
+        kernel, padding = tf.convert_to_tensor(self.kernel), self.padding.upper()
+        if self.strides == (1, 1) and padding == "SAME":
             kernel = _without_padding_only(kernel, inputs.shape[1:3], self.dilation_rate)
-            seen = _share_seen(kernel, inputs.shape[1:3], self.dilation_rate)
         if kernel.shape[:2] == (1, 1):
             outputs = convolve_pixels(inputs, kernel, training, self.strides)
-        elif seen < _FEW and training and not accelerated():
-            outputs = _convolve_by_taps(inputs, kernel, self.dilation_rate)
+        elif self.dilation_rate == (1, 1) or accelerated():
+            outputs = tf.nn.conv2d(inputs, kernel, self.strides, padding, None, self.dilation_rate)
         else:
-            outputs = tf.nn.conv2d(
-                inputs, kernel, self.strides, self.padding.upper(), dilations=self.dilation_rate
-            )
+            outputs = _convolve_dilated(inputs, kernel, padding, self.dilation_rate)
         return tf.nn.bias_add(outputs, self.bias) if self.use_bias else outputs
 
 
@@ -94,32 +86,47 @@ def _without_padding_only(
     return tf.slice(kernel, [top, left, 0, 0], size)  # its gradient is quicker than that of [:]
 
 
-def _share_seen(kernel: tf.Tensor, size: tf.TensorShape, dilation: tuple[int, int]) -> float:
-    """Returns which share of what a kernel reaches are pixels, not padding; 1 if unknown."""
-    if not size.is_fully_defined() or 0 in (kernel.shape[0] % 2, kernel.shape[1] % 2):
-        return 1.0
-    share = 1.0
-    for taps, pixels, step in zip(kernel.shape, size, dilation):
-        away = [step * abs(tap - taps // 2) for tap in range(taps)]  # less than `pixels`, once cut
-        share *= 1.0 - sum(away) / (taps * pixels)
-    return share
+def _convolve_dilated(
+    x: tf.Tensor, kernel: tf.Tensor, padding: str, dilation: tuple[int, int]
+) -> tf.Tensor:
+    """Convolves with stride 1, with a gradient that every CPU can compute.
 
+    TensorFlow's own kernels, which CPUs have where oneDNN is off, know dilation in the convolution
+    but not in its gradients; those of oneDNN know it for some types only. So both gradients are
+    convolutions themselves: by the input one of the upstream gradient with the kernel turned round,
+    by the kernel one of the input with the upstream gradient, a step of the dilation at a time.
 
-def _convolve_by_taps(x: tf.Tensor, kernel: tf.Tensor, dilation: tuple[int, int]) -> tf.Tensor:
-    """Convolves with zeros around and stride 1, each tap with those pixels alone that it sees."""
-    height, width, channels = x.shape[1:]
-    rows, columns, _, filters = kernel.shape
-    products = []
-    for i, tap in enumerate(tf.unstack(tf.reshape(kernel, [-1, channels, filters]))):
-        down = (i // columns - rows // 2) * dilation[0]
-        right = (i % columns - columns // 2) * dilation[1]
-        size = [-1, height - abs(down), width - abs(right)]
-        seen = tf.slice(x, [0, max(down, 0), max(right, 0), 0], [*size, -1])
-        product = tf.matmul(tf.reshape(seen, [-1, channels]), tap)
-        above, left = ([max(-shift, 0), max(shift, 0)] for shift in (down, right))
-        product = tf.reshape(product, [*size, filters])
-        products.append(tf.pad(product, [[0, 0], above, left, [0, 0]]))
-    return tf.add_n(products)
+    Args:
+      x: [B, H, W, C].
+      kernel: [h, w, C, filters], of the same type.
+      padding: "SAME" or "VALID".
+      dilation: vertical and horizontal.
+
+    Returns:
+      [B, H', W', filters].
+    """
+    reach = [(taps - 1) * step for taps, step in zip(kernel.shape[:2], dilation)]
+    before = [pixels // 2 if padding == "SAME" else 0 for pixels in reach]
+    after = [pixels - first if padding == "SAME" else 0 for pixels, first in zip(reach, before)]
+    around = [[0, 0], *map(list, zip(before, after)), [0, 0]]
+    turned = [[pixels - side for side in sides] for pixels, sides in zip(reach, around[1:3])]
+
+    @tf.custom_gradient
+    def convolve(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+        def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            back = tf.transpose(tf.reverse(kernel, [0, 1]), [0, 1, 3, 2])
+            of_x = tf.nn.conv2d(upstream, back, 1, [[0, 0], *turned, [0, 0]], None, dilation)
+            of_kernel = tf.nn.conv2d(
+                tf.transpose(x, [3, 1, 2, 0]),
+                tf.transpose(upstream, [1, 2, 0, 3]),
+                dilation,
+                around,
+            )  # [C, h, w, filters]
+            return of_x, tf.transpose(of_kernel, [1, 2, 0, 3])
+
+        return tf.nn.conv2d(x, kernel, 1, padding, None, dilation), gradient
+
+    return convolve(x, kernel)
 
 
 class DepthwiseConvolution(keras.layers.DepthwiseConv2D):
