@@ -20,6 +20,7 @@ from typing import Optional
 KNOWN_LINES = (
     r"Unable to register cu(DNN|FFT|BLAS) factory: Attempting to register factory for plugin",
     r"computation placer already registered\. Please check linkage",
+    r"failed call to cuInit: .*\(303\)",  # there is no NVIDIA driver
     r"^WARNING: All log messages before absl::InitializeLog\(\) is called are written to STDERR$",
 )
 # Warnings of Python: (beginning of the message, category, module).
@@ -42,8 +43,13 @@ for line in sys.stdin.buffer:
 """
 
 
-def quiet_libraries() -> None:
-    """Silences known lines of libraries, in this process and in those that it starts."""
+def quiet_libraries(look_for_devices: bool = True) -> None:
+    """Silences known lines of libraries, in this process and in those that it starts.
+
+    Args:
+      look_for_devices: TensorFlow looks for them once it is loaded, so that what it says of those
+        that aren't there is a known line; otherwise it does when it computes, if it does.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     options = []
     for message, category, module in KNOWN_WARNINGS:
@@ -51,7 +57,7 @@ def quiet_libraries() -> None:
         options.append(f"ignore:{message}:{category.__name__}:{module}")
     os.environ.setdefault("PYTHONWARNINGS", ",".join(options))
     if "tensorflow" not in sys.modules:
-        sys.meta_path.insert(0, _TensorFlowFinder())
+        sys.meta_path.insert(0, _TensorFlowFinder(look_for_devices))
 
 
 @contextlib.contextmanager
@@ -79,6 +85,9 @@ def without_known_lines() -> Iterator[None]:
 class _TensorFlowFinder(importlib.abc.MetaPathFinder):
     """Finds TensorFlow, once, as the others would, and has it loaded without the known lines."""
 
+    def __init__(self, look_for_devices: bool):
+        self._look_for_devices = look_for_devices
+
     def find_spec(
         self,
         name: str,
@@ -96,6 +105,8 @@ class _TensorFlowFinder(importlib.abc.MetaPathFinder):
             def load_quietly(module: types.ModuleType) -> None:
                 with without_known_lines():
                     load(module)
+                    if self._look_for_devices:
+                        module.config.list_physical_devices()
 
             spec.loader.exec_module = load_quietly  # type: ignore[method-assign]
         return spec

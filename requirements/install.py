@@ -8,6 +8,7 @@ library can be used here.
 
 from __future__ import annotations
 
+import importlib.metadata
 import platform
 import re
 import shutil
@@ -27,11 +28,12 @@ def main() -> int:
     constraints = lock()
     known = len(locked(constraints)) if constraints else 0
     print(f"Installing kmax_tf and what it needs into {sys.prefix}: minutes, the first time")
-    # The pip that comes with Python 3.9 and 3.10 searches for minutes.
     wanted = ["--constraint", str(constraints)] if constraints else []
-    for arguments in (["--upgrade", "pip"], [*wanted, "--editable", f"{ROOT}[dev]"]):
+    # The pip that comes with Python 3.9 and 3.10 searches for minutes.
+    steps = {"pip": ["--upgrade", "pip"], "kmax_tf": [*wanted, "--editable", f"{ROOT}[dev]"]}
+    for what, arguments in steps.items():
         try:
-            status = install(arguments, known)
+            status = install(arguments, Reading(what, known))
         except KeyboardInterrupt:
             print("\nInterrupted: run the same again, and it goes on.", file=sys.stderr)
             return INTERRUPTED
@@ -53,32 +55,25 @@ def locked(path: Path) -> list[str]:
     return [line for line in lines if line and not line.startswith("#")]
 
 
-def install(arguments: list[str], known: int) -> int:
-    """Runs pip and shows how far it is.
-
-    Args:
-      arguments: of `pip install`.
-      known: how many packages there will be about, 0 if nobody knows.
-
-    Returns:
-      pip's exit status.
-    """
+def install(arguments: list[str], reading: Reading) -> int:
+    """Runs `pip install` with these arguments, shows how far it is, and returns its status."""
     said, errors = (Path(sys.prefix) / f"install.{ending}" for ending in ("log", "err"))
-    command = [sys.executable, "-m", "pip", "install", "--progress-bar", "raw", *arguments]
-    with said.open("w") as output, errors.open("w") as error_output, said.open() as lines:
+    progress = "raw" if pip_version() >= [24, 1] else "off"
+    command = [sys.executable, "-m", "pip", "install", "--progress-bar", progress, *arguments]
+    with (
+        said.open("w") as output,
+        errors.open("w") as error_output,
+        said.open(errors="replace") as news,
+    ):
         pip = subprocess.Popen(command, stdout=output, stderr=error_output)
         display = Display()
-        reading = Reading(known)
         try:
             while pip.poll() is None:
                 time.sleep(0.2)
-                for line in lines:
-                    reading.take(line)
+                reading.take(news.read())
                 display.show(reading.sentence())
-            if pip.returncode == 0:
-                for line in lines:
-                    reading.take(line)
-                display.show(reading.sentence(), last=True)
+            reading.take(news.read())
+            display.show(reading.sentence(), last=True)
         except KeyboardInterrupt:
             pip.wait()  # it was interrupted as well, and tidies up
             raise
@@ -89,45 +84,65 @@ def install(arguments: list[str], known: int) -> int:
     return pip.returncode
 
 
+def pip_version() -> list[int]:
+    """Returns the first two numbers of the version of pip that is installed now."""
+    return [int(number) for number in importlib.metadata.version("pip").split(".")[:2]]
+
+
 class Reading:
     """What pip's output says about how far it is."""
 
-    def __init__(self, known: int):
+    def __init__(self, what: str, known: int):
+        """Begins.
+
+        Args:
+          what: is installed.
+          known: how many packages there will be about, 0 if nobody knows.
+        """
+        self._what = what
         self._known = known
         self._found = 0
         self._doing = ""
         self._file = ""
-        self._total = 0
+        self._rest = ""
+        self._to_install: list[str] = []
         self._packages = Path(sysconfig.get_path("purelib"))
         self._before = 0
 
-    def take(self, line: str) -> None:
-        """Takes a line of pip's output."""
+    def take(self, text: str) -> None:
+        """Takes what pip has said since, which may end in the middle of a line."""
+        *lines, self._rest = (self._rest + text).split("\n")
+        for line in lines:
+            self._take_line(line)
+
+    def _take_line(self, line: str) -> None:
         words = line.split()
         if line.startswith("Collecting "):
             self._found += 1
             self._doing = f"looking for {words[1]}"
         elif len(words) > 1 and words[0] == "Downloading":
-            self._file = words[1].rsplit("/", 1)[-1]
+            self._file = words[1].rsplit("/", 1)[-1].split("-")[0]
             self._doing = f"downloading {self._file}"
         elif match := re.match(r"Progress (\d+) of (\d+)$", line):
             done, size = (int(number) / 1e6 for number in match.groups())
-            self._doing = f"downloading {self._file}: {done:.0f} of {size:.0f} MB"
+            self._doing = f"downloading {self._file}, {done:.1f} of {size:.1f} MB"
         elif line.startswith("Installing collected packages: "):
-            self._total = len(words) - 3
+            # pip installs them in this order.
+            self._to_install = [word.rstrip(",") for word in words[3:]]
             self._before = self._installed()
         elif line.startswith("Successfully installed "):
-            self._doing = ""
-            self._before = self._installed() - self._total
+            self._before = self._installed() - len(self._to_install)
 
     def sentence(self) -> str:
         """Returns where pip is."""
-        if self._total:
-            done = max(0, min(self._installed() - self._before, self._total))
-            return f"installed {done} of {self._total} packages"
+        if self._to_install:
+            total = len(self._to_install)
+            done = max(0, min(self._installed() - self._before, total))
+            doing = f", installing {self._to_install[done]}" if done < total else ""
+            return f"{self._what}: installed {done} of {total} packages{doing}"
         of = f" of about {self._known}" if self._known > self._found else ""
         found = f"found {self._found}{of} packages" if self._found else "starting"
-        return ", ".join(part for part in (found, self._doing) if part)
+        return ", ".join(part for part in (f"{self._what}: {found}", self._doing) if part)
 
     def _installed(self) -> int:
         return sum(1 for _ in self._packages.glob("*.dist-info"))

@@ -7,6 +7,7 @@ run it after it finished and it only shows the results.
 from __future__ import annotations
 
 import argparse
+import concurrent.futures
 import json
 import shlex
 import sys
@@ -120,31 +121,31 @@ class Stages:
         self.seconds[name] = time.monotonic() - start
         record = {"settings": self.settings, "seconds": self.seconds}
         write_atomically(self.path, json.dumps(record, indent=1))
-        print(f"{title}: done in {self.seconds[name]:.0f} s\n", flush=True)
+        print(f"{title}: done in {self.seconds[name]:.0f} s", flush=True)
 
 
 def _predict(root: Path) -> None:
     """Predicts held-out images in a process that cannot import kmax_tf, and draws them."""
-    import numpy as np
-
-    from kmax_tf.data.images import read_image
-    from kmax_tf.export.results import write_result
-    from kmax_tf.export.saved_model import read_labels
-
     images = sorted((root / "coco" / "val2017").glob("*.jpg"))[:HELD_OUT_PICTURES]
     export = max((root / "export").glob("[0-9]*"), key=lambda version: int(version.name))
     output = root / "predictions"
     output.mkdir(exist_ok=True)
     client = Path(__file__).with_name("saved_model_client.py").read_text()
     command = [sys.executable, "-c", client, export, output, *images]
-    with without_known_lines():
-        status = run_process([str(word) for word in command])
-    if status:
+    with without_known_lines(), concurrent.futures.ThreadPoolExecutor(1) as pool:
+        ended = pool.submit(run_process, [str(word) for word in command])
+        # Meanwhile: these import TensorFlow, which takes seconds.
+        import numpy as np
+
+        from kmax_tf.data.images import read_image
+        from kmax_tf.export.results import write_result
+        from kmax_tf.export.saved_model import read_labels
+    if ended.result():
         raise StageError("the process that loads the export failed")
     labels = read_labels(export)
     for path in images:
-        maps = dict(np.load(output / f"{path.stem}.npz"))
-        write_result(str(output), path.stem, read_image(path), maps, labels)
+        with np.load(output / f"{path.stem}.npz") as maps:
+            write_result(str(output), path.stem, read_image(path), dict(maps), labels)
 
 
 def _sum_up(root: Path, seconds: dict[str, float]) -> None:

@@ -105,7 +105,7 @@ def _catch_up(progress: Progress, steps: int) -> None:
 def _start(steps: Any, stop: Any) -> None:
     # An interruption goes to the whole group of processes; the parent tells the workers to stop.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    quiet_libraries()
+    quiet_libraries(look_for_devices=False)
     keep_memory()
     _shared.update(steps=steps, stop=stop)
 
