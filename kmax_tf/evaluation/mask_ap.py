@@ -5,19 +5,18 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 
 from kmax_tf.evaluation.run_lengths import find_runs
 from kmax_tf.evaluation.segments import class_indices, find_segments, require_map
+from kmax_tf.panoptic.fields import ImageId
 
 if TYPE_CHECKING:
-    from kmax_tf.structures import LabelSpace
+    from pycocotools.coco import COCO
 
-ImageId = Union[int, str]
+    from kmax_tf.structures import LabelSpace
 
 # In the order of COCOeval.stats.
 STATISTICS = (
@@ -141,6 +140,8 @@ class MaskAP:
         images = [self._images[image_id] for image_id in self._ordered()]
         if not images:
             return dict.fromkeys(STATISTICS, float("nan"))
+        from pycocotools.cocoeval import COCOeval
+
         with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
             evaluation = COCOeval(
                 self._coco(images, [image.truths for image in images]),
@@ -178,6 +179,8 @@ class MaskAP:
 
     def _coco(self, images: list[Instances], annotations: list[list[dict[str, Any]]]) -> COCO:
         """Indexes annotations (a list an image) in the form that COCOeval reads."""
+        from pycocotools.coco import COCO
+
         coco = COCO()
         coco.dataset = {
             "images": [
