@@ -75,14 +75,15 @@ def run(args: argparse.Namespace) -> int:
         predictions = _translated(predictions, args.category_ids, known)
     if args.images is not None and not os.path.isdir(args.images):
         raise UserError(f"the folder {args.images} of the images doesn't exist; name another")
-    pairs, notes = pair_images(truth, predictions, labels, args.match_by)
+    pairs, way, notes = pair_images(truth, predictions, labels, args.match_by)
     mask_ap = not args.no_mask_ap and _has_scores(pairs, notes)
     workers = args.workers or available_cores()
     progress = Progress(len(pairs), "evaluate")
     metrics, more = evaluate_pairs(pairs, labels, mask_ap, workers, progress.advance)
     notes += more
-    result = {**metrics.result(), "miou_of": "panoptic maps", "notes": notes}
+    result = {**metrics.result(), "miou_of": "panoptic maps", "matched_by": way, "notes": notes}
     print(format_table(result))
+    print(f"truth and predictions are matched by {way}")
     for note in notes:
         print(f"note: {note}")
     print(f"results in {write_results(result, args.output)}", flush=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -28,22 +28,33 @@ AREAS = "images whose true JSON states areas that its PNG contradicts; the state
 NO_AREA = "images whose true JSON states no areas; those of the PNG count"
 
 
+class Pairing(NamedTuple):
+    """Which images are evaluated.
+
+    Attributes:
+      pairs: in the order of the ground truth.
+      way: in which they were matched, of `file_matching.WAYS`.
+      notes: what should be said about the files.
+    """
+
+    pairs: list[Pair]
+    way: str
+    notes: list[str]
+
+
 def pair_images(
     truth: PanopticFile,
     predictions: PanopticFile,
     label_space: LabelSpace,
     match_by: str | None = None,
-) -> tuple[list[Pair], list[str]]:
-    """Finds the prediction of each image of the ground truth.
+) -> Pairing:
+    """Finds the prediction of each image of the ground truth, and checks all that JSONs say.
 
     Args:
       truth: whose images are evaluated.
       predictions: of several for an image, the last one counts; others than those are left out.
       label_space: the classes.
       match_by: the way to match, one of `file_matching.WAYS`; None: whichever finds all.
-
-    Returns:
-      The pairs, in the order of the ground truth, and what should be said about the files.
 
     Raises:
       UserError: predictions or files are missing, contradict each other, or categories are unknown.
@@ -53,14 +64,18 @@ def pair_images(
         raise UserError(
             f"{truth.path} has more than one annotation of image_id {some(twice)}; keep one"
         )
-    _check_shared_pngs(truth)
-    _check_shared_pngs(predictions)
     pairs, way = match_images(truth, predictions, match_by)
+    if not any(image.segments for image in truth.images):
+        raise UserError(
+            f"{truth.path} lists no segment in any of its {len(truth.images)} images; there is "
+            "nothing to evaluate"
+        )
+    _check_shared_pngs(truth, [pair.true for pair in pairs])
+    _check_shared_pngs(predictions, [pair.predicted for pair in pairs])
     _check_pngs(pairs)
-    differences = compare_categories(truth, predictions)
+    notes = compare_categories(truth, predictions)
     _check_categories(pairs, predictions, label_space)
-    notes = [f"images are matched by {way}", *differences]
-    return pairs, [*notes, *_notes(truth, predictions, pairs, label_space)]
+    return Pairing(pairs, way, [*notes, *_notes(truth, predictions, pairs, label_space)])
 
 
 def count_pair(
@@ -106,10 +121,10 @@ def count_pair(
     return said
 
 
-def _check_shared_pngs(file: PanopticFile) -> None:
+def _check_shared_pngs(file: PanopticFile, images: Sequence[ImageInfo]) -> None:
     """Refuses a PNG that several images have: one result was written over the other."""
     owners: dict[str, ImageId] = {}
-    for image in file.images:
+    for image in images:
         other = owners.setdefault(image.path, image.image_id)
         if other != image.image_id:
             raise UserError(

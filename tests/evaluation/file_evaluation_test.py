@@ -25,7 +25,7 @@ def evaluate(folder, images, workers=1, mask_ap=False, order=None, categories=CA
     paths = write_set(folder, images, categories)
     truth, predictions = (read_panoptic_file(str(path)) for path in paths)
     labels = categories_of(truth)
-    pairs, notes = pair_images(truth, predictions, labels)
+    pairs, _, notes = pair_images(truth, predictions, labels)
     if order is not None:
         pairs = [pairs[index] for index in order]
     metrics, more = evaluate_pairs(pairs, labels, mask_ap, workers)
