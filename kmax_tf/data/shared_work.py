@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
+# Tasks handed to a helper ahead, so that it doesn't wait while this process works.
+_AHEAD = 2
 # What must be left to do for each helper: it takes about as long to start Python and to import
 # NumPy and Pillow on a machine that isn't fast.
 _SECONDS_A_HELPER = 0.6
@@ -65,17 +68,20 @@ def _with_helpers(
     context = multiprocessing.get_context("spawn")
     pool = concurrent.futures.ProcessPoolExecutor(helpers, context, start_worker)
     theirs: dict[int, Future[Result]] = {}
+    waiting = iter(enumerate(tasks))
     try:
-        futures = [pool.submit(function, task) for task in tasks]
-        for number, (future, task) in enumerate(zip(futures, tasks)):
-            if future.cancel():  # nobody has begun with it
+        while True:
+            for number, task in itertools.islice(waiting, _AHEAD * helpers - len(theirs)):
+                theirs[number] = pool.submit(function, task)
+            mine = next(waiting, None)
+            if mine is not None:
+                number, task = mine
                 yield _result(functools.partial(function, task), number, theirs)
-            else:
-                theirs[number] = future
-            for other in [key for key, begun in theirs.items() if begun.done()]:
-                yield _result(theirs.pop(other).result, other, theirs)
-        for number in list(theirs):
-            yield _result(theirs.pop(number).result, number, theirs)
+            elif not theirs:
+                return
+            for other, begun in list(theirs.items()):
+                if begun.done() or mine is None:
+                    yield _result(theirs.pop(other).result, other, theirs)
     except concurrent.futures.process.BrokenProcessPool as error:
         raise UserError(
             "a worker process died, perhaps for want of memory; try fewer --workers"
