@@ -112,8 +112,7 @@ def count_pair(
             _instances(find_runs(ids), image.segments, label_space, index_of, image is pair.true)
             for ids, image in ((true_ids, pair.true), (predicted_ids, pair.predicted))
         )
-        height, width = true_ids.shape
-        instances = Instances(height, width, truths, detections)
+        instances = Instances(truths, detections)
     try:
         metrics.add(pair.true.image_id, (true, predicted, overlaps), instances)
     except ValueError as error:
