@@ -16,10 +16,10 @@ from kmax_tf.data.shared_work import share_tasks
 from kmax_tf.evaluation.extremes import Extremes
 from kmax_tf.evaluation.file_matching import Pair
 from kmax_tf.evaluation.gallery import Picture, draw_panels, shrink_image, shrink_map
-from kmax_tf.evaluation.overlaps import number_values
 from kmax_tf.evaluation.panoptic_files import stem
 from kmax_tf.panoptic.coco_json import Segment
 from kmax_tf.panoptic.fields import ImageId
+from kmax_tf.panoptic.runs import number_pixels
 from kmax_tf.structures import LabelSpace
 
 
@@ -102,7 +102,7 @@ def panoptic_map(
         if category.thing and not segment.crowd:
             instance = instances[category.id] = instances.get(category.id, 0) + 1
         meaning[segment.id] = category.id * label_space.label_divisor + instance
-    present, index = number_values(ids)
+    present, index = number_pixels(ids)
     void = label_space.void_panoptic_id
     table = np.array([meaning.get(int(i), void) for i in present], np.int32)
     return table[index]

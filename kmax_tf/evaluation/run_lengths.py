@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from kmax_tf.evaluation.overlaps import number_values, run_ends, sum_by_index
+from kmax_tf.panoptic.runs import number_values, run_ends, sum_by_index
 
 
 @dataclasses.dataclass(frozen=True)
