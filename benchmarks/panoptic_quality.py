@@ -86,7 +86,7 @@ class Data:
         truth = read_panoptic_file(str(folder / "truth.json"))
         predictions = read_panoptic_file(str(folder / "predictions.json"))
         self.labels = categories_of(truth)
-        self.pairs, _ = pair_images(truth, predictions, self.labels)
+        self.pairs = pair_images(truth, predictions, self.labels).pairs
 
     def id_maps(self) -> list[tuple[np.ndarray, np.ndarray]]:
         """Returns the true and the predicted ids of each pair."""

@@ -6,11 +6,16 @@ import argparse
 import os
 from typing import TYPE_CHECKING
 
+from kmax_tf.errors import UserError
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from kmax_tf.evaluation.file_pairs import Pair
+    from kmax_tf.evaluation.file_matching import Pair
+    from kmax_tf.evaluation.gallery import Picture
+    from kmax_tf.evaluation.metrics import PanopticMetrics
     from kmax_tf.evaluation.panoptic_files import PanopticFile
+    from kmax_tf.structures import LabelSpace
 
 HELP = "measure predictions of any model in COCO's panoptic format (JSON and PNGs)"
 
@@ -35,7 +40,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "other by `original_id` of this dataset description, such as cityscapes (train ids, "
         "label ids)",
     )
-    parser.add_argument("--images", metavar="DIR", help="the images, for the report")
+    parser.add_argument(
+        "--match-by",
+        choices=("image_id", "file_name"),
+        help="how images are matched; by default by image_id if that finds all, else by file_name",
+    )
+    pictures = parser.add_mutually_exclusive_group()
+    pictures.add_argument("--images", metavar="DIR", help="the images, for the report")
+    pictures.add_argument(
+        "--no-pictures", action="store_true", help="a report without the worst and best images"
+    )
     parser.add_argument(
         "--no-mask-ap", action="store_true", help="leave out mask AP, which needs scores"
     )
@@ -46,7 +60,6 @@ def run(args: argparse.Namespace) -> int:
     from kmax_tf.data.progress import Progress
     from kmax_tf.data.workers import available_cores
     from kmax_tf.evaluation.file_evaluation import evaluate_pairs
-    from kmax_tf.evaluation.file_gallery import gallery_of_files
     from kmax_tf.evaluation.file_pairs import pair_images
     from kmax_tf.evaluation.panoptic_files import categories_of, read_panoptic_file
     from kmax_tf.evaluation.report import write_report
@@ -54,36 +67,61 @@ def run(args: argparse.Namespace) -> int:
     from kmax_tf.files import check_writable
 
     check_writable(args.output)
-    truth = read_panoptic_file(args.ground_truth, args.ground_truth_folder)
+    truth = read_panoptic_file(args.ground_truth, args.ground_truth_folder, least_segment_id=1)
     predictions = read_panoptic_file(args.predictions, args.predictions_folder)
     labels = categories_of(truth)
     if args.category_ids:
         known = {category.original_id for category in labels.classes}
         predictions = _translated(predictions, args.category_ids, known)
-    pairs, notes = pair_images(truth, predictions, labels)
+    if args.images is not None and not os.path.isdir(args.images):
+        raise UserError(f"the folder {args.images} of the images doesn't exist; name another")
+    pairs, way, notes = pair_images(truth, predictions, labels, args.match_by)
     mask_ap = not args.no_mask_ap and _has_scores(pairs, notes)
-    progress = Progress(len(pairs), "evaluate")
     workers = args.workers or available_cores()
+    progress = Progress(len(pairs), "evaluate")
     metrics, more = evaluate_pairs(pairs, labels, mask_ap, workers, progress.advance)
-    gallery, missing = gallery_of_files(
-        pairs, metrics.extremes, labels, truth.file_names, args.images
-    )
-    notes += [*more, *missing]
-    result = {**metrics.result(), "miou_of": "panoptic maps", "notes": notes}
+    notes += more
+    result = {**metrics.result(), "miou_of": "panoptic maps", "matched_by": way, "notes": notes}
     print(format_table(result))
+    print(f"truth and predictions are matched by {way}")
     for note in notes:
         print(f"note: {note}")
-    path = write_results(result, args.output)
+    print(f"results in {write_results(result, args.output)}", flush=True)
+    pictures, missing = (
+        ({}, [])
+        if args.no_pictures
+        else _pictures(args.images, truth, pairs, metrics, labels, workers)
+    )
+    for note in missing:
+        print(f"note: {note}")
     report = write_report(
         args.output,
-        result,
+        {**result, "notes": [*notes, *missing]},
         labels,
         metrics.confusion,
-        gallery.of_extremes(metrics.extremes),
+        pictures,
         f"Panoptic evaluation of {os.path.basename(args.predictions)}",
     )
-    print(f"results in {path}, report in {report}")
+    print(f"report in {report}")
     return 0
+
+
+def _pictures(
+    folder: str | None,
+    truth: PanopticFile,
+    pairs: Sequence[Pair],
+    metrics: PanopticMetrics,
+    labels: LabelSpace,
+    workers: int,
+) -> tuple[dict[str, list[Picture]], list[str]]:
+    """Draws the worst and the best images; returns them by heading, and what to say of them."""
+    from kmax_tf.data.progress import Progress
+    from kmax_tf.evaluation.file_gallery import ImageFolder, draw_extremes
+
+    images = None if folder is None else ImageFolder(folder, truth.file_names)
+    extremes = metrics.extremes
+    progress = Progress(len(extremes.worst()) + len(extremes.best()), "pictures")
+    return draw_extremes(pairs, extremes, labels, images, workers, progress.advance)
 
 
 def _translated(predictions: PanopticFile, description: str, known: set[int]) -> PanopticFile:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import concurrent.futures
-import concurrent.futures.process
-import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
@@ -73,6 +70,9 @@ def run_tasks(
         for task in tasks:
             yield function(task, progress.advance)
         return
+    import concurrent.futures.process
+    import multiprocessing
+
     # Forked children would inherit TensorFlow's threads in whatever state these are.
     context = multiprocessing.get_context("spawn")
     steps, stop = context.Value("q", 0), context.Value("b", 0)
@@ -102,11 +102,16 @@ def _catch_up(progress: Progress, steps: int) -> None:
         progress.advance(steps - progress.done)
 
 
-def _start(steps: Any, stop: Any) -> None:
+def start_worker() -> None:
+    """Prepares a process that works for another one."""
     # An interruption goes to the whole group of processes; the parent tells the workers to stop.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     quiet_libraries(look_for_devices=False)
     keep_memory()
+
+
+def _start(steps: Any, stop: Any) -> None:
+    start_worker()
     _shared.update(steps=steps, stop=stop)
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from kmax_tf.evaluation.mask_ap import ImageId
 from kmax_tf.evaluation.panoptic_quality import ImageQuality
+from kmax_tf.panoptic.fields import ImageId
 
 
 class RankedImage(NamedTuple):

@@ -1,21 +1,21 @@
-"""Evaluation of predictions in files, by several processes whose states are merged."""
+"""Evaluation of predictions in files, shared by several processes."""
 
 from __future__ import annotations
 
 import collections
-import concurrent.futures
-import multiprocessing
-from collections.abc import Callable, Iterator, Sequence
+import functools
+from collections.abc import Callable, Sequence
 
+from kmax_tf.data.shared_work import share_tasks
 from kmax_tf.data.workers import keep_memory
-from kmax_tf.evaluation.file_pairs import Pair, count_pair
+from kmax_tf.evaluation.file_matching import Pair
+from kmax_tf.evaluation.file_pairs import count_pair
 from kmax_tf.evaluation.metrics import PanopticMetrics
 from kmax_tf.structures import LabelSpace
 
-# Images of a task: enough that a state weighs little beside them, few enough to share evenly.
-_CHUNK = 25
-# Tasks handed out at a time, for each worker: memory doesn't grow with the set.
-_TASKS_AHEAD = 3
+# Images of a task: enough that handing it over weighs little, few enough to share evenly.
+_MOST_IN_A_TASK = 10
+_TASKS_A_WORKER = 4
 
 
 def evaluate_pairs(
@@ -31,7 +31,7 @@ def evaluate_pairs(
       pairs: the images.
       label_space: the classes.
       mask_ap: whether to measure mask AP, for which predictions must have scores.
-      workers: number of processes; 1 is this one.
+      workers: number of processes at most, this one included.
       advance: called with the number of images done since.
 
     Returns:
@@ -40,56 +40,25 @@ def evaluate_pairs(
     Raises:
       UserError: a file is missing, corrupt or contradicts another one; it says which.
     """
+    keep_memory()
     metrics = PanopticMetrics(label_space, mask_ap)
     said: collections.Counter[str] = collections.Counter()
-    chunks = [list(pairs[first : first + _CHUNK]) for first in range(0, len(pairs), _CHUNK)]
-    workers = min(workers, len(chunks))
-    if workers == 1:
-        for pair in pairs:
-            said.update(count_pair(pair, label_space, metrics, mask_ap))
-            advance(1)
-    else:
-        for state, notes, images in _in_processes(chunks, label_space, mask_ap, workers):
-            metrics.merge_state(state)
-            said.update(notes)
-            advance(images)
+    size = max(1, min(_MOST_IN_A_TASK, len(pairs) // (_TASKS_A_WORKER * workers)))
+    chunks = [list(pairs[first : first + size]) for first in range(0, len(pairs), size)]
+    count = functools.partial(_count_chunk, label_space=label_space, mask_ap=mask_ap)
+    for counted, notes, images in share_tasks(count, chunks, workers):
+        metrics.merge(counted)
+        said.update(notes)
+        advance(images)
     return metrics, [f"{count} {note}" for note, count in sorted(said.items())]
-
-
-def _in_processes(
-    chunks: Sequence[Sequence[Pair]], label_space: LabelSpace, mask_ap: bool, workers: int
-) -> Iterator[tuple[str, dict[str, int], int]]:
-    """Yields the states of chunks as they are finished, what to say of them, and their images."""
-    # Not forked: this process may hold threads of TensorFlow or of others.
-    context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(workers, context, keep_memory) as pool:
-        waiting = iter(chunks)
-        running: set[concurrent.futures.Future[tuple[str, dict[str, int], int]]] = set()
-        try:
-            while True:
-                while len(running) < workers * _TASKS_AHEAD:
-                    chunk = next(waiting, None)
-                    if chunk is None:
-                        break
-                    running.add(pool.submit(_count_chunk, chunk, label_space, mask_ap))
-                if not running:
-                    return
-                done, running = concurrent.futures.wait(
-                    running, return_when=concurrent.futures.FIRST_COMPLETED
-                )
-                for task in done:
-                    yield task.result()
-        finally:
-            for task in running:
-                task.cancel()
 
 
 def _count_chunk(
     pairs: Sequence[Pair], label_space: LabelSpace, mask_ap: bool
-) -> tuple[str, dict[str, int], int]:
-    """Counts images in a worker."""
+) -> tuple[PanopticMetrics, dict[str, int], int]:
+    """Counts some images: the metrics, what to say of how many of them, and their number."""
     metrics = PanopticMetrics(label_space, mask_ap)
     said: collections.Counter[str] = collections.Counter()
     for pair in pairs:
         said.update(count_pair(pair, label_space, metrics, mask_ap))
-    return metrics.state(), said, len(pairs)
+    return metrics, said, len(pairs)

@@ -2,68 +2,93 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from kmax_tf.data.images import BadExampleError, read_id_map, read_image
+from kmax_tf.data.images import IMAGE_SUFFIXES, BadExampleError, read_id_map, read_image
+from kmax_tf.data.shared_work import share_tasks
 from kmax_tf.evaluation.extremes import Extremes
-from kmax_tf.evaluation.file_pairs import Pair
-from kmax_tf.evaluation.gallery import Gallery
-from kmax_tf.evaluation.mask_ap import ImageId
-from kmax_tf.evaluation.overlaps import number_values
-from kmax_tf.evaluation.panoptic_files import SegmentInfo
+from kmax_tf.evaluation.file_matching import Pair
+from kmax_tf.evaluation.gallery import Picture, draw_panels, shrink_image, shrink_map
+from kmax_tf.evaluation.panoptic_files import stem
+from kmax_tf.panoptic.coco_json import Segment
+from kmax_tf.panoptic.fields import ImageId
+from kmax_tf.panoptic.runs import number_pixels
 from kmax_tf.structures import LabelSpace
 
-_EXTENSIONS = (".jpg", ".jpeg", ".png")
+
+@dataclasses.dataclass(frozen=True)
+class _Task:
+    """An image to draw; the path of the image itself is None where it isn't at hand."""
+
+    pair: Pair
+    image_path: str | None
 
 
-def gallery_of_files(
+def draw_extremes(
     pairs: Sequence[Pair],
     extremes: Extremes,
     label_space: LabelSpace,
-    file_names: Mapping[ImageId, str],
-    folder: str | None,
-) -> tuple[Gallery, list[str]]:
-    """Reads the images that are among the extremes again.
+    images: ImageFolder | None,
+    workers: int,
+    advance: Callable[[int], None] = lambda pictures: None,
+) -> tuple[dict[str, list[Picture]], list[str]]:
+    """Reads the images that are among the extremes again and draws them.
 
     Args:
       pairs: all images.
-      extremes: those to read.
+      extremes: those to draw.
       label_space: the classes.
-      file_names: of the images, where the ground truth names them.
-      folder: of the images, searched with all its subfolders; None: there are none.
+      images: where the images themselves are, if they are at hand.
+      workers: number of processes at most, this one included.
+      advance: called with the number of pictures drawn since.
 
     Returns:
-      A gallery of them, and what should be said about the images.
+      The pictures by the headings of a report, and what should be said about the images.
     """
-    gallery = Gallery(label_space)
-    index = _index(folder) if folder else {}
-    missing = []
-    for pair in pairs:
-        image_id = pair.true.image_id
-        if image_id not in extremes:
-            continue
-        truth, prediction = (
-            panoptic_map(read_id_map(info.path), info.segments, label_space)
-            for info in (pair.true, pair.predicted)
-        )
-        image = _find_image(image_id, file_names.get(image_id, ""), index)
-        if image is not None and image.shape[:2] != truth.shape:
-            image = None
-        if folder and image is None:
-            missing.append(str(image_id))
-        gallery.keep(image_id, image, truth, prediction)
-    notes = []
-    if missing:
-        notes.append(f"{folder} has no fitting image of {', '.join(missing)}")
-    return gallery, notes
+    shown = {"Worst images": extremes.worst(), "Best images": extremes.best()}
+    wanted = {image.image_id for ranked in shown.values() for image in ranked}
+    tasks = [
+        _Task(pair, images.find(pair.true.image_id, pair.true.name) if images else None)
+        for pair in pairs
+        if pair.true.image_id in wanted
+    ]
+    panels, missing = {}, []
+    draw = functools.partial(_draw, label_space=label_space)
+    for image_id, of_image, complete in share_tasks(draw, tasks, workers):
+        panels[image_id] = of_image
+        if images and not complete:
+            missing.append(image_id)
+        advance(1)
+    pictures = {
+        heading: [Picture(image, panels[image.image_id]) for image in ranked]
+        for heading, ranked in shown.items()
+    }
+    names = ", ".join(sorted(str(image_id) for image_id in missing))
+    notes = [f"{images.path} has no fitting image of {names}"] if images and missing else []
+    return pictures, notes
+
+
+def _draw(task: _Task, label_space: LabelSpace) -> tuple[ImageId, list[tuple[str, bytes]], bool]:
+    """Draws an image: its id, its panels, and whether the image itself is among them."""
+    true, predicted = (
+        panoptic_map(read_id_map(info.path), info.segments, label_space)
+        for info in (task.pair.true, task.pair.predicted)
+    )
+    image = _read_fitting(task.image_path, true.shape)
+    small = None if image is None else shrink_image(image)
+    panels = draw_panels(small, shrink_map(true), shrink_map(predicted), label_space)
+    return task.pair.true.image_id, panels, image is not None
 
 
 def panoptic_map(
-    ids: np.ndarray, segments: Sequence[SegmentInfo], label_space: LabelSpace
+    ids: np.ndarray, segments: Sequence[Segment], label_space: LabelSpace
 ) -> np.ndarray:
     """Turns the ids of a PNG [H, W] into a panoptic map; unlisted ones become unlabeled."""
     classes = {category.original_id: category for category in label_space.classes}
@@ -77,31 +102,66 @@ def panoptic_map(
         if category.thing and not segment.crowd:
             instance = instances[category.id] = instances.get(category.id, 0) + 1
         meaning[segment.id] = category.id * label_space.label_divisor + instance
-    present, index = number_values(ids)
+    present, index = number_pixels(ids)
     void = label_space.void_panoptic_id
     table = np.array([meaning.get(int(i), void) for i in present], np.int32)
     return table[index]
 
 
-def _index(folder: str) -> dict[str, str]:
-    """Returns the paths of all images below a folder by name without extension."""
-    return {
-        pathlib.PurePath(name).stem: os.path.join(root, name)
-        for root, _, names in os.walk(folder)
-        for name in names
-        if name.lower().endswith(_EXTENSIONS)
-    }
+class ImageFolder:
+    """Finds images in a folder and its subfolders.
+
+    An image is the one whose path ends in the name that the ground truth gives it, whatever ending
+    it has: `cam1/0000` is never found in `cam2`. Where several are left, none is taken.
+
+    Attributes:
+      path: of the folder.
+    """
+
+    def __init__(self, path: str, file_names: Mapping[ImageId, str]) -> None:
+        """Lists the folder.
+
+        Args:
+          path: of the folder.
+          file_names: of images, where the ground truth names them.
+        """
+        self.path = path
+        self._file_names = file_names
+        self._files = [
+            (_key(os.path.abspath(os.path.join(root, name))), os.path.join(root, name))
+            for root, folders, names in os.walk(path)
+            if folders.sort() is None  # the same order everywhere
+            for name in sorted(names)
+            if name.lower().endswith(IMAGE_SUFFIXES)
+        ]
+
+    def find(self, image_id: ImageId, png_name: str) -> str | None:
+        """Returns the path of an image; None where there is none, or more than one."""
+        # Cityscapes' JSON names images that don't exist; COCO's ids have leading zeros as names.
+        named = self._file_names.get(image_id)
+        names = [named] if named else [png_name, str(image_id), str(image_id).zfill(12)]
+        names.append(f"{image_id}_leftImg8bit")
+        return next((path for path in map(self._find, names) if path is not None), None)
+
+    def _find(self, name: str) -> str | None:
+        key = _key(name)
+        exact = _key(os.path.abspath(os.path.join(self.path, name)))
+        found = [path for full, path in self._files if full == exact]
+        found = found or [path for full, path in self._files if full.endswith(f"/{key}")]
+        same = [path for path in found if path.endswith(name)]
+        found = same or found
+        return found[0] if len(found) == 1 else None
 
 
-def _find_image(image_id: ImageId, file_name: str, index: Mapping[str, str]) -> np.ndarray | None:
-    names = [
-        pathlib.PurePath(file_name).stem,
-        str(image_id),
-        f"{image_id}_leftImg8bit",  # Cityscapes, whose JSON names images that don't exist
-        str(image_id).zfill(12),  # COCO
-    ]
-    path = next((index[name] for name in names if name in index), None)
+def _key(path: str) -> str:
+    """Returns what spellings of a path have in common."""
+    return unicodedata.normalize("NFC", stem(pathlib.PurePath(path).as_posix(), IMAGE_SUFFIXES))
+
+
+def _read_fitting(path: str | None, shape: tuple[int, ...]) -> np.ndarray | None:
+    """Reads an image, if it is of a map's size."""
     try:
-        return None if path is None else read_image(path)
+        image = None if path is None else read_image(path)
     except BadExampleError:
         return None
+    return image if image is not None and image.shape[:2] == shape else None

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import collections
-import dataclasses
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from kmax_tf.data.images import read_id_map
 from kmax_tf.errors import UserError
+from kmax_tf.evaluation.file_matching import Pair, match_images
 from kmax_tf.evaluation.mask_ap import Instances
 from kmax_tf.evaluation.matching import PredictedSegments, TrueSegments
 from kmax_tf.evaluation.metrics import PanopticMetrics
 from kmax_tf.evaluation.overlaps import Overlaps, find_overlaps
-from kmax_tf.evaluation.panoptic_files import ImageInfo, PanopticFile, SegmentInfo, some
+from kmax_tf.evaluation.panoptic_files import ImageInfo, PanopticFile, compare_categories
 from kmax_tf.evaluation.run_lengths import Runs, find_runs
+from kmax_tf.panoptic.coco_json import Segment, repeated, some
+from kmax_tf.panoptic.fields import ImageId
 from kmax_tf.structures import LabelSpace
 
 # What is said of images that contradict themselves, by the key under which they are counted.
@@ -26,51 +28,54 @@ AREAS = "images whose true JSON states areas that its PNG contradicts; the state
 NO_AREA = "images whose true JSON states no areas; those of the PNG count"
 
 
-@dataclasses.dataclass(frozen=True)
-class Pair:
-    """An image of the ground truth and its prediction."""
+class Pairing(NamedTuple):
+    """Which images are evaluated.
 
-    true: ImageInfo
-    predicted: ImageInfo
+    Attributes:
+      pairs: in the order of the ground truth.
+      way: in which they were matched, of `file_matching.WAYS`.
+      notes: what should be said about the files.
+    """
+
+    pairs: list[Pair]
+    way: str
+    notes: list[str]
 
 
 def pair_images(
-    truth: PanopticFile, predictions: PanopticFile, label_space: LabelSpace
-) -> tuple[list[Pair], list[str]]:
-    """Finds the prediction of each image of the ground truth.
+    truth: PanopticFile,
+    predictions: PanopticFile,
+    label_space: LabelSpace,
+    match_by: str | None = None,
+) -> Pairing:
+    """Finds the prediction of each image of the ground truth, and checks all that JSONs say.
 
     Args:
       truth: whose images are evaluated.
       predictions: of several for an image, the last one counts; others than those are left out.
       label_space: the classes.
-
-    Returns:
-      The pairs, in the order of the ground truth, and what should be said about the files.
+      match_by: the way to match, one of `file_matching.WAYS`; None: whichever finds all.
 
     Raises:
-      UserError: predictions or files are missing, or categories unknown.
+      UserError: predictions or files are missing, contradict each other, or categories are unknown.
     """
-    by_id = {image.image_id: image for image in predictions.images}
-    missing = [image.image_id for image in truth.images if image.image_id not in by_id]
-    if missing:
+    twice = repeated(image.image_id for image in truth.images)
+    if twice:
         raise UserError(
-            f"{predictions.path} has no prediction of {len(missing)} of the {len(truth.images)} "
-            f"images of {truth.path}: image_id {some(missing)}. Each image needs one; an image "
-            "in which nothing was found has an empty segments_info."
+            f"{truth.path} has more than one annotation of image_id {some(twice)}; keep one"
         )
-    counted = collections.Counter(image.image_id for image in truth.images)
-    if len(counted) < len(truth.images):
-        repeated = [image_id for image_id, count in counted.items() if count > 1]
+    pairs, way = match_images(truth, predictions, match_by)
+    if not any(image.segments for image in truth.images):
         raise UserError(
-            f"{truth.path} has more than one annotation of image_id {some(repeated)}; keep one"
+            f"{truth.path} lists no segment in any of its {len(truth.images)} images; there is "
+            "nothing to evaluate"
         )
-    pairs = [Pair(image, by_id[image.image_id]) for image in truth.images]
-    paths = [path for pair in pairs for path in (pair.true.path, pair.predicted.path)]
-    absent = [path for path in paths if not os.path.isfile(path)]
-    if absent:
-        raise UserError(f"{len(absent)} of {len(paths)} PNGs don't exist: {some(absent)}")
+    _check_shared_pngs(truth, [pair.true for pair in pairs])
+    _check_shared_pngs(predictions, [pair.predicted for pair in pairs])
+    _check_pngs(pairs)
+    notes = compare_categories(truth, predictions)
     _check_categories(pairs, predictions, label_space)
-    return pairs, _notes(truth, predictions, pairs, label_space)
+    return Pairing(pairs, way, [*notes, *_notes(truth, predictions, pairs, label_space)])
 
 
 def count_pair(
@@ -107,13 +112,39 @@ def count_pair(
             _instances(find_runs(ids), image.segments, label_space, index_of, image is pair.true)
             for ids, image in ((true_ids, pair.true), (predicted_ids, pair.predicted))
         )
-        height, width = true_ids.shape
-        instances = Instances(height, width, truths, detections)
+        instances = Instances(truths, detections)
     try:
         metrics.add(pair.true.image_id, (true, predicted, overlaps), instances)
     except ValueError as error:
         raise UserError(f"{pair.true.path}: {error}") from error
     return said
+
+
+def _check_shared_pngs(file: PanopticFile, images: Sequence[ImageInfo]) -> None:
+    """Refuses a PNG that several images have: one result was written over the other."""
+    owners: dict[str, ImageId] = {}
+    for image in images:
+        other = owners.setdefault(image.path, image.image_id)
+        if other != image.image_id:
+            raise UserError(
+                f"{file.path} gives the images {other!r} and {image.image_id!r} the same PNG, "
+                f"{image.path}; each image needs its own"
+            )
+
+
+def _check_pngs(pairs: Sequence[Pair]) -> None:
+    infos = [info for pair in pairs for info in (pair.true, pair.predicted)]
+    absent = [info for info in infos if not os.path.isfile(info.path)]
+    if not absent:
+        return
+    first = absent[0]
+    base = os.path.splitext(first.path)[0]
+    folder = first.path.removesuffix(first.name)
+    near = (f"{base}.png", os.path.join(folder, os.path.basename(first.name)))
+    there = next((path for path in near if os.path.isfile(path)), None)
+    hint = f"; there is {there}: mend file_name in the JSON" if there else ""
+    missing = some(info.path for info in absent)
+    raise UserError(f"{len(absent)} of {len(infos)} PNGs don't exist: {missing}{hint}")
 
 
 def _check_categories(
@@ -141,7 +172,8 @@ def _notes(
     """Says what the files hold that isn't counted."""
     notes = []
     wanted = {pair.true.image_id for pair in pairs}
-    extra = [i.image_id for i in predictions.images if i.image_id not in wanted]
+    used = {pair.predicted.image_id for pair in pairs}
+    extra = [i.image_id for i in predictions.images if i.image_id not in used]
     if extra:
         notes.append(
             f"{len(extra)} predictions are of images that aren't in the ground truth; they are "
@@ -154,6 +186,21 @@ def _notes(
         if file.repeated:
             notes.append(f"{file.path}: {file.repeated} segments share an id; the last one counts")
     known = {category.original_id for category in label_space.classes}
+    listed = truth.file_names.keys()
+    unlisted = [image.image_id for image in truth.images if image.image_id not in listed]
+    if listed and unlisted:
+        notes.append(f"{truth.path} doesn't list the images of image_id {some(unlisted)}")
+    bare = listed - wanted
+    if bare:
+        notes.append(
+            f"{len(bare)} images of {truth.path} have no annotation; they aren't evaluated: "
+            f"image_id {some(image_id for image_id in truth.file_names if image_id in bare)}"
+        )
+    silent = sum(s.crowd is None for p in pairs for s in p.true.segments)
+    if silent:
+        notes.append(
+            f"{silent} true segments have no iscrowd; they count as no crowd regions (iscrowd 0)"
+        )
     strange = {s.category_id for p in pairs for s in p.true.segments} - known
     if strange:
         notes.append(
@@ -164,7 +211,7 @@ def _notes(
 
 
 def _true_segments(
-    segments: Sequence[SegmentInfo], overlaps: Overlaps, index_of: dict[int, int]
+    segments: Sequence[Segment], overlaps: Overlaps, index_of: dict[int, int]
 ) -> tuple[TrueSegments, list[str]]:
     """Says what the true ids of an image mean; entries without pixels follow those with."""
     ids = overlaps.true_ids.tolist()
@@ -176,9 +223,10 @@ def _true_segments(
     true = TrueSegments(
         classes=np.array([-1 if s is None else index_of.get(s.category_id, -1) for s in rows], int),
         areas=np.array(areas),
-        crowd=np.array([s is not None and s.crowd for s in rows], bool),
+        crowd=np.array([s is not None and bool(s.crowd) for s in rows], bool),
         forgiving=np.array(
-            [s is not None and s.crowd and last_crowd[s.category_id] == s.id for s in rows], bool
+            [s is not None and bool(s.crowd) and last_crowd[s.category_id] == s.id for s in rows],
+            bool,
         ),
         unlabeled=np.array([*[i == 0 for i in ids], *[False] * (len(rows) - len(ids))], bool),
     )
@@ -214,7 +262,7 @@ def _predicted_segments(
 
 def _instances(
     runs: Runs,
-    segments: Sequence[SegmentInfo],
+    segments: Sequence[Segment],
     label_space: LabelSpace,
     index_of: dict[int, int],
     true: bool,
@@ -239,7 +287,7 @@ def _instances(
             "category_id": label_space.classes[index].id,
             "segmentation": runs.encode(number),
             "area": segment.area if true and segment.area is not None else pixels,
-            "iscrowd": int(true and segment.crowd),
+            "iscrowd": int(true and bool(segment.crowd)),
         }
         if not true:
             annotation["score"] = segment.score

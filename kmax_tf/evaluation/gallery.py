@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 from typing import TYPE_CHECKING
 
 import numpy as np
 import PIL.Image
 
 from kmax_tf.evaluation.extremes import Extremes, RankedImage
-from kmax_tf.evaluation.mask_ap import ImageId
-from kmax_tf.figures import draw_errors, draw_panoptic, overlay
+from kmax_tf.panoptic.fields import ImageId
 
 if TYPE_CHECKING:
     from kmax_tf.structures import LabelSpace
 
+_JPEG_QUALITY = 86
 # Of a panel, in pixels: about what drawings need for names to be readable.
 _SHORT_SIDE, _LONGEST_SIDE = 480, 1280
 
 
 @dataclasses.dataclass(frozen=True)
 class Picture:
-    """An image with its panels: (caption, [h, w, 3] uint8) each."""
+    """An image with its panels: (caption, JPEG) each."""
 
     ranked: RankedImage
-    panels: list[tuple[str, np.ndarray]]
+    panels: list[tuple[str, bytes]]
 
 
 class Gallery:
@@ -50,7 +51,7 @@ class Gallery:
           prediction: [H, W] panoptic map.
         """
         maps = (shrink_map(truth), shrink_map(prediction))
-        self._kept[image_id] = (None if image is None else _shrink_image(image), *maps)
+        self._kept[image_id] = (None if image is None else shrink_image(image), *maps)
 
     def forget_others(self, extremes: Extremes) -> None:
         """Drops what is no longer among the extremes."""
@@ -65,24 +66,36 @@ class Gallery:
 
     def _draw(self, ranked: list[RankedImage]) -> list[Picture]:
         return [
-            Picture(image, self._panels(*self._kept[image.image_id]))
+            Picture(image, draw_panels(*self._kept[image.image_id], self._label_space))
             for image in ranked
             if image.image_id in self._kept
         ]
 
-    def _panels(
-        self, image: np.ndarray | None, truth: np.ndarray, prediction: np.ndarray
-    ) -> list[tuple[str, np.ndarray]]:
-        canvas = np.full((*truth.shape, 3), 160, np.uint8) if image is None else image
-        labels = self._label_space
-        panels = [
-            ("ground truth", draw_panoptic(canvas, truth, labels)),
-            ("prediction", draw_panoptic(canvas, prediction, labels)),
-            ("errors", draw_errors(canvas, truth, prediction, labels)),
-        ]
-        if image is None:
-            return panels
-        return [("image", overlay.enlarge_image(image, overlay.scale_for(image.shape))), *panels]
+
+def draw_panels(
+    image: np.ndarray | None, truth: np.ndarray, prediction: np.ndarray, labels: LabelSpace
+) -> list[tuple[str, bytes]]:
+    """Draws what a report shows of an image: (caption, JPEG) each.
+
+    Args:
+      image: [h, w, 3] uint8; None where it isn't at hand.
+      truth: [h, w] panoptic map, of the same size (`shrink_map`, `shrink_image`).
+      prediction: [h, w] panoptic map.
+      labels: what their ids mean.
+    """
+    # SciPy, which figures need, takes as long to import as some images to count.
+    from kmax_tf.figures import draw_errors, draw_panoptic, overlay
+
+    canvas = np.full((*truth.shape, 3), 160, np.uint8) if image is None else image
+    panels = [
+        ("ground truth", draw_panoptic(canvas, truth, labels)),
+        ("prediction", draw_panoptic(canvas, prediction, labels)),
+        ("errors", draw_errors(canvas, truth, prediction, labels)),
+    ]
+    if image is not None:
+        scale = overlay.scale_for(image.shape)
+        panels.insert(0, ("image", overlay.enlarge_image(image, scale)))
+    return [(caption, _as_jpeg(pixels)) for caption, pixels in panels]
 
 
 def shrink_map(values: np.ndarray) -> np.ndarray:
@@ -93,7 +106,8 @@ def shrink_map(values: np.ndarray) -> np.ndarray:
     return values[rows[:, np.newaxis], columns]
 
 
-def _shrink_image(image: np.ndarray) -> np.ndarray:
+def shrink_image(image: np.ndarray) -> np.ndarray:
+    """Averages pixels of an image [H, W, 3], so that it isn't larger than a panel."""
     height, width = _panel_size(image.shape)
     if (height, width) == image.shape[:2]:
         return image.copy()
@@ -105,3 +119,9 @@ def _panel_size(shape: tuple[int, ...]) -> tuple[int, int]:
     shrink = min(1.0, _SHORT_SIDE / min(shape[:2]), _LONGEST_SIDE / max(shape[:2]))
     height, width = (max(1, round(side * shrink)) for side in shape[:2])
     return height, width
+
+
+def _as_jpeg(pixels: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    PIL.Image.fromarray(pixels).save(file, "JPEG", quality=_JPEG_QUALITY)
+    return file.getvalue()

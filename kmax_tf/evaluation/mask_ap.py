@@ -5,19 +5,16 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 
 from kmax_tf.evaluation.run_lengths import find_runs
 from kmax_tf.evaluation.segments import class_indices, find_segments, require_map
+from kmax_tf.panoptic.fields import ImageId
 
 if TYPE_CHECKING:
     from kmax_tf.structures import LabelSpace
-
-ImageId = Union[int, str]
 
 # In the order of COCOeval.stats.
 STATISTICS = (
@@ -28,17 +25,13 @@ STATISTICS = (
 
 @dataclasses.dataclass(frozen=True)
 class Instances:
-    """What is kept of an image: its size and its instances as COCO annotations without ids.
+    """What is kept of an image: its instances as COCO annotations without ids.
 
     Attributes:
-      height: of the image.
-      width: of the image.
       truths: category_id (the dataset's), segmentation, area and iscrowd of each true instance.
       detections: the same of each predicted one, and its score.
     """
 
-    height: int
-    width: int
     truths: list[dict[str, Any]]
     detections: list[dict[str, Any]]
 
@@ -86,7 +79,6 @@ class MaskAP:
             )
         require_map(truth, "ground truth")
         scores = segment_scores(prediction, semantic_scores, instance_scores, self._label_space)
-        height, width = truth.shape
         truths = self._instances(truth, "ground truth")
         detections = self._instances(prediction, "prediction")
         for panoptic_id, annotation in truths.items():
@@ -95,7 +87,7 @@ class MaskAP:
             annotation["score"] = scores[panoptic_id]
         self.add(
             image_id,
-            Instances(height, width, list(truths.values()), list(detections.values())),
+            Instances(list(truths.values()), list(detections.values())),
         )
 
     def add(self, image_id: ImageId, instances: Instances) -> None:
@@ -141,10 +133,13 @@ class MaskAP:
         images = [self._images[image_id] for image_id in self._ordered()]
         if not images:
             return dict.fromkeys(STATISTICS, float("nan"))
+        from pycocotools.cocoeval import COCOeval
+
+        things = [category.id for category in self._label_space.classes if category.thing]
         with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
             evaluation = COCOeval(
-                self._coco(images, [image.truths for image in images]),
-                self._coco(images, [_ranked(image.detections) for image in images]),
+                _Annotations([image.truths for image in images], things),
+                _Annotations([_ranked(image.detections) for image in images], things),
                 "segm",
             )
             evaluation.evaluate()
@@ -176,30 +171,41 @@ class MaskAP:
             if things[segment]
         }
 
-    def _coco(self, images: list[Instances], annotations: list[list[dict[str, Any]]]) -> COCO:
-        """Indexes annotations (a list an image) in the form that COCOeval reads."""
-        coco = COCO()
-        coco.dataset = {
-            "images": [
-                {"id": number, "height": image.height, "width": image.width}
-                for number, image in enumerate(images)
-            ],
-            "categories": [
-                {"id": category.id, "name": category.name}
-                for category in self._label_space.classes
-                if category.thing
-            ],
-            "annotations": [
-                {**annotation, "image_id": number}
-                for number, of_image in enumerate(annotations)
-                for annotation in of_image
-            ],
-        }
+
+class _Annotations:
+    """Annotations in the form that COCOeval reads: what it calls of `pycocotools.coco.COCO`.
+
+    That itself takes longer to import, with its downloads, than some images to evaluate.
+    """
+
+    def __init__(self, of_images: list[list[dict[str, Any]]], categories: list[int]) -> None:
+        """Takes a list an image, whose ids become 0, 1, ..., and the ids of all categories."""
+        self._images = len(of_images)
+        self._categories = categories
         # Ids start at 1: COCOeval takes a match with 0 for none.
-        for number, annotation in enumerate(coco.dataset["annotations"], start=1):
-            annotation["id"] = number
-        coco.createIndex()
-        return coco
+        self._annotations = [
+            {**annotation, "image_id": image_id, "id": number}
+            for number, (image_id, annotation) in enumerate(
+                ((i, annotation) for i, of_one in enumerate(of_images) for annotation in of_one), 1
+            )
+        ]
+
+    def getImgIds(self) -> list[int]:  # noqa: N802
+        return list(range(self._images))
+
+    def getCatIds(self) -> list[int]:  # noqa: N802
+        return self._categories
+
+    def getAnnIds(self, imgIds: list[int], catIds: list[int]) -> list[int]:  # noqa: N802, N803
+        """Returns all: COCOeval asks for those of all images and categories."""
+        return [annotation["id"] for annotation in self._annotations]
+
+    def loadAnns(self, ids: list[int]) -> list[dict[str, Any]]:  # noqa: N802
+        return [self._annotations[number - 1] for number in ids]
+
+    def annToRLE(self, annotation: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+        code: dict[str, Any] = annotation["segmentation"]
+        return code
 
 
 def segment_scores(

@@ -18,7 +18,8 @@ import dataclasses
 
 import numpy as np
 
-from kmax_tf.evaluation.overlaps import Overlaps, sum_by_index
+from kmax_tf.evaluation.overlaps import Overlaps
+from kmax_tf.panoptic.runs import sum_by_index
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kmax_tf.evaluation.extremes import Extremes
-from kmax_tf.evaluation.mask_ap import ImageId, Instances, MaskAP
+from kmax_tf.evaluation.mask_ap import Instances, MaskAP
 from kmax_tf.evaluation.matching import PredictedSegments, TrueSegments
 from kmax_tf.evaluation.mean_iou import MeanIoU
 from kmax_tf.evaluation.overlaps import Overlaps
 from kmax_tf.evaluation.panoptic_quality import PanopticQuality, PanopticQualityResult
+from kmax_tf.panoptic.fields import ImageId
 
 if TYPE_CHECKING:
     from kmax_tf.structures import LabelSpace

@@ -3,45 +3,45 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
+from kmax_tf.data.sources import read_file
 from kmax_tf.errors import UserError
-from kmax_tf.evaluation.mask_ap import ImageId
+from kmax_tf.panoptic.coco_json import (
+    CategoryEntry,
+    Segment,
+    entries,
+    parse_annotation,
+    parse_categories,
+    parse_images,
+    parse_json,
+    repeated,
+    some,
+)
+from kmax_tf.panoptic.fields import FieldError, ImageId
 from kmax_tf.structures import Category, LabelSpace
 
 # More instances of a class in an image than any model predicts; times classes, it fits an int32.
 _LABEL_DIVISOR = 1 << 16
-
-
-@dataclasses.dataclass(frozen=True)
-class SegmentInfo:
-    """An entry of segments_info.
-
-    Attributes:
-      id: color of the segment in the PNG.
-      category_id: of the category list in the ground truth.
-      area: as stated; None where it isn't.
-      crowd: whether it is a crowd region.
-      score: confidence of a prediction; None where the file gives none.
-    """
-
-    id: int
-    category_id: int
-    area: float | None
-    crowd: bool
-    score: float | None
+_MOST_CLASSES = (1 << 15) - 2
 
 
 @dataclasses.dataclass(frozen=True)
 class ImageInfo:
-    """An entry of annotations; of entries with one id in segments_info, the last one counts."""
+    """An entry of annotations.
+
+    Attributes:
+      image_id: of the image.
+      path: of the PNG.
+      segments: of entries with one id, the last one alone.
+      name: of the PNG, as it stands there.
+    """
 
     image_id: ImageId
     path: str
-    segments: tuple[SegmentInfo, ...]
+    segments: tuple[Segment, ...]
+    name: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +52,7 @@ class PanopticFile:
       path: of the JSON.
       folder: of the PNGs.
       images: its annotations, in order.
-      categories: as they stand there; empty where it lists none.
+      categories: those that it lists.
       file_names: of the images (not the PNGs) by image id, where it lists them.
       repeated: number of entries of segments_info that a later one of the same id replaces.
     """
@@ -60,43 +60,48 @@ class PanopticFile:
     path: str
     folder: str
     images: list[ImageInfo]
-    categories: list[Any]
+    categories: list[CategoryEntry]
     file_names: dict[ImageId, str]
     repeated: int
 
 
-def read_panoptic_file(path: str, folder: str | None = None) -> PanopticFile:
-    """Reads a JSON of the format.
+def read_panoptic_file(
+    path: str, folder: str | None = None, least_segment_id: int = 0
+) -> PanopticFile:
+    """Reads a JSON of the format; every entry is checked before anything else happens.
 
     Args:
       path: of the JSON.
       folder: of the PNGs; by default the JSON's path without ".json".
+      least_segment_id: 1 for ground truth, in which id 0 is unlabeled.
 
     Raises:
-      UserError: a file is missing or of another format.
+      UserError: a file is missing or of another format; it says which entry.
     """
-    content = _read_json(path)
+    try:
+        content = parse_json(read_file(path), path)
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+    if not content["annotations"]:
+        raise UserError(f"{path} lists no annotations; there is nothing to evaluate")
     folder = folder or os.path.splitext(path)[0]
     if not os.path.isdir(folder):
         raise UserError(f"the folder {folder} of the PNGs of {path} doesn't exist; name another")
-    images, repeated = [], 0
+    images, replaced = [], 0
     for number, entry in enumerate(content["annotations"]):
         try:
-            info = {_integer(e, "id"): _segment(e) for e in entry["segments_info"]}
-            repeated += len(entry["segments_info"]) - len(info)
-            png = os.path.join(folder, str(entry["file_name"]))
-            images.append(ImageInfo(_image_id(entry), png, tuple(info.values())))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            reason = f"it has no {error}" if isinstance(error, KeyError) else str(error)
-            raise UserError(
-                f"annotation {number} of {path} isn't one of the COCO panoptic format: {reason}"
-            ) from error
-    names = {
-        entry["id"]: entry["file_name"]
-        for entry in content.get("images") or ()
-        if isinstance(entry, dict) and {"id", "file_name"} <= entry.keys()
-    }
-    return PanopticFile(path, folder, images, content.get("categories") or [], names, repeated)
+            annotation = parse_annotation(entry, least_segment_id)
+        except FieldError as error:
+            raise UserError(f"annotations[{number}] of {path}: {error}") from error
+        by_id = {segment.id: segment for segment in annotation.segments}
+        replaced += len(annotation.segments) - len(by_id)
+        png = os.path.join(folder, annotation.file_name)
+        images.append(
+            ImageInfo(annotation.image_id, png, tuple(by_id.values()), annotation.file_name)
+        )
+    names = parse_images(entries(content, "images", path), path)
+    categories = parse_categories(entries(content, "categories", path), path)
+    return PanopticFile(path, folder, images, categories, names, replaced)
 
 
 def categories_of(file: PanopticFile) -> LabelSpace:
@@ -105,26 +110,25 @@ def categories_of(file: PanopticFile) -> LabelSpace:
     Ids in our maps are 1, 2, ... in the order of the list, and 0 is unlabeled.
 
     Raises:
-      UserError: it lists none, or not properly.
+      UserError: it lists none, or too many.
     """
     if not file.categories:
         raise UserError(f"{file.path} lists no categories; give the dataset's own ground truth")
-    classes = []
-    try:
-        names = [str(entry["name"]) for entry in file.categories]
-        for index, entry in enumerate(file.categories):
-            original_id, name = _integer(entry, "id"), names[index]
-            unique = name if names.count(name) == 1 else f"{name} ({original_id})"
-            color = [int(channel) for channel in entry.get("color") or _spare_color(index)]
-            red, green, blue = color
-            thing = entry["isthing"] == 1
-            classes.append(Category(index + 1, unique, thing, (red, green, blue), original_id))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    if len(file.categories) > _MOST_CLASSES:
+        raise UserError(f"{file.path} lists {len(file.categories)} categories; {_MOST_CLASSES} fit")
+    alike = set(repeated(entry.name for entry in file.categories))
+    names = [
+        f"{entry.name} ({entry.id})" if entry.name in alike else entry.name
+        for entry in file.categories
+    ]
+    if len(set(names)) < len(names):
         raise UserError(
-            f"the categories of {file.path} must each have id, name and isthing ({error!r})"
-        ) from error
-    if len({category.original_id for category in classes}) < len(classes):
-        raise UserError(f"two categories of {file.path} have the same id")
+            f"several categories of {file.path} are named {some(sorted(alike))}; rename them"
+        )
+    classes = [
+        Category(index + 1, name, entry.thing, entry.color or _spare_color(index), entry.id)
+        for index, (entry, name) in enumerate(zip(file.categories, names))
+    ]
     return LabelSpace(tuple(classes), len(classes) + 1, 0, _LABEL_DIVISOR, file.path)
 
 
@@ -132,7 +136,7 @@ def translate_categories(file: PanopticFile, table: Mapping[int, int]) -> Panopt
     """Replaces category ids, such as Cityscapes' train ids by label ids.
 
     Args:
-      file: whose segments are changed.
+      file: whose segments and categories are changed.
       table: other ids by category id; what isn't there stays.
     """
     images = [
@@ -145,62 +149,59 @@ def translate_categories(file: PanopticFile, table: Mapping[int, int]) -> Panopt
         )
         for image in file.images
     ]
-    return dataclasses.replace(file, images=images)
+    categories = [dataclasses.replace(c, id=table.get(c.id, c.id)) for c in file.categories]
+    return dataclasses.replace(file, images=images, categories=categories)
 
 
-def some(values: Iterable[Any]) -> str:
-    """Lists the first few of several values."""
-    listed = list(values)
-    return ", ".join(str(value) for value in listed[:5]) + (", ..." if len(listed) > 5 else "")
+def compare_categories(truth: PanopticFile, predictions: PanopticFile) -> list[str]:
+    """Compares the categories of both files, where the predictions list any.
 
+    Returns:
+      What should be said about them.
 
-def _read_json(path: str) -> dict[str, Any]:
-    try:
-        with open(path, encoding="utf-8") as file:
-            content = json.load(file)
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is not valid JSON ({error})") from error
-    if not isinstance(content, dict) or not isinstance(content.get("annotations"), list):
-        what = "a list" if isinstance(content, list) else "no such object"
+    Raises:
+      UserError: a category of the ground truth has another id in the predictions.
+    """
+    true = {entry.name: entry.id for entry in truth.categories}
+    moved = [e for e in predictions.categories if true.get(e.name, e.id) != e.id]
+    # A name that comes twice, as some datasets have, tells nothing.
+    unclear = {
+        *repeated(entry.name for entry in truth.categories),
+        *repeated(entry.name for entry in predictions.categories),
+    }
+    moved = [entry for entry in moved if entry.name not in unclear]
+    if moved:
+        first = moved[0]
         raise UserError(
-            f"{path} must be a JSON object with the list 'annotations' (COCO panoptic format); it "
-            f"is {what}. Results for detection have another format."
+            f"category '{first.name}' has the id {true[first.name]} in {truth.path}, but "
+            f"{first.id} in {predictions.path}: {len(moved)} categories are numbered otherwise. "
+            "Give both the same ids, or name the description that knows both numberings with "
+            "--category-ids."
         )
-    if not content["annotations"]:
-        raise UserError(f"{path} lists no annotations; there is nothing to evaluate")
-    return content
+    by_id = {entry.id: entry for entry in truth.categories}
+    other = [
+        entry
+        for entry in predictions.categories
+        if entry.id in by_id
+        and (entry.name, entry.thing) != (by_id[entry.id].name, by_id[entry.id].thing)
+    ]
+    if not other:
+        return []
+    return [
+        f"{len(other)} categories have another name or isthing in {predictions.path}; those of "
+        f"the ground truth count: id {some(entry.id for entry in other)}"
+    ]
 
 
-def _segment(entry: Mapping[str, Any]) -> SegmentInfo:
-    area, score = entry.get("area"), entry.get("score")
-    return SegmentInfo(
-        id=_integer(entry, "id"),
-        category_id=_integer(entry, "category_id"),
-        area=None if area is None else float(area),
-        crowd=entry.get("iscrowd", 0) == 1,
-        score=None if score is None else float(score),
-    )
-
-
-def _image_id(entry: Mapping[str, Any]) -> ImageId:
-    image_id = entry["image_id"]
-    if isinstance(image_id, bool) or not isinstance(image_id, (int, str)):
-        raise ValueError(f"image_id must be a number or a name, not {image_id!r}")
-    return image_id
-
-
-def _integer(entry: Mapping[str, Any], key: str) -> int:
-    value = entry[key]
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != int(value):
-        raise ValueError(f"{key} must be a whole number, not {value!r}")
-    return int(value)
-
-
-def _spare_color(index: int) -> Sequence[int]:
+def _spare_color(index: int) -> tuple[int, int, int]:
     """Returns a color for a category that has none: steps around the color wheel."""
     import colorsys
 
     red, green, blue = colorsys.hsv_to_rgb((index * 0.618034) % 1, 0.65, 0.9)
     return round(255 * red), round(255 * green), round(255 * blue)
+
+
+def stem(name: str, endings: Sequence[str]) -> str:
+    """Returns a file's name without its ending, if that is one of an image."""
+    base, ending = os.path.splitext(name)
+    return base if ending.lower() in endings else name

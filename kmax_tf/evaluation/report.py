@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import base64
 import html
-import io
 import math
 import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import PIL.Image
 
 from kmax_tf import files
-from kmax_tf.evaluation.gallery import Picture
 from kmax_tf.evaluation.metrics import Result
 from kmax_tf.evaluation.report_charts import (
     MOST_CLASSES,
@@ -27,9 +24,9 @@ from kmax_tf.evaluation.report_charts import (
 from kmax_tf.evaluation.report_style import SCRIPT, STYLE
 
 if TYPE_CHECKING:
+    from kmax_tf.evaluation.gallery import Picture
     from kmax_tf.structures import LabelSpace
 
-_JPEG_QUALITY = 86
 _GROUP_COLOR = "#7c8794"
 _MOST_PAIRS = 12
 _SIZES = ("small (below 32 x 32 pixels)", "medium", "large (96 x 96 pixels and more)")
@@ -231,8 +228,8 @@ def _gallery(pictures: Sequence[Picture]) -> str:
 def _figure(picture: Picture) -> str:
     image_id, quality = picture.ranked
     panels = "".join(
-        f'<div><img alt="{caption}" src="{_data_uri(pixels)}">{caption}</div>'
-        for caption, pixels in picture.panels
+        f'<div><img alt="{caption}" src="{_data_uri(jpeg)}">{caption}</div>'
+        for caption, jpeg in picture.panels
     )
     return (
         f"<figure><figcaption><b>PQ {_score(100 * quality.pq)}</b>{html.escape(str(image_id))} "
@@ -241,10 +238,8 @@ def _figure(picture: Picture) -> str:
     )
 
 
-def _data_uri(pixels: np.ndarray) -> str:
-    file = io.BytesIO()
-    PIL.Image.fromarray(pixels).save(file, "JPEG", quality=_JPEG_QUALITY)
-    return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode("ascii")
+def _data_uri(jpeg: bytes) -> str:
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode("ascii")
 
 
 def _notes(notes: Sequence[str]) -> str:

@@ -6,9 +6,8 @@ import dataclasses
 from typing import Any
 
 import numpy as np
-from pycocotools import mask as rle_masks
 
-from kmax_tf.evaluation.overlaps import number_values, run_ends, sum_by_index
+from kmax_tf.panoptic.runs import number_values, run_ends, sum_by_index
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +45,8 @@ class Runs:
         counts[1::2] = lengths
         rest = self.size[0] * self.size[1] - int((starts + lengths).max(initial=0))
         listed = [*counts.tolist(), rest] if rest else counts.tolist()
+        from pycocotools import mask as rle_masks
+
         height, width = self.size
         code = rle_masks.frPyObjects({"counts": listed, "size": [height, width]}, height, width)
         return {"size": [height, width], "counts": code["counts"].decode("ascii")}

@@ -11,6 +11,7 @@ import scipy.ndimage
 
 from kmax_tf.figures.colors import class_index, segment_colors
 from kmax_tf.figures.text import Label, draw_labels, place_label
+from kmax_tf.panoptic.runs import number_pixels
 
 if TYPE_CHECKING:
     from kmax_tf.structures import LabelSpace
@@ -49,9 +50,8 @@ def draw_panoptic(
     require_same_size(image, panoptic)
     scale = scale_for(panoptic.shape)
     canvas = enlarge_image(image, scale).astype(np.float32)
-    panoptic = enlarge_map(panoptic, scale)
-    present, index = np.unique(panoptic, return_inverse=True)
-    index = index.reshape(panoptic.shape)
+    present, index = number_pixels(panoptic)
+    index = enlarge_map(index, scale)
     colors = segment_colors(present, label_space)
 
     labeled = np.array([int(i) in colors for i in present], bool)[index]
@@ -59,8 +59,8 @@ def draw_panoptic(
     color = table.reshape(-1, 3)[index]  # [H, W, 3]
     canvas += GRAYING * (canvas.mean(axis=-1, keepdims=True) - canvas)
     picture = canvas + OPACITY * (color - canvas)
-    picture = np.where(labeled[..., np.newaxis], picture, hatched(canvas))
-    picture = _outlined(picture, index, labeled, color)
+    hatch(picture, canvas, ~labeled)
+    _outline(picture, index, labeled, color)
     picture = np.clip(np.round(picture), 0, 255).astype(np.uint8)
     if not names:
         return picture
@@ -96,27 +96,30 @@ def require_same_size(image: np.ndarray, panoptic: np.ndarray) -> None:
         raise ValueError(f"the image is {image.shape[:2]} and the panoptic map {panoptic.shape}")
 
 
-def hatched(canvas: np.ndarray) -> np.ndarray:
-    """Darkens [H, W, 3] and draws diagonal lines."""
-    height, width = canvas.shape[:2]
+def hatch(picture: np.ndarray, canvas: np.ndarray, where: np.ndarray) -> None:
+    """Darkens a canvas [H, W, 3] and draws diagonal lines, into a picture where it says so [H, W].
+
+    Both are float32; they may be the same.
+    """
+    height, width = where.shape
     period = max(8, min(height, width) // 40)
     diagonal = (np.arange(height)[:, np.newaxis] + np.arange(width)) % period
-    dark = canvas + 0.72 * (_UNLABELED - canvas)
-    lines = (diagonal < max(2, period // 6))[..., np.newaxis]
-    return np.where(lines, dark + 0.6 * (_HATCH - dark), dark)
+    below = canvas[where]  # [P, 3]
+    dark = below + 0.72 * (_UNLABELED - below)
+    lines = (diagonal < max(2, period // 6))[where][:, np.newaxis]
+    picture[where] = np.where(lines, dark + 0.6 * (_HATCH - dark), dark)
 
 
-def _outlined(
+def _outline(
     picture: np.ndarray, index: np.ndarray, labeled: np.ndarray, color: np.ndarray
-) -> np.ndarray:
+) -> None:
     """Draws a dark line along each edge, and inside of it a light one in the segment's color."""
     width = max(1, round(min(index.shape) / 480))
     edge = _near_edge(index, width)
     inner = _near_edge(index, 3 * width) & ~edge & labeled
-    light = color + 0.25 * (255 - color)
-    picture = np.where(inner[..., np.newaxis], picture + 0.8 * (light - picture), picture)
-    dark = picture + _EDGE_OPACITY * (0.15 * color - picture)
-    return np.where(edge[..., np.newaxis], dark, picture)
+    inside = picture[inner]  # [P, 3]
+    picture[inner] = inside + 0.8 * (color[inner] + 0.25 * (255 - color[inner]) - inside)
+    picture[edge] += _EDGE_OPACITY * (0.15 * color[edge] - picture[edge])
 
 
 def _near_edge(index: np.ndarray, width: int) -> np.ndarray:

@@ -13,6 +13,7 @@ import PIL.ImageDraw
 from kmax_tf.figures import overlay
 from kmax_tf.figures.colors import Color, class_index
 from kmax_tf.figures.text import draw_centered, font, text_size
+from kmax_tf.panoptic.runs import number_values, run_ends, sum_by_index
 
 if TYPE_CHECKING:
     from kmax_tf.structures import LabelSpace
@@ -142,18 +143,15 @@ def draw_errors(
     overlay.require_same_size(image, truth)
     overlay.require_same_size(image, prediction)
     scale = overlay.scale_for(image.shape)
-    wrong_class, wrong_segment = (
-        overlay.enlarge_map(wrong, scale)[..., np.newaxis]
-        for wrong in _errors(truth, prediction, label_space)
+    wrong_class, wrong_segment, unlabeled = (
+        overlay.enlarge_map(where, scale) for where in _errors(truth, prediction, label_space)
     )
-    unlabeled = overlay.enlarge_map(~_labeled(truth, label_space), scale)[..., np.newaxis]
     canvas = overlay.enlarge_image(image, scale).astype(np.float32)
     grey = canvas.mean(axis=-1, keepdims=True).repeat(3, axis=-1)
     picture = 60 + 0.75 * grey
     for wrong, color in ((wrong_class, _WRONG_CLASS), (wrong_segment, _WRONG_SEGMENT)):
-        marked = 0.35 * grey + 0.65 * np.array(color, np.float32)
-        picture = np.where(wrong, marked, picture)
-    picture = np.where(unlabeled, overlay.hatched(canvas), picture)
+        picture[wrong] = 0.35 * grey[wrong] + 0.65 * np.array(color, np.float32)
+    overlay.hatch(picture, canvas, unlabeled)
     return np.clip(np.round(picture), 0, 255).astype(np.uint8)
 
 
@@ -175,13 +173,20 @@ def draw_legend(
 
 def _errors(
     truth: np.ndarray, prediction: np.ndarray, label_space: LabelSpace
-) -> tuple[np.ndarray, np.ndarray]:
-    """Returns [H, W] bool twice: where the class is wrong, and where only the segment is."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Finds errors.
+
+    Returns:
+      [H, W] bool three times: where the class is wrong, where only the segment is, and where the
+      truth is unlabeled.
+    """
     divisor = label_space.label_divisor
-    true_ids, true_index = np.unique(truth, return_inverse=True)
-    predicted_ids, predicted_index = np.unique(prediction, return_inverse=True)
-    pair = true_index.reshape(-1) * len(predicted_ids) + predicted_index.reshape(-1)
-    pairs, pair_index, shared = np.unique(pair, return_inverse=True, return_counts=True)
+    ends = run_ends(truth.ravel(), prediction.ravel())
+    lengths = np.diff(ends, prepend=-1)
+    true_ids, true_index = number_values(truth.ravel()[ends])
+    predicted_ids, predicted_index = number_values(prediction.ravel()[ends])
+    pairs, pair_index = number_values(true_index * len(predicted_ids) + predicted_index)
+    shared = sum_by_index(pair_index, lengths, len(pairs))
     of_true, of_predicted = np.divmod(pairs, len(predicted_ids))
 
     true_class = true_ids[of_true] // divisor
@@ -196,16 +201,12 @@ def _errors(
     crowd = thing & (true_ids[of_true] % divisor == 0)
 
     labeled = index >= 0
-    wrong_class = (labeled & ~same_class)[pair_index].reshape(truth.shape)
     other_segment = labeled & same_class & thing & ~crowd & ~belong
-    return wrong_class, other_segment[pair_index].reshape(truth.shape)
-
-
-def _labeled(panoptic: np.ndarray, label_space: LabelSpace) -> np.ndarray:
-    """Returns [H, W] bool: which pixels belong to a class."""
-    ids, index = np.unique(panoptic // label_space.label_divisor, return_inverse=True)
-    labeled = np.array([class_index(int(class_id), label_space) >= 0 for class_id in ids])
-    return labeled[index].reshape(panoptic.shape)
+    wrong_class, wrong_segment, unlabeled = (
+        of_pair[pair_index].repeat(lengths).reshape(truth.shape)
+        for of_pair in (labeled & ~same_class, other_segment, ~labeled)
+    )
+    return wrong_class, wrong_segment, unlabeled
 
 
 def _class_entries(class_ids: Sequence[int] | np.ndarray, label_space: LabelSpace) -> list[_Entry]:
@@ -255,7 +256,8 @@ def _draw_entry(canvas: PIL.Image.Image, entry: _Entry, corner: tuple[int, int],
     box = (left, top + size // 2, left + swatch[0], top + size // 2 + swatch[1])
     if entry.color is None:
         grey = np.full((swatch[1], swatch[0], 3), 110, np.float32)
-        canvas.paste(PIL.Image.fromarray(overlay.hatched(grey).astype(np.uint8)), box[:2])
+        overlay.hatch(grey, grey, np.ones(grey.shape[:2], bool))
+        canvas.paste(PIL.Image.fromarray(grey.astype(np.uint8)), box[:2])
     else:
         drawing.rectangle(box, fill=entry.color)
     drawing.rectangle(box, outline=_OUTLINE)

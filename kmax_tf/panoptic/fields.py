@@ -112,10 +112,7 @@ def image_id(entry: Mapping[str, Any], key: str) -> ImageId:
 
 def show(value: Any) -> str:
     """Returns a value as JSON says it, shortened, for errors."""
-    try:
-        shown = json.dumps(value)
-    except (TypeError, ValueError, RecursionError):
-        shown = repr(value)
+    shown = json.dumps(value)
     return shown if len(shown) <= _LONGEST else shown[: _LONGEST - 3] + "..."
 
 

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from kmax_tf.cli.main import main
+from kmax_tf.data import shared_work
 from kmax_tf.figures import overlay
 from tests.evaluation.panoptic_sets import IDS, write_set
 from tests.reference import panoptic_files_oracle as oracle
@@ -73,6 +74,146 @@ def test_extra_predictions_are_left_out_and_said(files: Path, capsys) -> None:
     assert run(files) == 0
     assert json.loads((files / "out" / "metrics.json").read_text())["images"] == 5
     assert "1 predictions are of images that aren't in the ground truth" in capsys.readouterr().out
+
+
+def images_of(content, name: str = "{}.jpg") -> None:
+    content["images"] = [
+        {"id": entry["image_id"], "file_name": name.format(entry["image_id"])}
+        for entry in content["annotations"]
+    ]
+
+
+def as_names(content) -> None:
+    """Ids of the predictions are their images' names."""
+    for entry in content["annotations"]:
+        entry["image_id"] = f"{entry['image_id']}.jpg"
+
+
+def padded(content) -> None:
+    for entry in content["annotations"]:
+        entry["image_id"] = f"{entry['image_id']:012d}"
+
+
+def floats(content) -> None:
+    for entry in content["annotations"]:
+        entry["image_id"] = float(entry["image_id"])
+
+
+def own_numbers(content) -> None:
+    for entry in content["annotations"]:
+        entry["image_id"] += 4
+
+
+@pytest.mark.parametrize(
+    ("edit", "way"),
+    [
+        (lambda content: None, "image_id"),
+        (padded, "image_id"),
+        (floats, "image_id"),
+        (as_names, "file_name"),
+        (own_numbers, "file_name"),  # the half of which are ids of other images
+    ],
+)
+def test_predictions_find_their_image(files: Path, capsys, edit, way: str) -> None:
+    change(files / "truth.json", images_of)
+    assert run(files) == 0
+    expected = json.loads((files / "out" / "metrics.json").read_text())
+    change(files / "predictions.json", edit)
+    assert run(files) == 0
+    assert f"truth and predictions are matched by {way}" in capsys.readouterr().out
+    found = json.loads((files / "out" / "metrics.json").read_text())
+    assert found["matched_by"] == way
+    assert found["per_class"] == expected["per_class"]
+
+
+def test_names_are_paths(files: Path) -> None:
+    """Frames of two cameras have the same names; the predictions have other ids."""
+    for folder in ("truth", "predictions"):
+        for number in range(6):
+            camera = files / folder / f"cam{number % 2}"
+            camera.mkdir(exist_ok=True)
+            (files / folder / f"{number}.png").rename(camera / f"{number // 2}.png")
+
+    def in_folders(content) -> None:
+        for number, entry in enumerate(content["annotations"]):
+            entry["file_name"] = f"cam{number % 2}/{number // 2}.png"
+
+    change(files / "truth.json", in_folders)
+    change(files / "predictions.json", in_folders)
+    assert run(files) == 0
+    expected = json.loads((files / "out" / "metrics.json").read_text())
+    change(files / "predictions.json", own_numbers)
+    assert run(files) == 0
+    found = json.loads((files / "out" / "metrics.json").read_text())
+    assert (found["matched_by"], found["per_class"]) == ("file_name", expected["per_class"])
+
+
+def test_ids_and_names_that_contradict_each_other_are_not_guessed(files: Path, capsys) -> None:
+    assert run(files) == 0
+    expected = json.loads((files / "out" / "metrics.json").read_text())["per_class"]
+
+    def swap(content) -> None:
+        first, second = content["annotations"][:2]
+        first["image_id"], second["image_id"] = second["image_id"], first["image_id"]
+
+    change(files / "predictions.json", swap)
+    assert run(files) == 2
+    assert re.search("contradict each other in 2 images: .* --match-by", capsys.readouterr().err)
+    assert run(files, "--match-by", "file_name") == 0
+    assert json.loads((files / "out" / "metrics.json").read_text())["per_class"] == expected
+    run(files, "--match-by", "image_id")  # other maps, which may differ in size
+    assert "contradict" not in capsys.readouterr().err
+
+
+def test_ids_that_are_the_same_number_stay_names(files: Path) -> None:
+    for name in ("truth.json", "predictions.json"):
+
+        def frames(content) -> None:
+            for entry, image_id in zip(content["annotations"], ("1", "01", "001", "2", "02", "x")):
+                entry["image_id"] = image_id
+
+        change(files / name, frames)
+    assert run(files) == 0
+    assert json.loads((files / "out" / "metrics.json").read_text())["images"] == 6
+
+
+def test_a_truth_without_iscrowd_is_said(files: Path, capsys) -> None:
+    def no_crowds(content) -> None:
+        for entry in content["annotations"]:
+            for segment in entry["segments_info"]:
+                segment["iscrowd"] = 0
+
+    def say_nothing(content) -> None:
+        for entry in content["annotations"]:
+            for segment in entry["segments_info"]:
+                del segment["iscrowd"]
+
+    change(files / "truth.json", no_crowds)
+    assert run(files) == 0
+    expected = json.loads((files / "out" / "metrics.json").read_text())["per_class"]
+    change(files / "truth.json", say_nothing)
+    assert run(files) == 0
+    assert json.loads((files / "out" / "metrics.json").read_text())["per_class"] == expected
+    assert "true segments have no iscrowd; they count as no crowd" in capsys.readouterr().out
+
+
+def test_other_names_of_categories_are_said(files: Path, capsys) -> None:
+    change(
+        files / "predictions.json",
+        lambda content: content.update(categories=[{"id": 3, "name": "Dog", "isthing": 1}]),
+    )
+    assert run(files) == 0
+    assert re.search("1 categories have another name or isthing.*: id 3", capsys.readouterr().out)
+
+
+def test_images_without_annotation_are_said(files: Path, capsys) -> None:
+    change(files / "truth.json", images_of)
+    change(files / "truth.json", lambda content: content["annotations"].pop(2))
+    change(files / "truth.json", lambda content: content["images"].pop(0))
+    assert run(files) == 0
+    printed = capsys.readouterr().out
+    assert re.search("1 images of .*truth.json have no annotation.*: image_id 2", printed)
+    assert re.search("truth.json doesn't list the images of image_id 0", printed)
 
 
 def test_of_two_predictions_of_an_image_the_last_counts(files: Path, capsys) -> None:
@@ -161,6 +302,35 @@ def twice(content) -> None:
     content["annotations"].append(content["annotations"][0])
 
 
+def no_segments(content) -> None:
+    for entry in content["annotations"]:
+        entry["segments_info"] = []
+
+
+def one_name(content) -> None:
+    images_of(content, "a.jpg")
+
+
+def one_id(content) -> None:
+    images_of(content)
+    content["images"][1]["id"] = 0
+
+
+def one_png(content) -> None:
+    content["annotations"][1]["file_name"] = "0.png"
+
+
+def other_ending(content) -> None:
+    content["annotations"][1]["file_name"] = "1.jpg"
+
+
+def other_categories(content) -> None:
+    content["categories"] = [
+        {"id": 3, "name": "cat", "isthing": 1},
+        {"id": 5, "name": "dog", "isthing": 1},
+    ]
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
@@ -195,17 +365,35 @@ def twice(content) -> None:
         (lambda f: change(f / "truth.json", lambda c: c.pop("categories")), "lists no categories"),
         (
             lambda f: change(f / "truth.json", lambda c: c["categories"][0].pop("isthing")),
-            "must each have id, name and isthing",
+            "categories.0. of .*truth.json: it has no 'isthing'; each has an id",
         ),
         (
             lambda f: change(f / "truth.json", lambda c: c["annotations"][2].pop("file_name")),
-            "annotation 2 of .*truth.json .* it has no 'file_name'",
+            "annotations.2. of .*truth.json: it has no 'file_name'",
         ),
         (
             lambda f: change(f / "truth.json", twice),
             "truth.json has more than one annotation of image_id 0",
         ),
         (lambda f: change(f / "truth.json", lambda c: c["annotations"].clear()), "nothing to eval"),
+        (
+            lambda f: change(f / "truth.json", no_segments),
+            "lists no segment in any of its 6 images",
+        ),
+        (lambda f: change(f / "truth.json", one_name), "several images of the file_name a.jpg"),
+        (lambda f: change(f / "truth.json", one_id), "several images of the id 0"),
+        (
+            lambda f: change(f / "predictions.json", one_png),
+            "predictions.json gives the images 0 and 1 the same PNG, .*predictions/0.png",
+        ),
+        (
+            lambda f: change(f / "predictions.json", other_ending),
+            "1 of 12 PNGs don't exist: .*1.jpg; there is .*predictions/1.png: mend file_name",
+        ),
+        (
+            lambda f: change(f / "predictions.json", other_categories),
+            "category 'cat' has the id 5 in .*truth.json, but 3 in .*predictions.json: 2 categ",
+        ),
         (lambda f: (f / "out").write_text(""), "out is a file, not a folder"),
     ],
 )
@@ -218,7 +406,23 @@ def test_bad_files_are_one_clear_error(files: Path, capsys, spoil, message: str)
     assert not (files / "out" / "metrics.json").exists()
 
 
-def test_a_bad_file_is_the_same_error_from_a_worker(tmp_path: Path, capsys) -> None:
+def test_every_entry_is_checked_before_a_pixel_is_read(files: Path, capsys) -> None:
+    for folder in ("truth", "predictions"):
+        for path in (files / folder).iterdir():
+            path.write_bytes(b"rubbish")
+    last = len(json.loads((files / "predictions.json").read_text())["annotations"]) - 1
+
+    def edit(content) -> None:
+        content["annotations"][last]["segments_info"].append({"id": 1e400, "category_id": 3})
+
+    change(files / "predictions.json", edit)
+    assert run(files) == 2
+    error = capsys.readouterr().err
+    assert re.search(r"annotations\[5\] of .*predictions.json: segments_info.*id must be", error)
+
+
+def test_a_bad_file_is_the_same_error_from_a_worker(tmp_path: Path, capsys, monkeypatch) -> None:
+    monkeypatch.setattr(shared_work, "_SECONDS_A_HELPER", 1e-9)
     rng = np.random.default_rng(4)
     write_set(tmp_path, [oracle.random_image(rng, IDS) for _ in range(60)])
     (tmp_path / "predictions" / "40.png").write_bytes(b"rubbish")

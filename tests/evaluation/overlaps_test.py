@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as rle_masks
 
-from kmax_tf.evaluation import overlaps
 from kmax_tf.evaluation.overlaps import find_overlaps
 from kmax_tf.evaluation.run_lengths import find_runs
+from kmax_tf.panoptic import runs
 
 shapes = st.tuples(st.integers(0, 7), st.integers(0, 7))
 ids = st.sampled_from([0, 1, 2, 77, 2**24 - 1])
@@ -26,8 +26,8 @@ def test_overlaps_equal_a_count_of_pixels(data, shape, table):
     prediction = data.draw(hypothesis_numpy.arrays(np.int64, shape, elements=ids))
     with pytest.MonkeyPatch.context() as patch:
         if not table:
-            patch.setattr(overlaps, "_LARGEST_TABLE", 0)
-            patch.setattr(overlaps, "_LARGEST_ID", 0)
+            patch.setattr(runs, "_LARGEST_TABLE", 0)
+            patch.setattr(runs, "_LARGEST_ID", 0)
         found = find_overlaps(truth, prediction)
     pixels = list(zip(truth.ravel().tolist(), prediction.ravel().tolist()))
     pairs = zip(
@@ -42,6 +42,16 @@ def test_overlaps_equal_a_count_of_pixels(data, shape, table):
         counted = collections.Counter(values.ravel().tolist())
         assert dict(zip(present.tolist(), areas.tolist())) == counted
         assert (np.diff(present) > 0).all()
+
+
+@settings(deadline=None)
+@given(st.data(), shapes)
+def test_pixels_are_numbered_as_numpy_does(data, shape):
+    values = data.draw(hypothesis_numpy.arrays(np.int64, shape, elements=ids))
+    present, index = runs.number_pixels(values)
+    expected, inverse = np.unique(values, return_inverse=True)
+    np.testing.assert_array_equal(present, expected)
+    np.testing.assert_array_equal(index, inverse.reshape(shape))
 
 
 def test_rows_do_not_run_into_each_other():
@@ -59,14 +69,14 @@ def test_sizes_that_differ_are_an_error():
 @given(st.data(), st.tuples(st.integers(1, 7), st.integers(1, 7)))
 def test_codes_are_those_of_pycocotools(data, shape):
     values = data.draw(hypothesis_numpy.arrays(np.int32, shape, elements=ids))
-    runs = find_runs(values)
-    np.testing.assert_array_equal(runs.ids, np.unique(values))
-    for segment, segment_id in enumerate(runs.ids):
+    found = find_runs(values)
+    np.testing.assert_array_equal(found.ids, np.unique(values))
+    for segment, segment_id in enumerate(found.ids):
         expected = rle_masks.encode(np.asfortranarray((values == segment_id).astype(np.uint8)))
-        code = runs.encode(segment)
+        code = found.encode(segment)
         assert code["counts"].encode() == expected["counts"]
         assert code["size"] == expected["size"]
-        assert runs.areas()[segment] == (values == segment_id).sum()
+        assert found.areas()[segment] == (values == segment_id).sum()
 
 
 def test_an_empty_segment_has_an_empty_code():

@@ -124,7 +124,7 @@ def test_gallery_keeps_little():
     metrics.update("a", large, {"panoptic": large, "semantic": large // DIVISOR})
     gallery.keep("a", image, large, large)
     (picture,) = gallery.of_extremes(metrics.extremes)["Best images"]
-    shown = dict(picture.panels)
+    shown = {name: np.asarray(PIL.Image.open(io.BytesIO(jpeg))) for name, jpeg in picture.panels}
     assert {pixels.shape for pixels in shown.values()} == {(480, 960, 3)}
     assert (shown["image"][:, :480] == 0).all()
     assert (shown["image"][:, 480:] == 200).all()

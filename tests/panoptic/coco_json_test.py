@@ -1,0 +1,197 @@
+"""COCO panoptic JSON: every field of every entry is read as what it says, or refused by name."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+
+import pytest
+
+from kmax_tf.errors import UserError
+from kmax_tf.panoptic import coco_json, fields
+from kmax_tf.panoptic.coco_json import Segment
+
+MISSING = object()
+CONTENT = {
+    "images": [
+        {"id": 1, "file_name": "cam1/0.jpg"},
+        {"id": 2, "file_name": "cam2/0.jpg"},
+    ],
+    "annotations": [
+        {
+            "image_id": 1,
+            "file_name": "cam1/0.png",
+            "segments_info": [
+                {"id": 5, "category_id": 3, "area": 7, "iscrowd": 0, "score": 0.5},
+                {"id": 6, "category_id": 4, "area": 1.5, "iscrowd": 1},
+            ],
+        }
+    ],
+    "categories": [
+        {"id": 3, "name": "dog", "isthing": 1, "color": [1, 2, 3]},
+        {"id": 4, "name": "Straße", "isthing": 0},
+    ],
+}
+
+NO_NUMBERS = ["7", "", True, False, [7], {}, math.nan, math.inf, -math.inf]
+NO_WHOLE = [*NO_NUMBERS, 1.5, None, MISSING]
+NO_FLAG = ["1", "0", 2, -1, 0.5, [1], {}, None, math.nan]
+NO_TEXT = ["", "  ", 7, True, None, [], {}, "\ud800", "a\0b", MISSING]
+NO_FILE = [*NO_TEXT, "/etc/0.png", "../0.png", "a/../../0.png", "a\\0.png", "."]
+NO_ID = ["", "\ud800", True, None, [1], {}, 1.5, math.nan, math.inf, 2**64, 10**400, MISSING]
+
+# Path of a field -> values that it can't have.
+FAULTS = {
+    ("images", 1, "id"): NO_ID,
+    ("images", 1, "file_name"): NO_FILE,
+    ("annotations", 0, "image_id"): NO_ID,
+    ("annotations", 0, "file_name"): NO_FILE,
+    ("annotations", 0, "segments_info"): [None, {}, "", 7, MISSING],
+    ("annotations", 0, "segments_info", 1, "id"): [*NO_WHOLE, 0, -5, 2**24, 10**400],
+    ("annotations", 0, "segments_info", 1, "category_id"): [*NO_WHOLE, -1, -2, 2**31, 10**400],
+    ("annotations", 0, "segments_info", 1, "area"): [*NO_NUMBERS, -1, 10**400],
+    ("annotations", 0, "segments_info", 1, "score"): [*NO_NUMBERS, 10**400],
+    ("annotations", 0, "segments_info", 1, "iscrowd"): NO_FLAG,
+    ("categories", 1, "id"): [*NO_WHOLE, -1, 2**31],
+    ("categories", 1, "name"): NO_TEXT,
+    ("categories", 1, "isthing"): [*NO_FLAG, MISSING],
+    ("categories", 0, "color"): [
+        "red",
+        7,
+        [1, 2],
+        [1, 2, 256],
+        [1, 2, -1],
+        ["1", 2, 3],
+        [1.5, 0, 0],
+    ],
+}
+ENTRIES = [path[:-1] for path in FAULTS]
+
+
+def read(content):
+    """Reads all of a file."""
+    parsed = coco_json.parse_json(json.dumps(content).encode(), "the.json")
+    images = coco_json.parse_images(coco_json.entries(parsed, "images", "the.json"), "the.json")
+    annotations = [coco_json.parse_annotation(entry) for entry in parsed["annotations"]]
+    listed = coco_json.entries(parsed, "categories", "the.json")
+    return images, annotations, coco_json.parse_categories(listed, "the.json")
+
+
+def changed(path, value):
+    content = copy.deepcopy(CONTENT)
+    entry = content
+    for key in path[:-1]:
+        entry = entry[key]
+    if value is MISSING:
+        del entry[path[-1]]
+    else:
+        entry[path[-1]] = value
+    return content
+
+
+def test_what_is_right_is_read():
+    images, (annotation,), (dog, street) = read(CONTENT)
+    assert images == {1: "cam1/0.jpg", 2: "cam2/0.jpg"}
+    assert (annotation.image_id, annotation.file_name) == (1, "cam1/0.png")
+    assert annotation.segments == (Segment(5, 3, 7.0, False, 0.5), Segment(6, 4, 1.5, True, None))
+    assert (dog.id, dog.name, dog.thing, dog.color) == (3, "dog", True, (1, 2, 3))
+    assert (street.name, street.thing, street.color) == ("Straße", False, None)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"), [(path, value) for path, values in FAULTS.items() for value in values]
+)
+def test_what_is_wrong_is_refused_by_name(path, value):
+    with pytest.raises(UserError, match=path[-1]) as caught:
+        read(changed(path, value))
+    message = str(caught.value)
+    assert len(message) < 250
+    if "segments_info" in path[:-1]:
+        assert "segments_info[1]" in message
+    if path[0] != "annotations":
+        assert f"{path[0]}[{path[1]}] of the.json" in message
+
+
+@pytest.mark.parametrize("path", ENTRIES)
+@pytest.mark.parametrize("value", [None, 7, "text", [1], True])
+def test_an_entry_that_is_no_object_is_refused(path, value):
+    with pytest.raises(UserError, match="must be an object"):
+        read(changed(path, value))
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "meant"),
+    [
+        (("images", 1, "id"), 2.0, 2),
+        (("annotations", 0, "image_id"), "000000000001", "000000000001"),
+        (("annotations", 0, "segments_info", 0, "id"), 5.0, 5),
+        (("annotations", 0, "segments_info", 0, "area"), None, None),
+        (("annotations", 0, "segments_info", 0, "area"), MISSING, None),
+        (("annotations", 0, "segments_info", 0, "score"), -12, -12.0),
+        (("annotations", 0, "segments_info", 0, "iscrowd"), True, True),
+        (("annotations", 0, "segments_info", 0, "iscrowd"), MISSING, None),
+        (("categories", 0, "color"), None, None),
+    ],
+)
+def test_what_has_one_meaning_is_read(path, value, meant):
+    images, (annotation,), categories = read(changed(path, value))
+    if path[0] == "images":
+        assert list(images)[1] == meant
+    elif path[0] == "categories":
+        assert categories[0].color is meant
+    elif path[-1] == "image_id":
+        assert annotation.image_id == meant
+    else:
+        name = {"iscrowd": "crowd"}.get(path[-1], path[-1])
+        found = getattr(annotation.segments[0], name)
+        assert (found, type(found)) == (meant, type(meant))
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (("images", 1, "id"), 1, "several images of the id 1"),
+        (("images", 1, "id"), 1.0, "several images of the id 1"),
+        (("images", 1, "file_name"), "cam1/0.jpg", "several images of the file_name cam1/0.jpg"),
+        (("categories", 1, "id"), 3, "several categories of the.json have the id 3"),
+        (("images",), {"a": 1}, "'images' of the.json must be a list"),
+        (("categories",), "dog", "'categories' of the.json must be a list"),
+        (("annotations",), {}, "the list 'annotations'"),
+        (("annotations",), MISSING, "the list 'annotations'"),
+    ],
+)
+def test_lists_that_contradict_themselves_are_refused(path, value, message):
+    with pytest.raises(UserError, match=message):
+        read(changed(path, value))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
+def test_texts_of_any_unicode_are_read(encoding):
+    data = json.dumps(CONTENT, ensure_ascii=False).encode(encoding)
+    assert coco_json.parse_json(data, "the.json") == CONTENT
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (json.dumps(CONTENT, ensure_ascii=False).encode("latin-1"), "isn't UTF-8 .byte .* is 0xdf"),
+        (b"", "not valid JSON"),
+        (b"{", "not valid JSON"),
+        (b"[" * 100_000, "not valid JSON"),
+        (b'{"annotations": [' + b"1" * 5000 + b"x]}", "not valid JSON"),
+        (b"[]", "it is a list, as results of detection are"),
+        (b'"text"', "must be a JSON object"),
+        (b'{"annotations": [{"segmentation": [], "id": 1}]}', "annotations of instances, not pano"),
+        (b'{"annotations": [{"caption": "a dog"}]}', "annotations of captions, not panoptic"),
+    ],
+)
+def test_files_of_another_kind_are_refused(data, message):
+    with pytest.raises(UserError, match=message):
+        coco_json.parse_json(data, "the.json")
+
+
+def test_values_are_shown_as_json_and_shortened():
+    assert fields.show(None) == "null"
+    assert fields.show(True) == "true"
+    assert len(fields.show(["a"] * 1000)) == 60
