@@ -63,9 +63,8 @@ _READ = 4096
 # Endings of pictures and of videos that lie among images and aren't read; what they are is told
 # when one is opened.
 OTHER_SUFFIXES = (
-    *(".heic", ".heif", ".hif", ".avif", ".jp2", ".j2k", ".jpx", ".jxl", ".psd", ".xcf", ".svg"),
-    *(".pdf", ".eps", ".ai", ".exr", ".hdr", ".dcm", ".tga", ".ico", ".dds", ".npy", ".npz"),
-    *(".raw", ".dng", ".cr2", ".cr3", ".nef", ".nrw", ".arw", ".orf", ".raf", ".rw2", ".pef"),
+    *(".heic", ".heif", ".hif", ".avif", ".jp2", ".j2k", ".jxl", ".psd", ".svg", ".pdf", ".exr"),
+    *(".dng", ".cr2", ".cr3", ".nef", ".nrw", ".arw", ".orf", ".raf", ".rw2", ".pef"),
     *(".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".3gp"),
 )
 

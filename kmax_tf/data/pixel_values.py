@@ -9,6 +9,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from PIL import Image, TiffImagePlugin
 from PIL.ExifTags import Base
@@ -29,8 +31,9 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# Tags of TIFF that Pillow has no names of its own for.
-_SUBFILE_TYPE, _DNG_VERSION = 254, 50706
+# Tags of TIFF.
+_SUBFILE_TYPE, _BITS, _PHOTOMETRIC, _CHANNELS = 254, 258, 262, 277
+_SAMPLE_FORMAT, _DNG_VERSION = 339, 50706
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -74,7 +77,7 @@ def check_kind(image: Image.Image) -> None:
             "JPEG, PNG or TIFF"
         )
     bits = bits_of(image)
-    if _SIGNED in _numbers(tags.get(TiffImagePlugin.SAMPLEFORMAT, ())):
+    if _SIGNED in _numbers(tags.get(_SAMPLE_FORMAT, ())):
         raise ValueError(
             f"it is a TIFF of signed {bits}-bit integers, whose black and white no rule tells; "
             "scale it to 0..255 or 0..65535 and save it as unsigned"
@@ -94,9 +97,9 @@ def check_kind(image: Image.Image) -> None:
 
 def bits_of(image: Image.Image) -> int:
     """Returns the bits of a channel in the file, as far as it says."""
-    tags = _tags(image)
-    if TiffImagePlugin.BITSPERSAMPLE in tags:
-        return max(_numbers(tags[TiffImagePlugin.BITSPERSAMPLE]))
+    bits = _tags(image).get(_BITS)
+    if bits is not None:
+        return max(_numbers(bits))
     # Pillow's "I" are 16 bits in PNG, and what it scaled to 16 in PPM.
     return 16 if image.mode.startswith("I") else 8
 
@@ -116,12 +119,12 @@ def turn_of(image: Image.Image) -> Image.Transpose | None:
 
 def describe_tiff(head: TiffImagePlugin.ImageFileDirectory_v2) -> str:
     """Returns what a TIFF holds, such as "5 channels of 16 bits"; "" of what Pillow opens."""
-    channels = int(head.get(TiffImagePlugin.SAMPLESPERPIXEL, 1))
-    bits = sorted(set(_numbers(head.get(TiffImagePlugin.BITSPERSAMPLE, 1))))
+    channels = int(head.get(_CHANNELS, 1))
+    bits = sorted(set(_numbers(head.get(_BITS, 1))))
     kinds = {2: "signed integers", 3: "floats", 5: "complex numbers", 6: "complex numbers"}
-    found = {kinds.get(k, "") for k in _numbers(head.get(TiffImagePlugin.SAMPLEFORMAT, 1))}
+    found = {kinds.get(k, "") for k in _numbers(head.get(_SAMPLE_FORMAT, 1))}
     kind = " ".join(sorted(filter(None, found)))
-    grey = int(head.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION, 1)) < 2  # type: ignore[call-overload]
+    grey = int(head.get(_PHOTOMETRIC, 1)) < 2
     if bits == [8] and not kind and (channels == 1 if grey else channels in (3, 4)):
         return ""
     of_kind = f" ({kind})" if kind else ""
@@ -158,10 +161,10 @@ def _check_brightness(pixels: np.ndarray, kind: str, found: str = "") -> None:
 def _white_is_zero(image: Image.Image) -> bool:
     # Pillow inverts up to 8 bits itself.
     deep = image.mode == "F" or image.mode.startswith("I")
-    return deep and _tags(image).get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION, 1) == 0
+    return deep and _tags(image).get(_PHOTOMETRIC, 1) == 0
 
 
-def _tags(image: Image.Image) -> dict[int, object]:
+def _tags(image: Image.Image) -> dict[int, Any]:
     return dict(image.tag_v2) if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
 
 
