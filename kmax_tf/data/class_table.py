@@ -143,7 +143,10 @@ def _text(path: str) -> str:
 
 
 def _split(line: str, delimiter: str) -> list[str]:
-    (cells,) = csv.reader([line], delimiter=delimiter, skipinitialspace=True)
+    try:
+        (cells,) = csv.reader([line], delimiter=delimiter, skipinitialspace=True)
+    except csv.Error:  # no text
+        cells = [line]
     # As files' names are compared with those of classes.
     return [unicodedata.normalize("NFC", cell.strip()) for cell in cells]
 

@@ -17,7 +17,7 @@ from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from kmax_tf.data.file_kinds import describe_file
 from kmax_tf.data.image_damage import PNG_SIGNATURE, jpeg_layout, png_end
-from kmax_tf.data.pixel_values import describe_tiff, to_rgb, turn_of
+from kmax_tf.data.pixel_values import bits_of, describe_tiff, to_rgb, turn_of
 from kmax_tf.data.sources import read_file
 from kmax_tf.errors import UserError
 
@@ -36,7 +36,8 @@ _TIFF_SIGNATURES = (b"II*\0", b"MM\0*")
 # Bits that any Huffman table reads as something else than the zeros that decoders fill in.
 _JPEG_FILLER = b"\x55" * 64
 # The frames that every build of every decoder reads: baseline, extended, progressive.
-_PLAIN_FRAMES = (0xC0, 0xC1, 0xC2)
+_PROGRESSIVE = 0xC2
+_PLAIN_FRAMES = (0xC0, 0xC1, _PROGRESSIVE)
 _PNG_RGB = 2
 
 
@@ -81,6 +82,13 @@ class ImageFile:
     def format(self) -> str:
         """Returns the name of the file's format."""
         return str(self.picture.format)
+
+    @property
+    def bits(self) -> int:
+        """Returns the bits of a channel in the file."""
+        if self.format == "PNG":
+            return self.png_header[0]
+        return 1 if self.picture.mode == "1" else bits_of(self.picture)
 
     @property
     def png_header(self) -> tuple[int, int]:
@@ -279,7 +287,7 @@ def _known_formats() -> tuple[str, ...]:
 def _rgb(image: ImageFile) -> Image.Image:
     """Converts a decoded image to RGB, and turns it upright."""
     try:
-        return to_rgb(image.picture)
+        return to_rgb(image.picture, image.bits)
     except ValueError as error:
         raise BadExampleError(f"{image.path}: {error}") from error
 
@@ -323,7 +331,8 @@ def _check_jpeg(image: ImageFile) -> None:
     for content in (image.data, image.data[:end] + _JPEG_FILLER + image.data[end:]):
         small = dataclasses.replace(image, picture=_opened(content))
         width, height = small.picture.size
-        small.picture.draft(small.picture.mode, (-(-width // 8), -(-height // 8)))
+        if image.jpeg_frame != _PROGRESSIVE:  # whose later scans an eighth doesn't show
+            small.picture.draft(small.picture.mode, (-(-width // 8), -(-height // 8)))
         pictures.append(_loaded(small).picture.tobytes())
     if pictures[0] != pictures[1]:
         raise BadExampleError(

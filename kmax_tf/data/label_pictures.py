@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from kmax_tf.data.images import BadExampleError, ImageFile, load_pixels, open_image, read_bytes
-from kmax_tf.data.pixel_values import bits_of, turn_of
+from kmax_tf.data.pixel_values import turn_of
 
 # Those that keep values; WebP may not, and PPM is scaled by its largest value.
 _LOSSLESS = ("PNG", "TIFF", "BMP", "DIB", "GIF")
@@ -71,7 +71,7 @@ def read_labels(path: str | os.PathLike[str]) -> LabelPicture:
         raise BadExampleError(f"{image.path} holds {frames} pictures; labels must be one, as PNG")
     load_pixels(image)
     try:
-        labels = _deep_labels(image) or _labels(image.picture, bits_of_file(image))
+        labels = _deep_labels(image) or _labels(image.picture, image.bits)
     except ValueError as error:
         raise BadExampleError(f"{image.path}: {error}") from error
     if not labels.alpha.any():
@@ -82,13 +82,6 @@ def read_labels(path: str | os.PathLike[str]) -> LabelPicture:
     # Labels that say how they are turned are turned as their image is.
     turned = np.asarray(Image.fromarray(labels.kinds.astype(np.int32)).transpose(turn))
     return dataclasses.replace(labels, kinds=turned)
-
-
-def bits_of_file(image: ImageFile) -> int:
-    """Returns the bits of a channel."""
-    if image.format == "PNG":
-        return image.png_header[0]
-    return 1 if image.picture.mode == "1" else bits_of(image.picture)
 
 
 def _labels(picture: Image.Image, bits: int) -> LabelPicture:

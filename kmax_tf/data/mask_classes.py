@@ -171,7 +171,9 @@ def _readings(picture: LabelPicture, labels: LabelSpace, rules: MaskRules) -> li
     levels = picture.levels
     if levels is not None:
         readings.append(_value_reading(levels, values))
-    if picture.stored is not None:
+    # Of black and white alone, the number of an index or a bit is no value that anybody gave.
+    guessed = rules.numbered and levels is not None and set(levels.tolist()) <= {0, 255}
+    if picture.stored is not None and not guessed:
         prefix = "index " if picture.palette else ""
         stored = dataclasses.replace(_value_reading(picture.stored, values, prefix), shown=False)
         if not picture.palette or not _contradicts(picture, readings, stored):

@@ -36,14 +36,18 @@ _SUBFILE_TYPE, _BITS, _PHOTOMETRIC, _CHANNELS = 254, 258, 262, 277
 _SAMPLE_FORMAT, _DNG_VERSION = 339, 50706
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
+def to_rgb(image: Image.Image, bits: int) -> Image.Image:
     """Converts a decoded image to RGB, and turns it upright.
+
+    Args:
+      image: of any kind.
+      bits: of a channel in its file, some of which Pillow may have dropped.
 
     Raises:
       ValueError: says which kind it is of and what to do, where there is no rule for it.
     """
-    check_kind(image)
-    bits, inverted = bits_of(image), _white_is_zero(image)
+    check_kind(image, bits)
+    inverted = _white_is_zero(image)
     turn = turn_of(image)
     upright = image if turn is None else image.transpose(turn)
     mode = _PREMULTIPLIED.get(upright.mode, upright.mode)
@@ -64,8 +68,12 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return Image.fromarray(grey).convert("RGB")
 
 
-def check_kind(image: Image.Image) -> None:
+def check_kind(image: Image.Image, bits: int) -> None:
     """Refuses images that cannot be read as they are meant, pixels unseen.
+
+    Args:
+      image: of any kind.
+      bits: of a channel in its file.
 
     Raises:
       ValueError: says which kind it is of and what to do.
@@ -76,7 +84,6 @@ def check_kind(image: Image.Image) -> None:
             "it is a RAW photo, or a TIFF that begins with a preview; develop it and export it as "
             "JPEG, PNG or TIFF"
         )
-    bits = bits_of(image)
     if _SIGNED in _numbers(tags.get(_SAMPLE_FORMAT, ())):
         raise ValueError(
             f"it is a TIFF of signed {bits}-bit integers, whose black and white no rule tells; "
@@ -96,11 +103,11 @@ def check_kind(image: Image.Image) -> None:
 
 
 def bits_of(image: Image.Image) -> int:
-    """Returns the bits of a channel in the file, as far as it says."""
+    """Returns the bits of a channel in a file other than PNG."""
     bits = _tags(image).get(_BITS)
     if bits is not None:
         return max(_numbers(bits))
-    # Pillow's "I" are 16 bits in PNG, and what it scaled to 16 in PPM.
+    # PPM, which Pillow scales to as many.
     return 16 if image.mode.startswith("I") else 8
 
 
@@ -112,7 +119,7 @@ def turn_of(image: Image.Image) -> Image.Transpose | None:
     exif = Image.Exif()
     try:
         exif.load(image.info.get("exif", b""))
-        return _TURNS.get(exif.get(Base.Orientation))
+        return _TURNS.get(int(exif.get(Base.Orientation, 1)))
     except Exception:  # Metadata that cannot be read turns nothing.
         return None
 
