@@ -122,6 +122,7 @@ def run(args: argparse.Namespace) -> int:
     """Converts the splits; bad examples are left out, counted and named."""
     from kmax_tf.data.convert import ConversionOptions, convert, read_report
     from kmax_tf.data.descriptions import with_splits
+    from kmax_tf.data.label_checks import doubts_about
     from kmax_tf.files import check_writable, write_atomically
 
     check_writable(args.output)
@@ -146,6 +147,9 @@ def run(args: argparse.Namespace) -> int:
             with_splits(source.description, read_report(args.output)),
         )
     print(f"records, dataset.textproto and report.json are in {args.output}")
+    statistics = {name: report.statistics for name, report in reports.items()}
+    for doubt in doubts_about(statistics, source.labels):
+        print(f"warning: {doubt}")
     if args.layout in ("coco-format", "masks"):
         _write_experiment(args.output, source.labels.name, reports)
     return 0

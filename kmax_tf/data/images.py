@@ -108,7 +108,7 @@ def read_image(path: str | os.PathLike[str]) -> np.ndarray:
     Raises:
       BadExampleError: the file is missing, damaged, too large, or of a kind that isn't read.
     """
-    return np.asarray(_rgb(load_pixels(open_image(read_bytes(path), path))))
+    return _rgb(load_pixels(open_image(read_bytes(path), path)))
 
 
 def read_encoded(path: str | os.PathLike[str]) -> EncodedImage:
@@ -139,8 +139,8 @@ def read_encoded(path: str | os.PathLike[str]) -> EncodedImage:
         return EncodedImage(image.data, "png", height, width)
     rgb = _rgb(image)
     buffer = io.BytesIO()
-    rgb.save(buffer, "PNG")
-    return EncodedImage(buffer.getvalue(), "png", rgb.height, rgb.width)
+    Image.fromarray(rgb).save(buffer, "PNG")
+    return EncodedImage(buffer.getvalue(), "png", *rgb.shape[:2])
 
 
 def check_encoded(data: bytes, name: str) -> tuple[int, int]:
@@ -284,10 +284,10 @@ def _known_formats() -> tuple[str, ...]:
     return tuple(name for name in _FORMATS if name in Image.OPEN)
 
 
-def _rgb(image: ImageFile) -> Image.Image:
-    """Converts a decoded image to RGB, and turns it upright."""
+def _rgb(image: ImageFile) -> np.ndarray:
+    """Converts a decoded image to [H, W, 3] uint8 RGB, upright."""
     try:
-        return to_rgb(image.picture, image.bits)
+        return np.asarray(to_rgb(image.picture, image.bits))
     except ValueError as error:
         raise BadExampleError(f"{image.path}: {error}") from error
 

@@ -53,6 +53,8 @@ def to_rgb(image: Image.Image, bits: int) -> Image.Image:
     mode = _PREMULTIPLIED.get(upright.mode, upright.mode)
     if mode in _PLAIN:
         plain = upright if mode == upright.mode else upright.convert(mode)
+        if mode == "P" and "transparency" in plain.info:
+            plain = plain.convert("RGBA")  # Pillow warns of the short way
         rgb = plain.convert("RGB")
         if bits > 8:  # Pillow dropped the lower bytes itself.
             _check_brightness(np.asarray(rgb), f"{bits}-bit")
