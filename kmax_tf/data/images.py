@@ -6,11 +6,13 @@ in a file, the first. A rotation in the EXIF data is applied. Files of other kin
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import io
 import os
 import warnings
+from collections.abc import Iterator
 
 import numpy as np
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError
@@ -262,19 +264,32 @@ def load_pixels(image: ImageFile) -> ImageFile:
     return _loaded(image)
 
 
+def count_pictures(image: ImageFile) -> int:
+    """Returns how many pictures a file holds; raises BadExampleError where it is damaged."""
+    with _told(image.path):
+        return getattr(image.picture, "n_frames", 1)
+
+
 def _loaded(image: ImageFile) -> ImageFile:
+    with _told(image.path):
+        image.picture.load()
+    return image
+
+
+@contextlib.contextmanager
+def _told(path: str) -> Iterator[None]:
+    """Makes a sentence of what Pillow raises, of which there are a dozen kinds."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            image.picture.load()
+            warnings.simplefilter("ignore")  # of sizes and of odd metadata
+            yield
     except Exception as error:
-        raise _undecodable(image.path, error) from error
-    return image
+        raise _undecodable(path, error) from error
 
 
 def _opened(data: bytes) -> Image.Image:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of sizes and of odd metadata
+        warnings.simplefilter("ignore")
         return Image.open(io.BytesIO(data), formats=_known_formats())
 
 

@@ -12,7 +12,14 @@ import os
 import numpy as np
 from PIL import Image
 
-from kmax_tf.data.images import BadExampleError, ImageFile, load_pixels, open_image, read_bytes
+from kmax_tf.data.images import (
+    BadExampleError,
+    ImageFile,
+    count_pictures,
+    load_pixels,
+    open_image,
+    read_bytes,
+)
 from kmax_tf.data.pixel_values import turn_of
 
 # Those that keep values; WebP may not, and PPM is scaled by its largest value.
@@ -66,7 +73,7 @@ def read_labels(path: str | os.PathLike[str]) -> LabelPicture:
         raise BadExampleError(
             f"{image.path} is a {image.format}, which changes values; labels must be PNG"
         )
-    frames = getattr(image.picture, "n_frames", 1)
+    frames = count_pictures(image)
     if frames > 1:
         raise BadExampleError(f"{image.path} holds {frames} pictures; labels must be one, as PNG")
     load_pixels(image)
