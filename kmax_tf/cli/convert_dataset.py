@@ -122,6 +122,7 @@ def run(args: argparse.Namespace) -> int:
     """Converts the splits; bad examples are left out, counted and named."""
     from kmax_tf.data.convert import ConversionOptions, convert, read_report
     from kmax_tf.data.descriptions import with_splits
+    from kmax_tf.data.label_checks import doubts_about
     from kmax_tf.files import check_writable, write_atomically
 
     check_writable(args.output)
@@ -146,6 +147,9 @@ def run(args: argparse.Namespace) -> int:
             with_splits(source.description, read_report(args.output)),
         )
     print(f"records, dataset.textproto and report.json are in {args.output}")
+    statistics = {name: report.statistics for name, report in reports.items()}
+    for doubt in doubts_about(statistics, source.labels):
+        print(f"warning: {doubt}")
     if args.layout in ("coco-format", "masks"):
         _write_experiment(args.output, source.labels.name, reports)
     return 0
@@ -197,28 +201,53 @@ def _own_coco_format(args: argparse.Namespace) -> _Source:
 
 
 def _own_masks(args: argparse.Namespace) -> _Source:
-    from kmax_tf.data.descriptions import classes_of_table, description_text
+    import dataclasses
+
+    from kmax_tf.data.class_table import read_class_table
+    from kmax_tf.data.descriptions import description_text
     from kmax_tf.data.layouts import plain_name
-    from kmax_tf.data.masks_format import MaskRules, find_mask_splits, read_mask_split
+    from kmax_tf.data.mask_classes import MaskRules
+    from kmax_tf.data.masks_format import find_mask_splits, find_strays, read_mask_split
     from kmax_tf.errors import UserError
 
-    description, by_color = "", False
+    description, rules = "", MaskRules()
     if not args.description:
-        entries = classes_of_table(args.classes or os.path.join(args.source, "classes.csv"))
-        by_color = all(entry.color is not None for entry in entries)
-        description = description_text(_name(args), entries, _LABEL_DIVISOR)
+        table = read_class_table(args.classes or os.path.join(args.source, "classes.csv"))
+        rules = MaskRules(
+            tuple(entry.name for entry in table.classes if entry.color),
+            table.numbered,
+            table.unlabeled_values,
+            table.unlabeled_colors,
+        )
+        description = description_text(_name(args), table.classes, _LABEL_DIVISOR)
     labels, description = _described(args, description)
+    if args.description:
+        rules = MaskRules(colored=_colored_classes(description))
     things = [category.name for category in labels.classes if category.thing]
     unknown = set(args.components or ()) - set(things)
     if unknown:
         raise UserError(f"--components {min(unknown)} is no thing class; these are: {things}")
-    components = frozenset(things if args.components is None else args.components)
-    rules = MaskRules(by_color, components, args.min_area)
+    components = tuple(things if args.components is None else sorted(args.components))
+    rules = dataclasses.replace(rules, components=components, min_area=args.min_area)
     names = args.split or find_mask_splits(args.source)
     splits = {
         plain_name(name) or "train": read_mask_split(args.source, name, rules) for name in names
     }
+    if not args.split:
+        first, split = next(iter(splits.items()))
+        strays = find_strays(args.source, names)
+        splits[first] = dataclasses.replace(split, refused=[*split.refused, *strays])
     return _Source(splits, labels, description)
+
+
+def _colored_classes(description: str) -> tuple[str, ...]:
+    """Returns the names of the classes to which a description gives a color."""
+    from kmax_tf.protos import dataset_pb2
+    from kmax_tf.textproto import merge_text
+
+    dataset = dataset_pb2.Dataset()
+    merge_text(description, str, dataset, {})
+    return tuple(entry.name for entry in dataset.classes if entry.color)
 
 
 def _described(args: argparse.Namespace, description: str) -> tuple[LabelSpace, str]:

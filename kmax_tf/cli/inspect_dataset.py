@@ -39,6 +39,7 @@ def run(args: argparse.Namespace) -> int:
     """Inspects each split; the status is 1 where anything is wrong."""
     from kmax_tf.data.builder import read_description
     from kmax_tf.data.inspection import check_written, find_shards, inspect
+    from kmax_tf.data.label_checks import doubts_about
     from kmax_tf.errors import UserError
 
     if min(args.examples, args.workers - 1) < 0:
@@ -48,6 +49,7 @@ def run(args: argparse.Namespace) -> int:
     labels, text = read_description(args.description or os.path.join(folder, "dataset.textproto"))
     written = {split.name: split for split in _dataset(text).splits}
     problems = []
+    statistics = {}
     for split, files in shards.items():
         found = inspect(files, labels, split, args.workers)
         if split in written and os.path.isdir(args.records):
@@ -59,6 +61,13 @@ def run(args: argparse.Namespace) -> int:
             path = os.path.join(args.output or folder, f"examples_{split}.png")
             _write_sheet(path, _examples(found, labels, args.examples), labels)
         problems += found.problems
+        statistics[split] = found.statistics
+    try:
+        for doubt in doubts_about(statistics, labels):
+            print(f"warning: {doubt}")
+    except UserError as error:
+        print(f"problem: {error}")
+        problems.append(str(error))
     print(f"{len(problems)} problems" if problems else "no problems")
     return _PROBLEMS if problems else 0
 
@@ -76,7 +85,8 @@ def _print_inspection(split: str, found: Inspection, labels: LabelSpace) -> None
     from kmax_tf.data.statistics import segments_table, sizes_line
 
     segments = sum(counted.segments for counted in found.statistics.classes.values())
-    unlabeled = f", {found.unlabeled} without labels" if found.unlabeled else ""
+    without = found.statistics.unlabeled
+    unlabeled = f", {without} without labels" if without else ""
     print(
         f"{split}: {found.statistics.images} examples in {len(found.records)} files, "
         f"{segments} segments{unlabeled}"

@@ -13,6 +13,7 @@ from kmax_tf.config import label_space, shipped_configs, validate_dataset
 from kmax_tf.data import preprocessing
 from kmax_tf.data.color import ColorPolicy, Step
 from kmax_tf.data.copy_paste import CopyPasteOptions
+from kmax_tf.data.label_checks import check_trainable
 from kmax_tf.data.reader import ReaderOptions, read_forever, read_once
 from kmax_tf.data.record_index import find_files, index_records
 from kmax_tf.data.targets import TargetOptions, make_targets
@@ -48,7 +49,7 @@ def build_dataset(
       sizes, padded with the panoptic id of unlabeled pixels to the largest of the batch.
 
     Raises:
-      UserError: no file matches, or a batch that cannot be divided.
+      UserError: no file matches, records without any segment, or a batch that cannot be divided.
     """
     data = experiment.train_data if training else experiment.eval_data
     labels = label_space(experiment.dataset)
@@ -56,7 +57,10 @@ def build_dataset(
     batch_size = _replica_batch_size(data, context)
     # Other machines, workers of a service or hosts of a TPU, get the index with the pipeline.
     elsewhere = bool(data.service_address) or experiment.runtime.tpu not in ("", "local")
-    index = index_records(find_files(data.records, experiment.data_dir), in_memory=elsewhere)
+    files = find_files(data.records, experiment.data_dir)
+    if training:
+        check_trainable(files, labels)
+    index = index_records(files, in_memory=elsewhere)
     reader = _reader_options(experiment, training, context, first_step)
     if training:
         example = training_example(experiment)

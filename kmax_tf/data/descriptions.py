@@ -1,21 +1,18 @@
-"""Dataset descriptions of people's own class lists: COCO's categories, or a table."""
+"""Dataset descriptions of people's own class lists: COCO's categories, or a table's."""
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from kmax_tf.data.sources import read_file
 from kmax_tf.errors import UserError
 
 # Above it, what a conversion adds to a description; a description that already has it loses it.
 _SPLITS_MARK = "# What the conversion wrote; a checksum is the SHA-256 of the file NAME.sha256.\n"
 _COLOR = re.compile(r"#?([0-9a-fA-F]{2})([0-9a-fA-F]{2})([0-9a-fA-F]{2})")
-_KINDS = {"thing": True, "stuff": False}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,10 +86,10 @@ def classes_of_categories(categories: Any, where: str) -> list[ClassEntry]:
                 raise ValueError("isthing must be 0 or 1")
             entries.append(
                 ClassEntry(
-                    _name(category["name"]),
+                    class_name(category["name"]),
                     bool(category["isthing"]),
-                    _value(category["id"]),
-                    _color_of(category.get("color")),
+                    class_value(category["id"]),
+                    color_of(category.get("color")),
                 )
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -100,59 +97,11 @@ def classes_of_categories(categories: Any, where: str) -> list[ClassEntry]:
                 f"categories[{number}] of {where} is no class with id, name and isthing "
                 f"({error!r}); {advice}"
             ) from error
-    return _distinct(entries, where)
+    return distinct(entries, where)
 
 
-def classes_of_table(path: str) -> list[ClassEntry]:
-    """Reads a table of classes: comma-, semicolon- or tab-separated, with a head.
-
-    Its columns, in any order: name; kind, "thing" or "stuff"; value, that of the class' pixels (the
-    number of its row, from 1, unless given); color, such as #dc143c.
-
-    Args:
-      path: of the file.
-
-    Raises:
-      UserError: there is no such file, or a row that isn't a class.
-    """
-    try:
-        text = read_file(path).decode("utf-8-sig")
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UserError(
-            f"cannot read the list of classes {path}: {reason}; make one with the columns name and "
-            "kind (thing or stuff), or give --classes"
-        ) from error
-    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
-    head = lines[0] if lines else ""
-    delimiter = max(",;\t", key=head.count)
-    columns = [column.strip().lower() for column in head.split(delimiter)]
-    unknown = set(columns) - {"name", "kind", "value", "color"}
-    if unknown or not {"name", "kind"} <= set(columns):
-        raise UserError(
-            f"{path} starts with the columns {', '.join(columns)}; they must be name, kind, and "
-            "perhaps value and color"
-        )
-    entries = []
-    for number, cells in enumerate(csv.reader(lines[1:], delimiter=delimiter), start=1):
-        row = dict(zip(columns, (cell.strip() for cell in cells)))
-        try:
-            if row["kind"].lower() not in _KINDS:
-                raise ValueError(f"kind must be thing or stuff, not {row['kind']!r}")
-            value = int(row.get("value") or number)
-            color = _color_of(row.get("color") or None)
-            kind = _KINDS[row["kind"].lower()]
-            entries.append(ClassEntry(_name(row["name"]), kind, _value(value), color))
-        except (KeyError, ValueError) as error:
-            missing = isinstance(error, KeyError)
-            reason = f"{error} is missing" if missing else str(error)
-            raise UserError(f"class {number} of {path}, {lines[number]!r}: {reason}") from error
-    if not entries:
-        raise UserError(f"{path} lists no classes below its head")
-    return _distinct(entries, path)
-
-
-def _distinct(entries: list[ClassEntry], where: str) -> list[ClassEntry]:
+def distinct(entries: list[ClassEntry], where: str) -> list[ClassEntry]:
+    """Returns the classes; raises UserError for two of one name or value."""
     for what in ("name", "value"):
         values: list[Any] = [getattr(entry, what) for entry in entries]
         repeated = [value for index, value in enumerate(values) if value in values[:index]]
@@ -161,19 +110,22 @@ def _distinct(entries: list[ClassEntry], where: str) -> list[ClassEntry]:
     return entries
 
 
-def _name(value: Any) -> str:
+def class_name(value: Any) -> str:
+    """Checks the name of a class; raises ValueError."""
     if not isinstance(value, str) or not value.strip() or not value.isprintable():
         raise ValueError(f"{value!r} is no name")
     return value.strip()
 
 
-def _value(value: Any) -> int:
+def class_value(value: Any) -> int:
+    """Checks what a class is called in files; raises ValueError."""
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**31:
         raise ValueError(f"{value!r} is no whole number from 0 on")
     return value
 
 
-def _color_of(value: Any) -> tuple[int, int, int] | None:
+def color_of(value: Any) -> tuple[int, int, int] | None:
+    """Reads #rrggbb or [red, green, blue]; None stays None. Raises ValueError."""
     if value is None:
         return None
     if isinstance(value, str):

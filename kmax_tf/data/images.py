@@ -1,7 +1,7 @@
 """Decoding of images as people have them, to RGB with 8 bits a channel.
 
-Read: JPEG, PNG, TIFF, WebP, BMP, GIF and PPM; grey, palette, RGBA (alpha is dropped, as
-TensorFlow's decoders do), CMYK and 16-bit images. A rotation in the EXIF data is applied.
+Read: JPEG, PNG, TIFF, WebP, BMP, GIF and PPM, by the rules of pixel_values.py; of several pictures
+in a file, the first. A rotation in the EXIF data is applied. Files of other kinds are named.
 """
 
 from __future__ import annotations
@@ -12,34 +12,36 @@ import functools
 import importlib
 import io
 import os
-import re
-import struct
 import warnings
-import zlib
+from collections.abc import Iterator
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
+from kmax_tf.data.file_kinds import describe_file
+from kmax_tf.data.image_damage import PNG_SIGNATURE, jpeg_layout, png_end
+from kmax_tf.data.pixel_values import bits_of, describe_tiff, to_rgb, turn_of
 from kmax_tf.data.sources import read_file
 from kmax_tf.errors import UserError
 
-JPEG_QUALITY = 95
 # Larger images are refused before they are decoded, whatever a few bytes of a file declare. The
 # label of one as large takes 256 MB.
 MAX_PIXELS = 2**26
 # Multi-picture files of phones start with a plain JPEG. Pillow's other formats are rarer than the
 # holes of their decoders.
 _JPEG_FORMATS = ("JPEG", "MPO")
-_FORMATS = (*_JPEG_FORMATS, "PNG", "TIFF", "WEBP", "BMP", "GIF", "PPM")
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif", ".ppm", ".pgm")
-_ORIENTATION_TAG = 0x0112
-_JPEG_END = b"\xff\xd9"
-_JPEG_SCAN = b"\xff\xda"
-# What no scan has: a marker other than those that restart it or count its lines.
-_JPEG_STRAY = re.compile(rb"\xff[^\x00\xd0-\xd7\xdc\xff]")
+_FORMATS = (*_JPEG_FORMATS, "PNG", "TIFF", "WEBP", "BMP", "DIB", "GIF", "PPM")
+IMAGE_SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".tif", ".tiff", ".webp"),
+    *(".bmp", ".dib", ".gif", ".ppm", ".pgm", ".pbm", ".pnm"),
+)
+_TIFF_SIGNATURES = (b"II*\0", b"MM\0*")
 # Bits that any Huffman table reads as something else than the zeros that decoders fill in.
 _JPEG_FILLER = b"\x55" * 64
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+# The frames that every build of every decoder reads: baseline, extended, progressive.
+_PROGRESSIVE = 0xC2
+_PLAIN_FRAMES = (0xC0, 0xC1, _PROGRESSIVE)
+_PNG_RGB = 2
 
 
 class BadExampleError(UserError):
@@ -63,6 +65,40 @@ class EncodedImage:
     width: int
 
 
+@dataclasses.dataclass(frozen=True)
+class ImageFile:
+    """An image file, looked into.
+
+    Attributes:
+      path: of the file, for messages.
+      data: its content, up to the end of the image.
+      picture: what it declares; decoded by load_pixels.
+      jpeg_frame: marker of the frame of a JPEG, else 0.
+    """
+
+    path: str
+    data: bytes
+    picture: Image.Image
+    jpeg_frame: int
+
+    @property
+    def format(self) -> str:
+        """Returns the name of the file's format."""
+        return str(self.picture.format)
+
+    @property
+    def bits(self) -> int:
+        """Returns the bits of a channel in the file."""
+        if self.format == "PNG":
+            return self.png_header[0]
+        return 1 if self.picture.mode == "1" else bits_of(self.picture)
+
+    @property
+    def png_header(self) -> tuple[int, int]:
+        """Returns a PNG's bits a channel and its type of color, which Pillow doesn't tell."""
+        return self.data[24], self.data[25]
+
+
 def read_image(path: str | os.PathLike[str]) -> np.ndarray:
     """Reads an image file.
 
@@ -73,42 +109,41 @@ def read_image(path: str | os.PathLike[str]) -> np.ndarray:
       [H, W, 3] uint8 RGB, upright.
 
     Raises:
-      BadExampleError: the file is missing, cannot be decoded, or is too large.
+      BadExampleError: the file is missing, damaged, too large, or of a kind that isn't read.
     """
-    return np.asarray(_to_rgb(_loaded(_open(read_bytes(path), path), path)))
+    return _rgb(load_pixels(open_image(read_bytes(path), path)))
 
 
 def read_encoded(path: str | os.PathLike[str]) -> EncodedImage:
-    """Reads an image file for a record.
+    """Reads an image file for a record: TensorFlow decodes there what read_image gives.
 
-    An upright RGB JPEG or PNG keeps its bytes, once they are known to decode. Everything else is
-    encoded again: JPEG as JPEG, the rest as PNG. A rotation in the EXIF data is applied then, since
-    TensorFlow's decoders ignore it and annotations belong to the upright image.
+    An upright RGB or grey JPEG, and an RGB PNG of 8 bits, keep their bytes, once they are known to
+    decode, without what stands behind the image. Everything else becomes an RGB PNG: TensorFlow's
+    decoders ignore EXIF data, while annotations belong to the upright image, and read other kinds
+    in their own ways.
 
     Args:
       path: of the image.
 
     Raises:
-      BadExampleError: the file is missing, cannot be decoded, or is too large.
+      BadExampleError: the file is missing, damaged, too large, or of a kind that isn't read.
     """
-    data = read_bytes(path)
-    image = _open(data, path)
-    is_jpeg = image.format in _JPEG_FORMATS
-    keeps_bytes = image.mode == "RGB" and (is_jpeg or image.format == "PNG") and _is_upright(image)
-    width, height = image.size
-    if is_jpeg:
-        _check_jpeg(data, path)
-    if keeps_bytes:
-        if not is_jpeg:
-            _loaded(image, path)
-        return EncodedImage(data, "jpeg" if is_jpeg else "png", height, width)
-    rgb = _to_rgb(_loaded(image, path))
+    image = open_image(read_bytes(path), path)
+    picture = image.picture
+    width, height = picture.size
+    plain_jpeg = image.jpeg_frame in _PLAIN_FRAMES and picture.mode in ("RGB", "L")
+    if plain_jpeg and turn_of(picture) is None:
+        _check_jpeg(image)
+        return EncodedImage(image.data, "jpeg", height, width)
+    load_pixels(image)
+    # A PNG's EXIF data may stand behind its pixels.
+    plain_png = image.format == "PNG" and image.png_header == (8, _PNG_RGB)
+    if plain_png and turn_of(picture) is None:
+        return EncodedImage(image.data, "png", height, width)
+    rgb = _rgb(image)
     buffer = io.BytesIO()
-    if is_jpeg:
-        rgb.save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=0)
-    else:
-        rgb.save(buffer, "PNG")
-    return EncodedImage(buffer.getvalue(), "jpeg" if is_jpeg else "png", rgb.height, rgb.width)
+    Image.fromarray(rgb).save(buffer, "PNG")
+    return EncodedImage(buffer.getvalue(), "png", *rgb.shape[:2])
 
 
 def check_encoded(data: bytes, name: str) -> tuple[int, int]:
@@ -121,15 +156,14 @@ def check_encoded(data: bytes, name: str) -> tuple[int, int]:
     Raises:
       BadExampleError: it is neither JPEG nor PNG, cannot be decoded, or is too large.
     """
-    image = _open(data, name)
-    width, height = image.size
-    if image.format in _JPEG_FORMATS:
-        _check_jpeg(data, name)
+    image = open_image(data, name)
+    if image.jpeg_frame:
+        _check_jpeg(image)
     elif image.format == "PNG":
-        _loaded(image, name)
+        load_pixels(image)
     else:
         raise BadExampleError(f"{name} is a {image.format}; records hold JPEG and PNG only")
-    return height, width
+    return image.picture.height, image.picture.width
 
 
 def decode_image(data: bytes, name: str) -> np.ndarray:
@@ -138,7 +172,7 @@ def decode_image(data: bytes, name: str) -> np.ndarray:
     Raises:
       BadExampleError: it cannot be decoded, or is too large.
     """
-    return np.asarray(_loaded(_open(data, name), name).convert("RGB"))
+    return np.asarray(load_pixels(open_image(data, name)).picture.convert("RGB"))
 
 
 def read_id_map(path: str | os.PathLike[str]) -> np.ndarray:
@@ -153,43 +187,20 @@ def read_id_map(path: str | os.PathLike[str]) -> np.ndarray:
     Raises:
       BadExampleError: the file is missing, corrupt, or not RGB with 8 bits a channel.
     """
-    data = read_bytes(path)
-    image = _open(data, path)
-    # Pillow halves 16 bits a channel without a word; the depth is byte 24 of a PNG.
-    if image.mode not in ("RGB", "RGBA") or image.format != "PNG" or data[24] != 8:
-        depth = f" with {data[24]} bits" if image.format == "PNG" else ""
+    image = open_image(read_bytes(path), path)
+    mode = image.picture.mode
+    # Pillow halves 16 bits a channel without a word.
+    if mode not in ("RGB", "RGBA") or image.format != "PNG" or image.png_header[0] != 8:
+        depth = f" with {image.png_header[0]} bits" if image.format == "PNG" else ""
         raise BadExampleError(
-            f"{os.fspath(path)} is a {image.format} of mode {image.mode}{depth}; a panoptic PNG "
+            f"{image.path} is a {image.format} of mode {mode}{depth}; a panoptic PNG "
             "must be RGB with 8 bits a channel, since its colours are segment ids"
         )
     # Red, green, blue and a fourth byte, which the mask drops, are a little-endian number. Pillow
     # keeps pixels in this form, so that nothing is converted.
-    raw = "RGBX" if image.mode == "RGB" else "RGBA"
-    pixels = np.frombuffer(_loaded(image, path).tobytes("raw", raw), "<i4")
-    return (pixels & 0xFFFFFF).reshape(image.height, image.width)  # [H, W]
-
-
-def read_values(path: str | os.PathLike[str]) -> np.ndarray:
-    """Reads a picture of labels as it is stored, without any conversion of its values.
-
-    Args:
-      path: of a lossless image.
-
-    Returns:
-      [H, W] uint8, uint16 or int32 of a grey image (0 and 1 of a bilevel one) and of a palette's
-      indices; [H, W, 2..4] uint8 of one with more channels.
-
-    Raises:
-      BadExampleError: the file is missing, cannot be decoded, is too large, or is a JPEG, which
-        doesn't keep values.
-    """
-    image = _open(read_bytes(path), path)
-    if image.format in _JPEG_FORMATS:
-        raise BadExampleError(
-            f"{os.fspath(path)} is a JPEG, which changes values; labels must be PNG"
-        )
-    values = np.asarray(_loaded(image, path))
-    return values.astype(np.uint8) if values.dtype == bool else values
+    picture = load_pixels(image).picture
+    pixels = np.frombuffer(picture.tobytes("raw", "RGBX" if mode == "RGB" else "RGBA"), "<i4")
+    return (pixels & 0xFFFFFF).reshape(picture.height, picture.width)  # [H, W]
 
 
 def read_bytes(path: str | os.PathLike[str]) -> bytes:
@@ -209,22 +220,78 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
     return data
 
 
-def _open(data: bytes, path: str | os.PathLike[str]) -> Image.Image:
-    """Reads what a file declares, without decoding its pixels."""
+def open_image(data: bytes, path: str | os.PathLike[str]) -> ImageFile:
+    """Reads what a file declares, without decoding its pixels.
+
+    Args:
+      data: its content.
+      path: for messages.
+
+    Raises:
+      BadExampleError: it ends early, is too large, or of a kind that isn't read.
+    """
+    name = os.fspath(path)
+    frame = 0
     try:
-        if data.startswith(_PNG_SIGNATURE):
-            _check_png(data)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of sizes and of odd metadata
-            image = Image.open(io.BytesIO(data), formats=_known_formats())
+        if data.startswith(_TIFF_SIGNATURES) and describe_file(data)[0]:
+            raise UnidentifiedImageError  # a RAW photo of which Pillow would read a preview
+        if data.startswith(PNG_SIGNATURE):
+            data = data[: png_end(data)]
+        picture = _opened(data)
+        if picture.format in _JPEG_FORMATS:
+            layout = jpeg_layout(data)
+            data, frame = data[: layout.end], layout.frame
     except Exception as error:  # Pillow raises a dozen kinds on corrupt files.
-        raise _undecodable(path, error) from error
-    if image.width * image.height > MAX_PIXELS:
+        kind, advice = _kind_of(data)
+        if kind:
+            raise BadExampleError(f"{name} is {kind}, which isn't read; {advice}") from error
+        raise _undecodable(name, error) from error
+    if picture.width * picture.height > MAX_PIXELS:
         raise BadExampleError(
-            f"{os.fspath(path)} has {image.width} x {image.height} pixels; at most "
+            f"{name} has {picture.width} x {picture.height} pixels; at most "
             f"{MAX_PIXELS} are read. Scale it down, or cut it into tiles"
         )
+    return ImageFile(name, data, picture, frame)
+
+
+def load_pixels(image: ImageFile) -> ImageFile:
+    """Decodes the pixels, and returns the image.
+
+    Raises:
+      BadExampleError: they are damaged, or some are missing.
+    """
+    if image.jpeg_frame:
+        _check_jpeg(image)
+    return _loaded(image)
+
+
+def count_pictures(image: ImageFile) -> int:
+    """Returns how many pictures a file holds; raises BadExampleError where it is damaged."""
+    with _told(image.path):
+        return getattr(image.picture, "n_frames", 1)
+
+
+def _loaded(image: ImageFile) -> ImageFile:
+    with _told(image.path):
+        image.picture.load()
     return image
+
+
+@contextlib.contextmanager
+def _told(path: str) -> Iterator[None]:
+    """Makes a sentence of what Pillow raises, of which there are a dozen kinds."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of sizes and of odd metadata
+            yield
+    except Exception as error:
+        raise _undecodable(path, error) from error
+
+
+def _opened(data: bytes) -> Image.Image:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return Image.open(io.BytesIO(data), formats=_known_formats())
 
 
 @functools.cache
@@ -238,47 +305,40 @@ def _known_formats() -> tuple[str, ...]:
     return tuple(name for name in _FORMATS if name in Image.OPEN)
 
 
-def _loaded(image: Image.Image, path: str | os.PathLike[str]) -> Image.Image:
-    """Decodes the pixels."""
+def _rgb(image: ImageFile) -> np.ndarray:
+    """Converts a decoded image to [H, W, 3] uint8 RGB, upright."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            image.load()
-    except Exception as error:
-        raise _undecodable(path, error) from error
-    return image
+        return np.asarray(to_rgb(image.picture, image.bits))
+    except ValueError as error:
+        raise BadExampleError(f"{image.path}: {error}") from error
 
 
-def _undecodable(path: str | os.PathLike[str], error: Exception) -> BadExampleError:
-    reason = str(error).replace("<_io.BytesIO object at ", "<").replace("\n", " ")
+def _kind_of(data: bytes) -> tuple[str, str]:
+    """Returns what describe_file does, and the same of a TIFF that Pillow doesn't know."""
+    kind, advice = describe_file(data)
+    if kind or not data.startswith(_TIFF_SIGNATURES):
+        return kind, advice
+    try:
+        file = io.BytesIO(data)
+        head = TiffImagePlugin.ImageFileDirectory_v2(file.read(8))
+        file.seek(head.next)
+        head.load(file)
+        what = describe_tiff(head)
+    except Exception:  # It is damaged.
+        return "", ""
+    advice = "save three of its channels as RGB, or one as grey, with 8 bits"
+    return (f"a TIFF of {what}", advice) if what else ("", "")
+
+
+def _undecodable(path: str, error: Exception) -> BadExampleError:
+    reason = str(error).replace("\n", " ")
     if isinstance(error, UnidentifiedImageError):
         reason = "it is no image, or of an unknown format"
     reason = reason or type(error).__name__
-    return BadExampleError(
-        f"cannot decode {os.fspath(path)}: {reason}; replace it or copy it again"
-    )
+    return BadExampleError(f"cannot decode {path}: {reason}; replace it or copy it again")
 
 
-def _check_png(data: bytes) -> None:
-    """Checks the length and checksum of each chunk; Pillow skips those of the pixels."""
-    view = memoryview(data)
-    position = len(_PNG_SIGNATURE)
-    kind = b""
-    while kind != b"IEND":
-        header = data[position : position + 8]
-        if len(header) < 8:
-            raise ValueError("it is truncated")
-        length, kind = struct.unpack(">I4s", header)
-        end = position + 8 + length
-        checksum = data[end : end + 4]
-        if len(checksum) < 4:
-            raise ValueError("it is truncated")
-        if zlib.crc32(view[position + 4 : end]) != int.from_bytes(checksum, "big"):
-            raise ValueError(f"its bytes {position} to {end} don't have their checksum")
-        position = end + 4
-
-
-def _check_jpeg(data: bytes, path: str | os.PathLike[str]) -> None:
+def _check_jpeg(image: ImageFile) -> None:
     """Decodes a JPEG at an eighth of its size, which reads all of it at a fraction of the time.
 
     Where pixels are missing before the end marker, decoders fill in without a word. They read
@@ -287,40 +347,15 @@ def _check_jpeg(data: bytes, path: str | os.PathLike[str]) -> None:
     Raises:
       BadExampleError: it cannot be decoded, or pixels are missing.
     """
-    end = data.rfind(_JPEG_END)
-    scan = data.rfind(_JPEG_SCAN)
-    # Pillow does without the end, and with markers among pixels; TensorFlow doesn't.
-    problem = "its end is missing" if end < scan else ""
-    if not problem and _JPEG_STRAY.search(data, scan + 2, end):
-        problem = "its pixels are damaged"
-    if problem:
-        raise BadExampleError(
-            f"cannot decode {os.fspath(path)}: {problem}; replace it or copy it again"
-        )
+    end = jpeg_layout(image.data).pixels_end
     pictures = []
-    for content in (data, data[:end] + _JPEG_FILLER + data[end:]):
-        image = _open(content, path)
-        image.draft(image.mode, (-(-image.width // 8), -(-image.height // 8)))
-        pictures.append(_loaded(image, path).tobytes())
+    for content in (image.data, image.data[:end] + _JPEG_FILLER + image.data[end:]):
+        small = dataclasses.replace(image, picture=_opened(content))
+        width, height = small.picture.size
+        if image.jpeg_frame != _PROGRESSIVE:  # whose later scans an eighth doesn't show
+            small.picture.draft(small.picture.mode, (-(-width // 8), -(-height // 8)))
+        pictures.append(_loaded(small).picture.tobytes())
     if pictures[0] != pictures[1]:
         raise BadExampleError(
-            f"cannot decode {os.fspath(path)}: pixels are missing; replace it or copy it again"
+            f"cannot decode {image.path}: pixels are missing; replace it or copy it again"
         )
-
-
-def _is_upright(image: Image.Image) -> bool:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return bool(image.getexif().get(_ORIENTATION_TAG, 1) == 1)
-    except Exception:  # Metadata that cannot be read turns nothing.
-        return True
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    upright = image if _is_upright(image) else ImageOps.exif_transpose(image)
-    if upright.mode.startswith("I"):
-        # 16-bit grey: Pillow's own conversion clips at 255 instead of scaling.
-        grey = np.asarray(upright).astype(np.int64) >> 8
-        upright = Image.fromarray(np.clip(grey, 0, 255).astype(np.uint8))
-    return upright.convert("RGB")

@@ -65,13 +65,11 @@ class Inspection:
     Attributes:
       statistics: of those that are whole.
       problems: sentences.
-      unlabeled: number of records without a label.
       records: number of records of each file, in order.
     """
 
     statistics: Statistics = dataclasses.field(default_factory=Statistics)
     problems: list[str] = dataclasses.field(default_factory=list)
-    unlabeled: int = 0
     records: dict[str, int] = dataclasses.field(default_factory=dict)
 
 
@@ -122,7 +120,6 @@ def inspect(files: Sequence[str], labels: LabelSpace, split: str, workers: int) 
     for found in run_tasks(_inspect_file, tasks, workers, progress):
         total.statistics.add(found.statistics)
         total.problems += found.problems
-        total.unlabeled += found.unlabeled
         total.records.update(found.records)
     progress.finish()
     return total
@@ -214,8 +211,9 @@ def _inspect_file(task: tuple[str, LabelSpace], advance: Callable[[], None]) -> 
             advance()
             try:
                 record = check_record(serialized, labels)
-                found.statistics.add_image(record.height, record.width, record.areas, labels)
-                found.unlabeled += record.panoptic is None
+                found.statistics.add_image(
+                    record.height, record.width, record.areas, labels, record.panoptic is not None
+                )
             except BadExampleError as error:
                 found.problems.append(f"record {count} of {file}: {error}")
             count += 1

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Sequence
 
 from kmax_tf.data.coco_format import ImageId, PanopticFiles, Split, in_folders, read_panoptic_files
+from kmax_tf.data.file_kinds import OTHER_SUFFIXES
 from kmax_tf.data.images import IMAGE_SUFFIXES, BadExampleError, read_encoded
 from kmax_tf.data.panoptic_ids import Conventions
 from kmax_tf.data.records import LabeledImage
@@ -129,8 +130,9 @@ def hold_out(split: Split, share: float) -> tuple[Split, Split]:
 
 
 def image_files(folder: str) -> list[str]:
-    """Returns the paths of the images in a folder, sorted."""
-    names = (name for name in list_folder(folder) if name.lower().endswith(IMAGE_SUFFIXES))
+    """Returns the paths of the images in a folder, sorted; also of kinds that aren't read."""
+    suffixes = (*IMAGE_SUFFIXES, *OTHER_SUFFIXES)
+    names = (name for name in list_folder(folder) if name.lower().endswith(suffixes))
     return [os.path.join(folder, name) for name in names]
 
 

@@ -13,40 +13,24 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
+import unicodedata
 from collections.abc import Sequence
 
 import numpy as np
 import scipy.ndimage
 
 from kmax_tf.data.coco_format import Split
-from kmax_tf.data.images import BadExampleError, read_encoded, read_values
+from kmax_tf.data.images import IMAGE_SUFFIXES, BadExampleError, EncodedImage, read_encoded
+from kmax_tf.data.label_pictures import LabelPicture, read_labels
 from kmax_tf.data.layouts import image_files
+from kmax_tf.data.mask_classes import MaskRules, classes_of, inside_of
 from kmax_tf.data.panoptic_ids import Areas, number_instance
 from kmax_tf.data.records import LabeledImage
-from kmax_tf.data.sources import is_file, is_folder, list_folder
+from kmax_tf.data.sources import is_folder, list_folder, located
 from kmax_tf.errors import UserError
 from kmax_tf.structures import Category, LabelSpace
 
-# Pixel values that are unlabeled unless a class has them: usual for "nothing" and "ignore".
-_UNLABELED_VALUES = (0, 255)
 _NUMBER = re.compile(r"[ ._-]*\d+$")
-
-
-@dataclasses.dataclass(frozen=True)
-class MaskRules:
-    """How masks become segments.
-
-    Attributes:
-      by_color: color pictures of classes have the classes' colors; else they must be grey. Grey
-        and palette images have the classes' values in any case.
-      components: names of the thing classes whose connected regions (8 neighbours) are an instance
-        each; those of another thing class in an image are one instance together.
-      min_area: smaller regions become unlabeled.
-    """
-
-    by_color: bool = False
-    components: frozenset[str] = frozenset()
-    min_area: int = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,34 +69,63 @@ class MaskAnnotation:
         """
         del treat_crowd_as_ignore
         image = read_encoded(self.image_path)
-        shape = (image.height, image.width)
         if isinstance(self.masks, str):
-            values = _of_size(read_values(self.masks), shape, self.masks)
+            picture = _of_size(read_labels(self.masks), image, self.masks)
             try:
-                panoptic, areas = panoptic_of_classes(values, labels, self.rules)
+                panoptic, areas = panoptic_of_classes(picture, labels, self.rules)
             except BadExampleError as error:
                 raise BadExampleError(f"{self.masks}: {error}") from error
         else:
-            panoptic, areas = _panoptic_of_masks(self.masks, shape, labels)
+            panoptic, areas = _panoptic_of_masks(self.masks, image, labels)
         return LabeledImage(self.name, image, panoptic, areas)
 
 
 def find_mask_splits(root: str) -> list[str]:
     """Returns the names of the splits: sub-folders of ROOT/images, or [""] where it has images.
 
+    Where it has both, those with masks are meant.
+
     Raises:
-      UserError: there are no images, or no folder ROOT/masks.
+      UserError: there are no images, no folder ROOT/masks, or masks of images in both places; or a
+        split has no masks.
     """
-    images, masks = os.path.join(root, "images"), os.path.join(root, "masks")
+    images, masks = _folders(root, "")
     for folder in (images, masks):
         if not is_folder(folder):
             raise UserError(f"no folder {folder}; images belong into images/, labels into masks/")
-    if image_files(images):
+    names = [name for name in list_folder(images) if image_files(os.path.join(images, name))]
+    splits = sorted(names, key=lambda split: (not split.startswith("train"), split))
+    own = {_key(path) for path in image_files(images)}
+    labeled = [name for name in splits if name not in own and is_folder(_folders(root, name)[1])]
+    if own & _masks_in(masks).keys() - set(labeled):
+        if labeled:
+            raise UserError(
+                f"there are images with masks in {images} and in its folder {labeled[0]}; move "
+                "them into folders of splits, or name the splits with --split"
+            )
         return [""]
-    splits = [name for name in list_folder(images) if image_files(os.path.join(images, name))]
-    if not splits:
+    if own and not labeled:
+        return [""]
+    without = [name for name in splits if name not in labeled]
+    if without and not own:
+        raise UserError(
+            f"the images in {os.path.join(images, without[0])} have no folder of masks "
+            f"{os.path.join(masks, without[0])}; add it, or name the splits with --split"
+        )
+    if not labeled:
         raise UserError(f"no images in {images} or in its folders")
-    return sorted(splits, key=lambda split: (not split.startswith("train"), split))
+    return labeled
+
+
+def find_strays(root: str, splits: Sequence[str]) -> list[tuple[str, str]]:
+    """Returns images of no split, each with what is wrong about it."""
+    images, _ = _folders(root, "")
+    known = ", ".join(splits)
+    found = [] if "" in splits else image_files(images)
+    return [
+        (os.path.basename(path), f"it lies in {images}, beside the folders of splits: {known}")
+        for path in found
+    ]
 
 
 def read_mask_split(root: str, split: str, rules: MaskRules) -> Split:
@@ -121,37 +134,66 @@ def read_mask_split(root: str, split: str, rules: MaskRules) -> Split:
     Raises:
       UserError: there are no images.
     """
-    folder = os.path.join(root, "masks", split)
-    images = image_files(os.path.join(root, "images", split))
+    images_folder, folder = _folders(root, split)
+    images = image_files(images_folder)
     if not images:
-        raise UserError(f"no images in {os.path.join(root, 'images', split)}")
-    annotations = []
+        raise UserError(f"no images in {images_folder}")
+    # Films and RAW photos lie beside the images that they belong to, under their names.
+    images.sort(key=lambda path: not path.lower().endswith(IMAGE_SUFFIXES))
+    masks = _masks_in(folder)
+    found: dict[str, MaskAnnotation] = {}
     refused = []
     seen: set[str] = set()
     for image in images:
-        stem = _stem(image)
-        picture, parts = os.path.join(folder, f"{stem}.png"), os.path.join(folder, stem)
-        names = [name for name in list_folder(parts) if name.lower().endswith(".png")]
-        if stem in seen:
+        key = _key(image)
+        paths = masks.get(key, [])
+        if key in seen:
             refused.append((os.path.basename(image), "another image has this name"))
-        elif is_file(picture):
-            annotations.append(MaskAnnotation(image, picture, rules))
-        elif names:
-            paths = tuple(os.path.join(parts, name) for name in names)
-            annotations.append(MaskAnnotation(image, paths, rules))
+        elif not paths:
+            wanted = os.path.join(folder, _stem(image))
+            reason = f"it has neither {wanted}.png nor masks in the folder {wanted}"
+            refused.append((_stem(image), reason))
+        elif len(paths) > 1:
+            refused.append((_stem(image), f"it has {' and '.join(paths)}; keep one of them"))
         else:
-            refused.append((stem, f"it has neither {picture} nor masks in the folder {parts}"))
-        seen.add(stem)
-    return Split(annotations, refused)
+            parts = _pictures_in(paths[0])
+            found[image] = MaskAnnotation(image, tuple(parts) or paths[0], rules)
+        seen.add(key)
+    for path in (path for key, paths in masks.items() if key not in seen for path in paths):
+        refused.append((path, f"no image in {images_folder} has its name"))
+    return Split([found[image] for image in sorted(found)], refused)
+
+
+def _folders(root: str, split: str) -> tuple[str, str]:
+    """Returns the folders of a split's images and masks."""
+    images, masks = (located(os.path.join(root, name, split)) for name in ("images", "masks"))
+    return images.rstrip("/"), masks.rstrip("/")
+
+
+def _masks_in(folder: str) -> dict[str, list[str]]:
+    """Returns the pictures in a folder, and folders of pictures, by the name of their image."""
+    masks: dict[str, list[str]] = {}
+    for name in list_folder(folder):
+        path = os.path.join(folder, name)
+        if name.lower().endswith(IMAGE_SUFFIXES):
+            masks.setdefault(_key(path), []).append(path)
+        elif _pictures_in(path):
+            masks.setdefault(_composed(name), []).append(path)
+    return masks
+
+
+def _pictures_in(folder: str) -> list[str]:
+    names = [name for name in list_folder(folder) if name.lower().endswith(IMAGE_SUFFIXES)]
+    return [os.path.join(folder, name) for name in names]
 
 
 def panoptic_of_classes(
-    values: np.ndarray, labels: LabelSpace, rules: MaskRules
+    picture: LabelPicture, labels: LabelSpace, rules: MaskRules
 ) -> tuple[np.ndarray, Areas]:
     """Turns a picture of classes into panoptic ids.
 
     Args:
-      values: [H, W] integer, or [H, W, C] uint8: grey and alpha, or colors.
+      picture: [H, W], of classes.
       labels: the classes.
       rules: how they become segments.
 
@@ -161,22 +203,9 @@ def panoptic_of_classes(
     Raises:
       BadExampleError: values that are of no class.
     """
-    by_color = rules.by_color and values.ndim == 3 and values.shape[-1] >= 3
-    flat = _flat_values(values, by_color)
-    codes = {(_color_code(c.color) if by_color else c.original_id): c.id for c in labels.classes}
-    starts = np.concatenate([[0], np.flatnonzero(flat[1:] != flat[:-1]) + 1])
-    lengths = np.diff(starts, append=flat.size)
-    present, positions = np.unique(flat[starts], return_inverse=True)
-    unlabeled = (0,) if by_color else _UNLABELED_VALUES
-    strange = [code for code in present.tolist() if code not in codes and code not in unlabeled]
-    if strange:
-        what = "colors" if by_color else "values"
-        shown = [_shown_color(code) if by_color else str(code) for code in strange[:5]]
-        raise BadExampleError(f"it has pixels of {what} that are of no class: {', '.join(shown)}")
-    class_ids = np.array([codes.get(code, labels.ignore_label) for code in present.tolist()])
-    class_map = np.repeat(class_ids[positions].astype(np.int32), lengths)
-    class_map = class_map.reshape(values.shape[:2])  # [H, W]
-    panoptic = class_map * labels.label_divisor
+    class_ids = classes_of(picture, labels, rules).astype(np.int32)
+    class_map = class_ids[picture.kinds]  # [H, W]
+    panoptic = class_map * np.int32(labels.label_divisor)
     areas: Areas = {}
     for category in labels.classes:
         if category.id in class_ids:
@@ -215,12 +244,13 @@ def _number(
 
 
 def _panoptic_of_masks(
-    paths: Sequence[str], shape: tuple[int, int], labels: LabelSpace
+    paths: Sequence[str], image: EncodedImage, labels: LabelSpace
 ) -> tuple[np.ndarray, Areas]:
     """Paints the masks of an image over each other: stuff first, then things, large ones first."""
-    classes = {category.name: category for category in labels.classes}
+    shape = (image.height, image.width)
+    classes = {_composed(category.name): category for category in labels.classes}
     categories = [_class_of_mask(path, classes) for path in paths]
-    masks = [_read_mask(path, shape) for path in paths]
+    masks = [_read_mask(path, image) for path in paths]
     # What is small is in front of what is large, where masks overlap.
     order = sorted(
         range(len(paths)), key=lambda i: (categories[i].thing, -int(masks[i].sum()), paths[i])
@@ -248,7 +278,7 @@ def _panoptic_of_masks(
 
 
 def _class_of_mask(path: str, classes: dict[str, Category]) -> Category:
-    stem = _stem(path)
+    stem = _key(path)
     category = classes.get(stem) or classes.get(_NUMBER.sub("", stem))
     if category is None:
         known = ", ".join(list(classes)[:5])
@@ -259,50 +289,36 @@ def _class_of_mask(path: str, classes: dict[str, Category]) -> Category:
     return category
 
 
-def _read_mask(path: str, shape: tuple[int, int]) -> np.ndarray:
-    """Returns [H, W] bool. A pixel is inside if it has at least half of the brightest value."""
-    values = _of_size(read_values(path), shape, path)
-    if values.ndim == 3:
-        # A picture that is opaque all over has its mask in its colors.
-        has_alpha = values.shape[-1] in (2, 4) and int(values[..., -1].min()) < 255
-        values = values[..., -1] if has_alpha else values[..., :3].max(axis=-1)
-    brightest = int(values.max())
-    inside: np.ndarray = values * 2.0 >= max(brightest, 1)
+def _read_mask(path: str, image: EncodedImage) -> np.ndarray:
+    """Returns [H, W] bool."""
+    picture = _of_size(read_labels(path), image, path)
+    try:
+        inside: np.ndarray = inside_of(picture)[picture.kinds]
+    except BadExampleError as error:
+        raise BadExampleError(f"{path}: {error}") from error
     return inside
 
 
-def _of_size(values: np.ndarray, shape: tuple[int, int], path: str) -> np.ndarray:
-    if values.shape[:2] != shape:
+def _of_size(picture: LabelPicture, image: EncodedImage, path: str) -> LabelPicture:
+    height, width = picture.kinds.shape
+    if (height, width) != (image.height, image.width):
+        turned = (width, height) == (image.height, image.width)
+        advice = "; a rotation in the image's EXIF data is applied to it" * turned
         raise BadExampleError(
-            f"{path} is {values.shape[1]} x {values.shape[0]} but its image is {shape[1]} x "
-            f"{shape[0]}; labels must have the size of their image"
+            f"{path} is {width} x {height} but its image is {image.width} x {image.height}; labels "
+            f"must have the size of their image{advice}"
         )
-    return values
-
-
-def _flat_values(values: np.ndarray, by_color: bool) -> np.ndarray:
-    """Returns [P] integer values, or codes of colors."""
-    if values.ndim == 2:
-        return values.reshape(-1)
-    channels = values[..., : 3 if values.shape[-1] >= 3 else 1].astype(np.int32)
-    if by_color:
-        codes: np.ndarray = channels @ np.array([65536, 256, 1], np.int32)
-        return codes.reshape(-1)
-    if (channels != channels[..., :1]).any():
-        raise BadExampleError(
-            "it is a color image; give every class its color in the list of classes, or save the "
-            "classes' values as a grey PNG"
-        )
-    return channels[..., 0].reshape(-1)
-
-
-def _color_code(color: tuple[int, int, int]) -> int:
-    return color[0] * 65536 + color[1] * 256 + color[2]
-
-
-def _shown_color(code: int) -> str:
-    return f"#{code:06x}"
+    return picture
 
 
 def _stem(path: str) -> str:
     return os.path.splitext(os.path.basename(path))[0]
+
+
+def _key(path: str) -> str:
+    """Returns the name of a file without ending, the same for all spellings of it."""
+    return _composed(_stem(path))
+
+
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", name)

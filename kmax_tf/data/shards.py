@@ -25,7 +25,7 @@ from kmax_tf.files import write_atomically
 from kmax_tf.structures import LabelSpace
 
 # Raised whenever the same files would give other records: finished shards are then made again.
-_FORMAT_VERSION = 2
+_FORMAT_VERSION = 3
 _CHUNK = 2**20
 
 
@@ -118,7 +118,8 @@ def convert_shard(task: ShardTask, advance: Callable[[], None]) -> ShardReport:
                 refused.append((annotation.name, str(error)))
                 continue
             image = example.image
-            statistics.add_image(image.height, image.width, example.areas, task.labels)
+            labeled = example.panoptic is not None
+            statistics.add_image(image.height, image.width, example.areas, task.labels, labeled)
             yield encode_example(example)
 
     size = write_shard(task.path, serialized())

@@ -48,15 +48,22 @@ class Statistics:
       sizes: number of images of each size, "WIDTHxHEIGHT".
       classes: by name.
       most_segments: most segments of one image, as targets count them: things, and stuff classes.
+      unlabeled: number of images without a label, as of test splits.
     """
 
     images: int = 0
     sizes: dict[str, int] = dataclasses.field(default_factory=dict)
     classes: dict[str, ClassStatistics] = dataclasses.field(default_factory=dict)
     most_segments: int = 0
+    unlabeled: int = 0
 
     def add_image(
-        self, height: int, width: int, areas: dict[int, list[int]], labels: LabelSpace
+        self,
+        height: int,
+        width: int,
+        areas: dict[int, list[int]],
+        labels: LabelSpace,
+        labeled: bool = True,
     ) -> None:
         """Counts an image.
 
@@ -65,8 +72,10 @@ class Statistics:
           width: in pixels.
           areas: of its segments by class id.
           labels: what these mean.
+          labeled: whether it has a label.
         """
         self.images += 1
+        self.unlabeled += not labeled
         self.sizes[f"{width}x{height}"] = self.sizes.get(f"{width}x{height}", 0) + 1
         segments = 0
         for category in labels.classes:
@@ -80,6 +89,7 @@ class Statistics:
     def add(self, other: Statistics) -> None:
         """Adds those of other images."""
         self.images += other.images
+        self.unlabeled += other.unlabeled
         self.most_segments = max(self.most_segments, other.most_segments)
         for size, count in other.sizes.items():
             self.sizes[size] = self.sizes.get(size, 0) + count
@@ -95,7 +105,11 @@ class Statistics:
         """Returns the statistics of to_json; raises KeyError or TypeError for anything else."""
         classes = {name: ClassStatistics(**entry) for name, entry in content["classes"].items()}
         return Statistics(
-            content["images"], dict(content["sizes"]), classes, content["most_segments"]
+            content["images"],
+            dict(content["sizes"]),
+            classes,
+            content["most_segments"],
+            content.get("unlabeled", 0),
         )
 
     def size_pairs(self) -> list[tuple[int, int, int]]:

@@ -4,7 +4,6 @@ from kmax_tf.data.builder import read_description
 from kmax_tf.data.descriptions import (
     ClassEntry,
     classes_of_categories,
-    classes_of_table,
     description_text,
     with_splits,
 )
@@ -74,59 +73,3 @@ def test_classes_of_a_coco_json():
 def test_categories_that_are_none_are_named(categories, words):
     with pytest.raises(UserError, match=words):
         classes_of_categories(categories, "a.json")
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "name,kind,value,color\nbolt,thing,3,#ff0010\nbelt,stuff,4,\n",
-        "﻿kind;color;value;name\r\nThing;ff0010;3;bolt\r\n\r\nSTUFF;;4;belt\r\n",
-        "# mine\nvalue\tname\tkind\tcolor\n3\tbolt\tthing\t#FF0010\n# more\n4\tbelt\tstuff",
-    ],
-)
-def test_classes_of_a_table(tmp_path, text):
-    path = tmp_path / "classes.csv"
-    path.write_text(text, "utf-8")
-    assert classes_of_table(str(path)) == [
-        ClassEntry("bolt", True, 3, (255, 0, 16)),
-        ClassEntry("belt", False, 4),
-    ]
-
-
-def test_values_of_a_table_count_rows(tmp_path):
-    path = tmp_path / "classes.csv"
-    path.write_text('name,kind\n"nut, large",thing\nbelt,stuff\n')
-    assert [(e.name, e.value) for e in classes_of_table(str(path))] == [
-        ("nut, large", 1),
-        ("belt", 2),
-    ]
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("", "must be name, kind"),
-        ("bolt,thing\n", "must be name, kind"),
-        ("name,kind,size\n", "must be name, kind"),
-        ("name,kind\n", "no classes"),
-        ("name,kind\nbolt\n", "class 1 of .*'kind' is missing"),
-        ("name,kind\nbolt,object\n", "thing or stuff, not 'object'"),
-        ("name,kind,value\nbolt,thing,x\n", "class 1"),
-        ("name,kind,color\nbolt,thing,red\n", "no color such as #dc143c"),
-        ("name,kind\nbolt,thing\nbolt,stuff\n", "two classes of name bolt"),
-        ("\0\n", "must be name, kind"),
-    ],
-)
-def test_tables_that_are_none_are_named(tmp_path, text, words):
-    path = tmp_path / "classes.csv"
-    path.write_text(text)
-    with pytest.raises(UserError, match=words):
-        classes_of_table(str(path))
-
-
-def test_a_table_that_is_no_text_is_named(tmp_path):
-    path = tmp_path / "classes.csv"
-    path.write_bytes(b"\xff\xfe\x00")
-    for place in (path, tmp_path / "absent.csv"):
-        with pytest.raises(UserError, match=place.name):
-            classes_of_table(str(place))

@@ -17,11 +17,13 @@ from PIL import Image
 
 from kmax_tf.data.coco_format import read_split
 from kmax_tf.data.convert import convert
-from kmax_tf.data.images import BadExampleError, read_encoded, read_id_map, read_image, read_values
+from kmax_tf.data.images import BadExampleError, read_encoded, read_id_map, read_image
 from kmax_tf.data.inspection import inspect
+from kmax_tf.data.label_pictures import read_labels
 from kmax_tf.data.records import encode_example, write_shard
 from kmax_tf.data.sources import list_folder
 from kmax_tf.errors import UserError
+from tests.data.pngs import png_of
 
 # The same files in every run: what is found is mended here, not in somebody else's run.
 FUZZ = settings(
@@ -105,15 +107,9 @@ def test_what_is_accepted_is_what_tensorflow_decodes(kind, tmp_path, data):
         np.testing.assert_array_equal(decoded, RGB)
 
 
-def png(width, height, depth=8, color=2, data=b""):
-    def chunk(kind, content):
-        checksum = zlib.crc32(kind + content)
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)
-
-    header = struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        [chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(data)), chunk(b"IEND", b"")]
-    )
+def png(width, height, depth=8, data=b""):
+    header = struct.pack(">IIBBBBB", width, height, depth, 2, 0, 0, 0)
+    return png_of([(b"IHDR", header), (b"IDAT", zlib.compress(data)), (b"IEND", b"")])
 
 
 def jpeg_of_size(width, height):
@@ -132,7 +128,10 @@ def jpeg_of_size(width, height):
         (png(0, 5), "a.bin"),
         (png(30, 30, data=b"\0" * 50), "truncated"),
         (jpeg_of_size(65500, 65500), "pixels"),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "no image, or of an unknown format"),
+        (
+            b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
+            "a.bin is a PostScript document, which isn't read; export its pages as PNG",
+        ),
         (b"\x89PNG\r\n\x1a\n", "truncated"),
         (b"\x89PNG\r\n\x1a\n" + struct.pack(">I4s", 2**32 - 1, b"IHDR"), "truncated"),
     ],
@@ -140,7 +139,7 @@ def jpeg_of_size(width, height):
 def test_declared_sizes_cost_nothing(tmp_path, content, words):
     path = tmp_path / "a.bin"
     path.write_bytes(content)
-    for read in (read_encoded, read_image, read_id_map, read_values):
+    for read in (read_encoded, read_image, read_id_map, read_labels):
         with pytest.raises(BadExampleError, match=words):
             read(path)
 

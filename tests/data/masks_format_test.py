@@ -1,13 +1,18 @@
 """Masks to segments; what is expected is drawn by hand."""
 
+import os
+import unicodedata
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from kmax_tf.data.images import BadExampleError
+from kmax_tf.data.label_pictures import read_labels
+from kmax_tf.data.mask_classes import MaskRules
 from kmax_tf.data.masks_format import (
-    MaskRules,
     find_mask_splits,
+    find_strays,
     panoptic_of_classes,
     read_mask_split,
 )
@@ -24,11 +29,22 @@ VALUES = np.array(
     ],
     np.uint8,
 )
-ALL = frozenset({"cat", "dog"})
+ALL = ("cat", "dog")
 
 
-def test_connected_regions_are_instances(labels):
-    panoptic, areas = panoptic_of_classes(VALUES, labels, MaskRules(components=ALL))
+@pytest.fixture
+def panoptic_of(labels, tmp_path):
+    """Reads the segments of an array of values or colors."""
+
+    def read(values, rules):
+        Image.fromarray(values).save(tmp_path / "values.png")
+        return panoptic_of_classes(read_labels(tmp_path / "values.png"), labels, rules)
+
+    return read
+
+
+def test_connected_regions_are_instances(panoptic_of):
+    panoptic, areas = panoptic_of(VALUES, MaskRules(components=ALL))
     # Diagonal neighbours are connected; unlabeled 0 and 255 are 0.
     expected = [
         [301, 301, 0, 302, 200],
@@ -41,46 +57,46 @@ def test_connected_regions_are_instances(labels):
     assert areas == {3: [3, 1], 1: [2, 2], 2: [3]}
 
 
-def test_without_components_an_image_has_one_instance_a_class(labels):
-    panoptic, areas = panoptic_of_classes(VALUES, labels, MaskRules())
+def test_without_components_an_image_has_one_instance_a_class(panoptic_of):
+    panoptic, areas = panoptic_of(VALUES, MaskRules())
     np.testing.assert_array_equal(panoptic == 301, VALUES == 30)
     np.testing.assert_array_equal(panoptic == 101, VALUES == 10)
     assert areas == {3: [4], 1: [4], 2: [3]}
 
 
-def test_small_regions_become_unlabeled(labels):
+def test_small_regions_become_unlabeled(panoptic_of):
     rules = MaskRules(components=ALL, min_area=3)
-    panoptic, areas = panoptic_of_classes(VALUES, labels, rules)
+    panoptic, areas = panoptic_of(VALUES, rules)
     assert set(np.unique(panoptic)) == {0, 301, 200}
     assert areas == {3: [3], 2: [3]}
 
 
-def test_colors_stand_for_classes(labels):
+def test_colors_stand_for_classes(labels, panoptic_of):
     table = {category.original_id: category.color for category in labels.classes}
     colors = np.array([[table.get(int(v), (0, 0, 0)) for v in row] for row in VALUES], np.uint8)
-    rules = MaskRules(by_color=True, components=ALL)
-    wanted, _ = panoptic_of_classes(VALUES, labels, rules)
-    np.testing.assert_array_equal(panoptic_of_classes(colors, labels, rules)[0], wanted)
+    rules = MaskRules(colored=("cat", "dog", "grass", "sky"), components=ALL)
+    wanted, _ = panoptic_of(VALUES, rules)
+    np.testing.assert_array_equal(panoptic_of(colors, rules)[0], wanted)
     with pytest.raises(BadExampleError, match="give every class its color"):
-        panoptic_of_classes(colors, labels, MaskRules())
+        panoptic_of(colors, MaskRules())
     colors[0, 0] = (9, 9, 9)
-    with pytest.raises(BadExampleError, match="of no class: #090909"):
-        panoptic_of_classes(colors, labels, rules)
+    with pytest.raises(BadExampleError, match=r"of no class: #090909 \(1 pixels\)"):
+        panoptic_of(colors, rules)
 
 
-def test_grey_saved_as_color_serves(labels):
+def test_grey_saved_as_color_serves(panoptic_of):
     grey = np.repeat(VALUES[..., np.newaxis], 4, axis=-1)
-    wanted, _ = panoptic_of_classes(VALUES, labels, MaskRules())
-    np.testing.assert_array_equal(panoptic_of_classes(grey, labels, MaskRules())[0], wanted)
+    wanted, _ = panoptic_of(VALUES, MaskRules())
+    np.testing.assert_array_equal(panoptic_of(grey, MaskRules())[0], wanted)
 
 
-def test_values_of_no_class_and_too_many_regions_are_refused(labels):
-    with pytest.raises(BadExampleError, match="values that are of no class: 31, 33"):
-        panoptic_of_classes(np.array([[31, 33, 30]], np.uint16), labels, MaskRules())
+def test_values_of_no_class_and_too_many_regions_are_refused(panoptic_of):
+    with pytest.raises(BadExampleError, match=r"values that are of no class: 31 .1 pixels., 33"):
+        panoptic_of(np.array([[31, 33, 30]], np.uint16), MaskRules())
     specks = np.zeros((40, 40), np.uint8)
     specks[::2, ::2] = 30
     with pytest.raises(BadExampleError, match="more than 99 instances of cat"):
-        panoptic_of_classes(specks, labels, MaskRules(components=ALL))
+        panoptic_of(specks, MaskRules(components=ALL))
 
 
 @pytest.fixture
@@ -139,6 +155,9 @@ def test_masks_that_cannot_be_are_named(root, labels):
         with pytest.raises(BadExampleError, match=words):
             load_b(root, labels)
         (folder / name).unlink()
+    Image.new("L", (4, 5)).save(folder / "cat.png")
+    with pytest.raises(BadExampleError, match="a rotation in the image's EXIF data"):
+        load_b(root, labels)
     Image.new("L", (5, 4)).save(folder / "cat.png", "JPEG")
     with pytest.raises(BadExampleError, match="JPEG, which changes values"):
         load_b(root, labels)
@@ -152,16 +171,67 @@ def test_images_without_masks_are_refused(root):
     assert [name for name, _ in split.refused] == ["a.png", "c"]
 
 
+def test_names_fit_however_they_are_spelt(root, labels):
+    composed, apart = (unicodedata.normalize(form, "Größe é") for form in ("NFC", "NFD"))
+    images = root / "images"
+    for name in (f"{composed}.JPG", "d.jpeg", "e.tif", "f.webp", "g.BMP", "h.1.png"):
+        Image.new("RGB", (5, 4)).save(images / name)
+    for name in (f"{apart}.PNG", "d.Png", "e.tiff", "f.bmp", "g.gif", "h.1.png"):
+        Image.fromarray(VALUES).save(root / "masks" / name)
+    write_mask(root / "masks" / "b" / "cat.PNG", 0, 0)
+    (root / "masks" / "c").mkdir()
+    write_mask(root / "masks" / "c" / "dog.TIF", 0, 0)
+    split = read_mask_split(str(root), "", MaskRules(components=ALL))
+    names = {annotation.name for annotation in split.annotations}
+    assert names == {"a", "b", "c", composed, "d", "e", "f", "g", "h.1"}
+    assert not split.refused
+    for annotation in split.annotations:
+        assert annotation.load(labels).areas
+
+
+def test_what_belongs_to_nothing_is_told(root):
+    (root / "images" / "c.jpg").rename(root / "images" / "c.HEIC")
+    for name in ("a.MOV", "a.CR2", "c.HEIC", "notes.txt", "Thumbs.db"):
+        (root / "images" / name).write_bytes(b"\0\0\0\x18ftypheic")
+    for name in ("c.png", "lost.png"):
+        Image.fromarray(VALUES).save(root / "masks" / name)
+    write_mask(root / "masks" / "b" / "cat.png", 0, 0)
+    (root / "masks" / "b.png").write_bytes((root / "masks" / "a.png").read_bytes())
+    split = read_mask_split(str(root), "", MaskRules())
+    assert [annotation.name for annotation in split.annotations] == ["a", "c"]
+    refused = {os.path.basename(name): reason for name, reason in split.refused}
+    assert sorted(refused) == ["a.CR2", "a.MOV", "b", "lost.png"]
+    assert "keep one of them" in refused["b"]
+    assert "no image in" in refused["lost.png"]
+    with pytest.raises(BadExampleError, match=r"c.HEIC is a HEIC photo, which isn't read; convert"):
+        split.annotations[1].load(None)
+
+
 def test_splits_are_folders(root):
     assert find_mask_splits(str(root)) == [""]
     for name in ("val", "train"):
         (root / "images" / name).mkdir()
-        for image in (root / "images").glob("*.jpg"):
-            (root / "images" / name / image.name).write_bytes(image.read_bytes())
+        (root / "images" / name / "a.jpg").write_bytes((root / "images" / "a.jpg").read_bytes())
+    # Folders of images without masks hide no images with masks.
+    assert find_mask_splits(str(root)) == [""]
+    assert find_strays(str(root), [""]) == []
+    for name in ("val", "train"):
+        (root / "masks" / name).mkdir()
+    with pytest.raises(UserError, match=r"images with masks in .*images and in its folder train"):
+        find_mask_splits(str(root))
+    # Images without masks hide no splits, but are told.
+    (root / "masks" / "a.png").unlink()
+    assert find_mask_splits(str(root)) == ["train", "val"]
+    strays = find_strays(str(root), ["train", "val"])
+    assert [name for name, _ in strays] == ["a.jpg", "b.png", "c.jpg"]
+    assert "beside the folders of splits: train, val" in strays[0][1]
     for image in [p for p in (root / "images").iterdir() if p.is_file()]:
         image.unlink()
     assert find_mask_splits(str(root)) == ["train", "val"]
     with pytest.raises(UserError, match="no images"):
         read_mask_split(str(root), "test", MaskRules())
+    (root / "masks" / "val").rmdir()
+    with pytest.raises(UserError, match=r"images/val have no folder of masks .*--split"):
+        find_mask_splits(str(root))
     with pytest.raises(UserError, match=r"no folder .*masks"):
         find_mask_splits(str(root / "images"))
