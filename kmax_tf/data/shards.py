@@ -25,7 +25,7 @@ from kmax_tf.files import write_atomically
 from kmax_tf.structures import LabelSpace
 
 # Raised whenever the same files would give other records: finished shards are then made again.
-_FORMAT_VERSION = 2
+_FORMAT_VERSION = 3
 _CHUNK = 2**20
 
 
