@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Inspects each split; the status is 1 where anything is wrong."""
-    from kmax_tf.data.builder import read_description
+    from kmax_tf.data.builder import check_descriptions, read_description
     from kmax_tf.data.inspection import check_written, find_shards, inspect
     from kmax_tf.errors import UserError
 
@@ -46,6 +46,8 @@ def run(args: argparse.Namespace) -> int:
     shards = find_shards(args.records, args.split)
     folder = os.path.dirname(next(iter(shards.values()))[0])
     labels, text = read_description(args.description or os.path.join(folder, "dataset.textproto"))
+    if args.description:
+        check_descriptions([f for files in shards.values() for f in files], labels, "--description")
     written = {split.name: split for split in _dataset(text).splits}
     problems = []
     for split, files in shards.items():

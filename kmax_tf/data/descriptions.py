@@ -11,6 +11,8 @@ from typing import Any
 
 from kmax_tf.data.sources import read_file
 from kmax_tf.errors import UserError
+from kmax_tf.panoptic import fields
+from kmax_tf.panoptic.fields import FieldError
 
 # Above it, what a conversion adds to a description; a description that already has it loses it.
 _SPLITS_MARK = "# What the conversion wrote; a checksum is the SHA-256 of the file NAME.sha256.\n"
@@ -85,20 +87,19 @@ def classes_of_categories(categories: Any, where: str) -> list[ClassEntry]:
     entries = []
     for number, category in enumerate(categories):
         try:
-            if category["isthing"] not in (0, 1):
-                raise ValueError("isthing must be 0 or 1")
+            fields.require_object(category)
             entries.append(
                 ClassEntry(
-                    _name(category["name"]),
-                    bool(category["isthing"]),
-                    _value(category["id"]),
+                    _name(fields.text(category, "name")),
+                    fields.flag(category, "isthing"),
+                    fields.whole(category, "id", 0, 2**31 - 1),
                     _color_of(category.get("color")),
                 )
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (FieldError, ValueError) as error:
             raise UserError(
-                f"categories[{number}] of {where} is no class with id, name and isthing "
-                f"({error!r}); {advice}"
+                f"categories[{number}] of {where} is no class with id, name and isthing: {error}; "
+                f"{advice}"
             ) from error
     return _distinct(entries, where)
 

@@ -81,18 +81,28 @@ def plain_name(split: str) -> str:
 def find_splits(root: str, patterns: TreePatterns) -> list[str]:
     """Returns the names for which there is a JSON, such as train2017.
 
+    The name may be a part of a file's or of a folder's, as in {split}/panoptic.json.
+
     Raises:
       UserError: there is none.
     """
-    folder, name = os.path.split(os.path.join(root, patterns.json))
-    if _SPLIT not in name:
+    before, mark, _ = patterns.json.partition(_SPLIT)
+    if not mark:
         return ["train"]
-    before, after = map(re.escape, name.split(_SPLIT, 1))
-    found = [re.fullmatch(f"{before}(.+){after}", entry) for entry in list_folder(folder)]
-    splits = [match.group(1) for match in found if match]
+    # The first folder or file whose name has the split's in it.
+    above, start = os.path.split(before)
+    part = start + patterns.json[len(before) :].partition("/")[0]
+    first, *rest = map(re.escape, part.split(_SPLIT))
+    fits = re.compile(f"{first}(?P<split>.+){'(?P=split)'.join(rest)}", re.DOTALL)
+    found = [fits.fullmatch(name) for name in list_folder(os.path.join(root, above))]
+    splits = [
+        match["split"]
+        for match in found
+        if match and is_file(os.path.join(root, patterns.json.replace(_SPLIT, match["split"])))
+    ]
     if not splits:
         raise UserError(
-            f"no file {os.path.join(folder, name)}, whatever the split; give --json if the "
+            f"no file {os.path.join(root, patterns.json)}, whatever the split; give --json if the "
             "annotations are elsewhere"
         )
     return sorted(splits, key=lambda split: (not split.startswith("train"), split))

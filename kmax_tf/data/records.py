@@ -17,6 +17,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import re
 import uuid
 from collections.abc import Iterable, Sequence
 
@@ -25,8 +26,11 @@ import tensorflow as tf
 
 from kmax_tf.data.images import EncodedImage
 from kmax_tf.errors import OutputError
+from kmax_tf.files import escaped
 from kmax_tf.panoptic.fields import ImageId
 
+_SHARD = re.compile(r"(?P<split>.+)-(?P<index>\d{5})-of-(?P<count>\d{5})\.tfrecord", re.DOTALL)
+_PARTIAL = re.compile(r"\.(?P<shard>.+)\.[0-9a-f]+\.partial", re.DOTALL)
 _FEATURES = {
     "image/encoded": tf.io.FixedLenFeature([], tf.string),
     "image/filename": tf.io.FixedLenFeature([], tf.string, default_value=""),
@@ -90,6 +94,24 @@ def source_id_of(text: bytes | str) -> ImageId | None:
 def shard_name(split: str, index: int, count: int) -> str:
     """Returns the file name of a shard, such as train-00003-of-00016.tfrecord."""
     return f"{split}-{index:05d}-of-{count:05d}.tfrecord"
+
+
+def parse_shard_name(name: str) -> tuple[str, int, int] | None:
+    """Returns split, index and count of a file name that shard_name gives; None for another."""
+    match = _SHARD.fullmatch(name)
+    return (match["split"], int(match["index"]), int(match["count"])) if match else None
+
+
+def split_of(name: str) -> str:
+    """Returns the split of a shard, or of what a killed run left of one; "" for another file."""
+    partial = _PARTIAL.fullmatch(name)
+    shard = parse_shard_name(partial["shard"] if partial else name)
+    return shard[0] if shard else ""
+
+
+def shard_pattern(split: str) -> str:
+    """Returns a pattern of all shards of a split, and of no split that starts with its name."""
+    return f"{escaped(split)}-?????-of-?????.tfrecord"
 
 
 def encode_example(example: LabeledImage) -> bytes:
