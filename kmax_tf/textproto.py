@@ -279,7 +279,7 @@ def _float(kind: int, token: _Token) -> float:
         raise ValueError(f"expected a number, found {_shown(token)}") from None
     bits = 32 if kind == FieldDescriptor.CPPTYPE_FLOAT else 64
     try:
-        struct.pack("f" if bits == 32 else "d", value)
+        struct.pack("<f" if bits == 32 else "<d", value)
         fits = not math.isinf(value) or "inf" in text.lower()
     except OverflowError:
         fits = False

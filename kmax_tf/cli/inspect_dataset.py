@@ -46,10 +46,13 @@ def run(args: argparse.Namespace) -> int:
     shards = find_shards(args.records, args.split)
     folder = os.path.dirname(next(iter(shards.values()))[0])
     labels, text = read_description(args.description or os.path.join(folder, "dataset.textproto"))
-    if args.description:
-        check_descriptions([f for files in shards.values() for f in files], labels, "--description")
     written = {split.name: split for split in _dataset(text).splits}
     problems = []
+    try:
+        check_descriptions([f for files in shards.values() for f in files], labels, "--description")
+    except UserError as error:
+        problems.append(str(error))
+        print(f"problem: {error}")
     for split, files in shards.items():
         found = inspect(files, labels, split, args.workers)
         if split in written and os.path.isdir(args.records):

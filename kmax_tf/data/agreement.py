@@ -42,11 +42,14 @@ def check_same_labels(ours: LabelSpace, theirs: LabelSpace, where: str, who: str
     if differences:
         raise UserError(
             f"the records were made with another dataset description ({where}) than that of {who}: "
-            f"{'; '.join(differences)}. Set data_dir to the records of these classes, name that "
-            "description as dataset_file, or convert the dataset again"
+            f"{'; '.join(differences)}. Read the records of these classes (data_dir), take that "
+            "description (dataset_file), or convert the dataset again"
         )
 
 
 def _meaning(category: Category) -> str:
-    kind = "thing" if category.thing else "stuff"
-    return f"{json.dumps(category.name, ensure_ascii=False)} ({kind}, original_id {category.original_id})"
+    name, kind = (
+        json.dumps(category.name, ensure_ascii=False),
+        "thing" if category.thing else "stuff",
+    )
+    return f"{name} ({kind}, original_id {category.original_id})"

@@ -168,3 +168,33 @@ def test_holding_out_is_a_partition_that_hardly_changes():
     for share in (0.0, 0.99):
         kept, held_out = hold_out(Split(images[:2]), share)
         assert (len(names(kept)), len(names(held_out))) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "files", "splits"),
+    [
+        (
+            "{split}/p.json",
+            ["val/p.json", "train/p.json", "test/q.json", "stray"],
+            ["train", "val"],
+        ),
+        ("a/{split}/b/p.json", ["a/x/b/p.json", "a/y/p.json"], ["x"]),
+        ("v_{split}_1/{split}.json", ["v_a_1/a.json", "v_b_1/a.json"], ["a"]),
+        ("{split}-{split}.json", ["a-a.json", "a-b.json", "a.b-a.b.json"], ["a", "a.b"]),
+        ("[x]{split}.json", ["[x]a.json", "xb.json"], ["a"]),
+    ],
+)
+def test_splits_are_found_in_any_part_of_a_path(tmp_path, pattern, files, splits):
+    root = tmp_path / "{split}"
+    for name in files:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+    assert find_splits(str(root), TreePatterns(json=pattern)) == splits
+
+
+def test_splits_of_one_name_are_not_dropped(root, capsys):
+    for name in ("train2014", "train2017"):
+        (root / "annotations").mkdir(parents=True, exist_ok=True)
+        (root / "annotations" / f"panoptic_{name}.json").touch()
+    assert convert("coco-format", root)[0] != 0
+    assert "train2014 and train2017 would both be called train" in capsys.readouterr().err
