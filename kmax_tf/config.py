@@ -17,7 +17,7 @@ from google.protobuf import text_format
 from kmax_tf.config_ranges import Problem
 from kmax_tf.config_validation import dataset_problems, problems
 from kmax_tf.errors import ConfigError
-from kmax_tf.files import PathLike, is_remote, write_atomically
+from kmax_tf.files import PathLike, decode_text, is_remote, write_atomically
 from kmax_tf.overrides import merge_override
 from kmax_tf.protos import dataset_pb2, experiment_pb2
 from kmax_tf.provenance import provenance_json
@@ -261,9 +261,9 @@ def _shipped_names() -> list[str]:
 
 def _read(path: pathlib.Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{_shown(path)}: not a text file ({error.reason})") from error
+        return decode_text(path.read_bytes())
+    except ValueError as error:
+        raise ConfigError(f"{_shown(path)}: not a text file: {error}") from error
     except OSError as error:
         raise ConfigError(f"{_shown(path)}: cannot be read: {error.strerror}") from error
 

@@ -27,7 +27,7 @@ class _Range(NamedTuple):
 
 _ANY = _Range("any number", lambda x: True)
 _COUNT = _Range("at least 1", lambda x: x >= 1)
-_NOT_NEGATIVE = _Range("at least 0", lambda x: x >= 0)
+_NOT_NEGATIVE = _Range("at least 0, and finite", lambda x: 0 <= x < float("inf"))
 _POSITIVE = _Range("above 0", lambda x: 0 < x < float("inf"))
 _PROBABILITY = _Range("in 0..1", lambda x: 0 <= x <= 1)
 _SHARE = _Range("above 0 and at most 1", lambda x: 0 < x <= 1)

@@ -35,7 +35,7 @@ def dataset_problems(dataset: dataset_pb2.Dataset) -> list[Problem]:
     """Returns all that is wrong with a dataset description by itself."""
     alone = experiment_pb2.Experiment(dataset=dataset)
     found = list(out_of_range(alone))
-    return found or [*_dataset(alone), *_classes(alone)]
+    return found or [problem for check in _DATASET_CHECKS for problem in check(alone)]
 
 
 def crop_sizes_near(side: int) -> tuple[int, int]:
@@ -346,15 +346,41 @@ def _duplicates(dataset: dataset_pb2.Dataset) -> Iterator[Problem]:
     for name in ("id", "name", "original_id"):
         first: dict[Any, int] = {}
         for index, category in enumerate(dataset.classes):
-            value = getattr(category, name)
             if not category.HasField(name):
                 continue
+            value = getattr(category, name)
             if value in first:
                 yield Problem(
                     f"dataset.classes[{index}].{name}",
                     f"{value!r} is already that of classes[{first[value]}]",
                 )
             first.setdefault(value, index)
+    given = {c.original_id: i for i, c in enumerate(dataset.classes) if c.HasField("original_id")}
+    for index, category in enumerate(dataset.classes):
+        if not category.HasField("original_id") and category.id in given:
+            yield Problem(
+                f"dataset.classes[{index}].id",
+                f"{category.id} is the original_id of classes[{given[category.id]}], and a class "
+                "without one keeps its id; give both their original_id",
+            )
+
+
+def _largest_id(experiment: experiment_pb2.Experiment) -> Iterator[Problem]:
+    """Panoptic ids are int32: class id * label_divisor + instance."""
+    dataset = experiment.dataset
+    ids = {f"dataset.classes[{i}].id": entry.id for i, entry in enumerate(dataset.classes)}
+    ids["dataset.ignore_label"] = dataset.ignore_label
+    path = max(ids, key=lambda place: ids[place])
+    largest = ids[path]
+    if (largest + 1) * dataset.label_divisor > 2**31:
+        if dataset.HasField("label_divisor"):
+            path = "dataset.label_divisor"
+        yield Problem(
+            path,
+            f"the id {largest} and label_divisor {dataset.label_divisor} give panoptic ids up to "
+            f"{(largest + 1) * dataset.label_divisor - 1}, but int32 holds {2**31 - 1} at most; "
+            "lower one of them",
+        )
 
 
 def _class_thresholds(experiment: experiment_pb2.Experiment) -> Iterator[Problem]:
@@ -400,10 +426,10 @@ def _batch_divides(experiment: experiment_pb2.Experiment, num_replicas: int) -> 
         yield Problem("train_data.batch_size", f"{batch} cannot be shared by {by}; {near} can")
 
 
+_DATASET_CHECKS = (_dataset, _classes, _largest_id)
 _CHECKS: tuple[Callable[[experiment_pb2.Experiment], Iterator[Problem]], ...] = (
     _parts_present,
-    _dataset,
-    _classes,
+    *_DATASET_CHECKS,
     _label_divisor,
     _crops,
     _resizing,

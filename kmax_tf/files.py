@@ -5,14 +5,24 @@ Paths may be local or of any file system that TensorFlow knows (`gs://...`).
 
 from __future__ import annotations
 
+import codecs
 import os
 import pathlib
+import re
 import uuid
 from typing import Union
 
 from kmax_tf.errors import OutputError
 
 PathLike = Union[str, "os.PathLike[str]"]
+
+_MAGIC = re.compile(r"([*?\[\\])")
+_MARKS = {
+    codecs.BOM_UTF32_LE: "UTF-32",
+    codecs.BOM_UTF32_BE: "UTF-32",
+    codecs.BOM_UTF16_LE: "UTF-16",
+    codecs.BOM_UTF16_BE: "UTF-16",
+}
 
 
 def write_atomically(path: PathLike, data: bytes | str) -> None:
@@ -61,6 +71,32 @@ def check_writable(folder: PathLike) -> None:
         raise OutputError(
             f"cannot write into the folder {os.fspath(folder)}: {_reason(error)}"
         ) from error
+
+
+def escaped(path: PathLike) -> str:
+    """Returns a path as a part of a pattern (tf.io.gfile.glob): only the file of this name fits."""
+    return _MAGIC.sub(r"\\\1", os.fspath(path))
+
+
+def decode_text(data: bytes) -> str:
+    """Returns the text of a file in UTF-8, with or without a byte order mark, its line ends plain.
+
+    Raises:
+      ValueError: it is of another encoding, in a sentence.
+    """
+    # The longer marks first, since those of UTF-32 start like those of UTF-16.
+    for mark, name in _MARKS.items():
+        if data.startswith(mark):
+            raise ValueError(f"it is {name}; save it as UTF-8")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"it is no UTF-8 (byte {error.start} is {data[error.start]:#x}); save it as UTF-8"
+        ) from error
+    if "\0" in text:
+        raise ValueError("it has zero bytes, so it is no text, or UTF-16; save it as UTF-8")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def is_remote(path: PathLike) -> bool:

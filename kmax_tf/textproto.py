@@ -7,7 +7,9 @@ The parser of the protobuf package knows lines only when it fails; here every va
 from __future__ import annotations
 
 import difflib
+import math
 import re
+import struct
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, NoReturn
 
@@ -31,6 +33,13 @@ _TOKEN = re.compile(
 _FLOAT_SUFFIX = re.compile(r"(?<=[\d.])[fF]$")
 _CLOSING = {"{": "}", "<": ">"}
 _FLOATS = (FieldDescriptor.CPPTYPE_FLOAT, FieldDescriptor.CPPTYPE_DOUBLE)
+# Bits, and whether one of them is the sign.
+_INTEGERS = {
+    FieldDescriptor.CPPTYPE_INT32: (32, True),
+    FieldDescriptor.CPPTYPE_INT64: (64, True),
+    FieldDescriptor.CPPTYPE_UINT32: (32, False),
+    FieldDescriptor.CPPTYPE_UINT64: (64, False),
+}
 _BOOLS = {"true": True, "True": True, "t": True, "1": True}
 _BOOLS.update({"false": False, "False": False, "f": False, "0": False})
 
@@ -234,23 +243,48 @@ def _convert(field: FieldDescriptor, token: _Token, more: list[_Token]) -> Any:
     if kind == FieldDescriptor.CPPTYPE_STRING:
         if token.kind != "string":
             raise ValueError(f"expected a string in quotes, found {_shown(token)}")
-        return "".join(_unquote(part.text) for part in (token, *more))
+        value = b"".join(_unquote(part.text) for part in (token, *more))
+        return value if field.type == FieldDescriptor.TYPE_BYTES else _decoded(value, token)
     if kind == FieldDescriptor.CPPTYPE_ENUM:
         return _enum_number(field.enum_type, token)
     if kind == FieldDescriptor.CPPTYPE_BOOL:
         if token.kind != "word" or token.text not in _BOOLS:
             raise ValueError(f"expected true or false, found {_shown(token)}")
         return _BOOLS[token.text]
-    is_float = kind in _FLOATS
+    return _float(kind, token) if kind in _FLOATS else _integer(kind, token)
+
+
+def _integer(kind: int, token: _Token) -> int:
     try:
         if token.kind != "word" or "_" in token.text:
             raise ValueError
-        value = float(_FLOAT_SUFFIX.sub("", token.text)) if is_float else int(token.text, 0)
+        value = int(token.text, 0)
     except ValueError:
-        wanted = "a number" if is_float else "an integer"
-        raise ValueError(f"expected {wanted}, found {_shown(token)}") from None
-    if not is_float and not -(2**31) <= value < 2**31:
-        raise ValueError(f"{token.text} does not fit 32 bits")
+        raise ValueError(f"expected an integer, found {_shown(token)}") from None
+    bits, signed = _INTEGERS[kind]
+    if not signed and value < 0:
+        raise ValueError(f"{token.text} is below 0")
+    if not -(2 ** (bits - 1)) <= value < 2 ** (bits - signed):
+        raise ValueError(f"{token.text} does not fit {bits} bits")
+    return value
+
+
+def _float(kind: int, token: _Token) -> float:
+    text = _FLOAT_SUFFIX.sub("", token.text)
+    try:
+        if token.kind != "word" or "_" in text:
+            raise ValueError
+        value = float(text)
+    except ValueError:
+        raise ValueError(f"expected a number, found {_shown(token)}") from None
+    bits = 32 if kind == FieldDescriptor.CPPTYPE_FLOAT else 64
+    try:
+        struct.pack("<f" if bits == 32 else "<d", value)
+        fits = not math.isinf(value) or "inf" in text.lower()
+    except OverflowError:
+        fits = False
+    if not fits:
+        raise ValueError(f"{token.text} does not fit a float of {bits} bits")
     return value
 
 
@@ -264,13 +298,20 @@ def _enum_number(enum: Any, token: _Token) -> int:
     return int(enum.values_by_name[token.text].number)
 
 
-def _unquote(literal: str) -> str:
+def _unquote(literal: str) -> bytes:
+    """Returns what a string in quotes says, where escapes stand for bytes."""
     try:
-        # Escapes stand for bytes; the bytes are UTF-8.
         unescaped: bytes = text_encoding.CUnescape(literal[1:-1])
-        return unescaped.decode("utf-8")
+        return unescaped
     except UnicodeDecodeError:
-        raise ValueError(f"{literal} is not UTF-8") from None
+        raise ValueError(f"{literal} has an escape that says nothing") from None
+
+
+def _decoded(value: bytes, token: _Token) -> str:
+    try:
+        return value.decode("utf-8")
+    except UnicodeDecodeError:
+        raise ValueError(f"{token.text} is not UTF-8") from None
 
 
 def _shown(token: _Token) -> str:

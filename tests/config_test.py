@@ -137,7 +137,7 @@ def test_missing_files_are_named_with_the_place_that_names_them(write):
 
 def test_unreadable_files(write, tmp_path):
     (tmp_path / "binary.textproto").write_bytes(b"\xff\xfe")
-    assert error_of("binary.textproto").startswith("binary.textproto: not a text file (")
+    assert error_of("binary.textproto").startswith("binary.textproto: not a text file: ")
     (tmp_path / "folder.textproto").mkdir()
     assert error_of("folder.textproto").startswith("no file folder.textproto (the experiment)")
 

@@ -198,6 +198,7 @@ def test_the_starting_point_has_none():
             "more thing classes (80) than classes at all (num_ids = 70)",
         ),
         ("dataset.num_ids=133", "dataset.classes[132].id", "133 must be below num_ids = 133"),
+        ("dataset.label_divisor=20000000", "dataset.label_divisor", "int32 holds 2147483647"),
         ("dataset.label_divisor=128", "dataset.label_divisor", "must exceed num_centers = 128"),
         ("dataset.ignore_label=5", "dataset.classes[4].id", "5 is the ignore_label"),
         ("dataset.classes[7].color=1,2", "dataset.classes[7].color", "red, green, blue; it has 2"),

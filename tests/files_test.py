@@ -17,6 +17,30 @@ def test_writes_text_and_bytes_and_replaces(tmp_path):
     assert os.listdir(path.parent) == ["a.txt"]
 
 
+TEXT = 'name: "é"\n# mine\n'
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_text_has_a_mark_or_not_and_any_ends_of_lines(end, mark):
+    assert files.decode_text(mark + TEXT.replace("\n", end).encode()) == TEXT
+
+
+@pytest.mark.parametrize(
+    ("encoding", "words"),
+    [
+        ("utf-16", "it is UTF-16; save it as UTF-8"),
+        ("utf-32", "it is UTF-32; save it as UTF-8"),
+        ("utf-16-le", "no UTF-8|zero bytes"),
+        ("utf-16-be", "no UTF-8|zero bytes"),
+        ("latin-1", "no UTF-8 .byte 7 is 0xe9"),
+    ],
+)
+def test_text_of_other_encodings_is_told(encoding, words):
+    with pytest.raises(ValueError, match=words):
+        files.decode_text(TEXT.encode(encoding))
+
+
 def test_permissions_are_those_of_any_new_file(tmp_path):
     (tmp_path / "plain").write_text("")
     files.write_atomically(tmp_path / "atomic", "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -187,9 +188,13 @@ def _own_coco_format(args: argparse.Namespace) -> _Source:
 
     given = {name: getattr(args, name) for name in ("json", "maps", "images")}
     patterns = TreePatterns(**{name: value for name, value in given.items() if value is not None})
+    there = find_splits(args.source, patterns)
     # "train" stands for train2017 too.
-    found = {plain_name(name): name for name in find_splits(args.source, patterns)}
-    names = [found.get(plain_name(name), name) for name in args.split or found]
+    found = {plain_name(name): name for name in there}
+    names = [
+        name if name in there else found.get(plain_name(name), name) for name in args.split or there
+    ]
+    _check_names(names)
     splits = {plain_name(name): read_tree(args.source, name, patterns) for name in names}
     description = ""
     if not args.description:
@@ -230,6 +235,7 @@ def _own_masks(args: argparse.Namespace) -> _Source:
     components = tuple(things if args.components is None else sorted(args.components))
     rules = dataclasses.replace(rules, components=components, min_area=args.min_area)
     names = args.split or find_mask_splits(args.source)
+    _check_names(names)
     splits = {
         plain_name(name) or "train": read_mask_split(args.source, name, rules) for name in names
     }
@@ -248,6 +254,21 @@ def _colored_classes(description: str) -> tuple[str, ...]:
     dataset = dataset_pb2.Dataset()
     merge_text(description, str, dataset, {})
     return tuple(entry.name for entry in dataset.classes if entry.color)
+
+
+def _check_names(names: list[str]) -> None:
+    """Raises UserError where the records of two splits would have one name."""
+    from kmax_tf.data.layouts import plain_name
+    from kmax_tf.errors import UserError
+
+    of_records: dict[str, str] = {}
+    for name in names:
+        other = of_records.setdefault(plain_name(name), name)
+        if other != name:
+            raise UserError(
+                f"the splits {other} and {name} would both be called {plain_name(name)}; convert "
+                "one of them (--split), or rename one"
+            )
 
 
 def _described(args: argparse.Namespace, description: str) -> tuple[LabelSpace, str]:
@@ -304,4 +325,5 @@ def _write_experiment(output: str, name: str, reports: dict[str, Report]) -> Non
         return
     statistics = {split: report.statistics for split, report in reports.items()}
     write_atomically(path, experiment_text(name, output, statistics))
-    print(f"{path} trains on them: kmax train --config={path} --model_dir=runs/mine")
+    command = f"kmax train --config={shlex.quote(path)} --model_dir=runs/mine"
+    print(f"{path} trains on them: {command}")

@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Inspects each split; the status is 1 where anything is wrong."""
-    from kmax_tf.data.builder import read_description
+    from kmax_tf.data.builder import check_descriptions, read_description
     from kmax_tf.data.inspection import check_written, find_shards, inspect
     from kmax_tf.data.label_checks import doubts_about
     from kmax_tf.errors import UserError
@@ -50,6 +50,11 @@ def run(args: argparse.Namespace) -> int:
     written = {split.name: split for split in _dataset(text).splits}
     problems = []
     statistics = {}
+    try:
+        check_descriptions([f for files in shards.values() for f in files], labels, "--description")
+    except UserError as error:
+        problems.append(str(error))
+        print(f"problem: {error}")
     for split, files in shards.items():
         found = inspect(files, labels, split, args.workers)
         if split in written and os.path.isdir(args.records):

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-import pathlib
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
 
 from kmax_tf.config import label_space, shipped_configs, validate_dataset
 from kmax_tf.data import preprocessing
+from kmax_tf.data.agreement import check_same_labels
 from kmax_tf.data.color import ColorPolicy, Step
 from kmax_tf.data.copy_paste import CopyPasteOptions
 from kmax_tf.data.label_checks import check_trainable
 from kmax_tf.data.reader import ReaderOptions, read_forever, read_once
 from kmax_tf.data.record_index import find_files, index_records
+from kmax_tf.data.sources import is_file, read_file
 from kmax_tf.data.targets import TargetOptions, make_targets
 from kmax_tf.data.training_example import AugmentationOptions, TrainingExample
 from kmax_tf.errors import UserError
+from kmax_tf.files import decode_text
 from kmax_tf.protos import data_pb2, dataset_pb2, experiment_pb2
 from kmax_tf.structures import LabelSpace, Targets
 from kmax_tf.textproto import merge_text
@@ -43,13 +46,15 @@ def build_dataset(
 
     Returns:
       In training, a dataset of (images [B, h, w, 3] float32 0..255, Targets). In evaluation, of
-      (images, Targets, raw) with a last batch that may be smaller; raw is a dict of image_id [B]
-      string, raw_size [B, 2] and resized_size [B, 2] int32 (height, width of the image, and in the
-      network's input before padding), and panoptic [B, H, W] int32, the label at the images' own
-      sizes, padded with the panoptic id of unlabeled pixels to the largest of the batch.
+      (images, Targets, raw) with a last batch that may be smaller; raw is a dict of image_id and
+      source_id [B] string (`data.records`), raw_size [B, 2] and resized_size [B, 2] int32 (height,
+      width of the image, and in the network's input before padding), and panoptic [B, H, W] int32,
+      the label at the images' own sizes, padded with the panoptic id of unlabeled pixels to the
+      largest of the batch.
 
     Raises:
-      UserError: no file matches, records without any segment, or a batch that cannot be divided.
+      UserError: no file matches, records of other classes or without any segment, or a batch that
+        cannot be divided.
     """
     data = experiment.train_data if training else experiment.eval_data
     labels = label_space(experiment.dataset)
@@ -58,6 +63,7 @@ def build_dataset(
     # Other machines, workers of a service or hosts of a TPU, get the index with the pipeline.
     elsewhere = bool(data.service_address) or experiment.runtime.tpu not in ("", "local")
     files = find_files(data.records, experiment.data_dir)
+    check_descriptions(files, labels, f"the experiment {experiment.name!r}")
     if training:
         check_trainable(files, labels)
     index = index_records(files, in_memory=elsewhere)
@@ -114,21 +120,39 @@ def read_description(path: str) -> tuple[LabelSpace, str]:
     Raises:
       UserError: there is no such file, or it is malformed or inconsistent.
     """
-    file = pathlib.Path(path)
     shipped = shipped_configs() / "datasets"
-    if not file.is_file():
-        file = shipped / f"{path}.textproto"
+    file = path if is_file(path) else os.fspath(shipped / f"{path}.textproto")
     try:
-        text = file.read_text("utf-8")
-    except (OSError, ValueError) as error:
+        text = decode_text(read_file(file))
+    except OSError as error:
         names = ", ".join(sorted(found.stem for found in shipped.glob("*.textproto")))
         raise UserError(
             f"no dataset description {path}; give a textproto file or one of: {names}"
         ) from error
+    except ValueError as error:
+        raise UserError(f"the dataset description {file} cannot be read: {error}") from error
     dataset = dataset_pb2.Dataset()
     merge_text(text, lambda line: f"{file}:{line}", dataset, {})
-    validate_dataset(dataset, str(file))
+    validate_dataset(dataset, file)
     return label_space(dataset), text
+
+
+def check_descriptions(files: Sequence[str], labels: LabelSpace, who: str) -> None:
+    """Checks that records mean by their ids what their reader does.
+
+    Args:
+      files: of the records. The description beside them, dataset.textproto, is what counts; where
+        there is none, as beside the reference's records, nothing is checked.
+      labels: what the reader means.
+      who: reads them, for messages.
+
+    Raises:
+      UserError: the descriptions differ, or one is malformed.
+    """
+    for folder in dict.fromkeys(map(os.path.dirname, files)):
+        path = os.path.join(folder, "dataset.textproto")
+        if is_file(path):
+            check_same_labels(labels, read_description(path)[0], path, who)
 
 
 def _replica_batch_size(data: data_pb2.Data, context: tf.distribute.InputContext) -> int:
@@ -211,6 +235,7 @@ def _evaluation_function(
         )
         raw = {
             "image_id": example["image_id"],
+            "source_id": example["source_id"],
             "raw_size": tf.shape(panoptic),
             "resized_size": size,
             "panoptic": panoptic,

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import pathlib
-from collections.abc import Callable, Sequence
-from typing import Any, Union
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from kmax_tf.data.images import BadExampleError, read_encoded, read_id_map
-from kmax_tf.data.panoptic_ids import COCO_CONVENTIONS, Conventions, Segment, panoptic_label
-from kmax_tf.data.records import LabeledImage
-from kmax_tf.data.sources import is_file, is_folder, read_file
+from kmax_tf.data.panoptic_ids import COCO_CONVENTIONS, Conventions, panoptic_label
+from kmax_tf.data.records import LabeledImage, image_names
+from kmax_tf.data.sources import is_file, is_folder, located, name_key, read_file
 from kmax_tf.errors import UserError
+from kmax_tf.panoptic import fields
+from kmax_tf.panoptic.coco_json import Segment, entries, parse_annotation, parse_json
+from kmax_tf.panoptic.fields import FieldError, ImageId
 from kmax_tf.structures import LabelSpace
-
-# COCO has numbers; other publishers of the format have names.
-ImageId = Union[int, str]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,23 +27,22 @@ class CocoAnnotation:
       image_path: file of the image.
       map_path: PNG of the segment ids.
       segments: what the ids mean; none at all leaves the whole image unlabeled.
+      name: what the image is known by (`records.image_names`).
+      source_id: its id in the JSON.
       conventions: of the publisher.
     """
 
     image_path: str
     map_path: str
     segments: tuple[Segment, ...]
+    name: str
+    source_id: ImageId
     conventions: Conventions = COCO_CONVENTIONS
-
-    @property
-    def name(self) -> str:
-        """Returns the image's file name without extension."""
-        return pathlib.PurePosixPath(self.image_path).stem
 
     @property
     def files(self) -> tuple[str, ...]:
         """Returns the files that the example is made of."""
-        return self.image_path, self.map_path
+        return located(self.image_path), located(self.map_path)
 
     def load(self, labels: LabelSpace, treat_crowd_as_ignore: bool = True) -> LabeledImage:
         """Reads and checks the image and its annotation.
@@ -57,12 +55,12 @@ class CocoAnnotation:
         Raises:
           BadExampleError: files are missing or corrupt, or contradict each other or the labels.
         """
-        image = read_encoded(self.image_path)
-        ids = read_id_map(self.map_path)
+        image_path, map_path = self.files
+        image, ids = read_encoded(image_path), read_id_map(map_path)
         if ids.shape != (image.height, image.width):
             raise BadExampleError(
-                f"{self.map_path} is {ids.shape[1]} x {ids.shape[0]} but its image "
-                f"{self.image_path} is {image.width} x {image.height}; an annotation must have the "
+                f"{map_path} is {ids.shape[1]} x {ids.shape[0]} but its image "
+                f"{image_path} is {image.width} x {image.height}; an annotation must have the "
                 "size of its image"
             )
         try:
@@ -70,8 +68,8 @@ class CocoAnnotation:
                 ids, self.segments, labels, self.conventions, treat_crowd_as_ignore
             )
         except BadExampleError as error:
-            raise BadExampleError(f"{self.map_path}: {error}") from error
-        return LabeledImage(self.name, image, panoptic, areas)
+            raise BadExampleError(f"{map_path}: {error}") from error
+        return LabeledImage(self.name, image, panoptic, areas, self.source_id)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,14 +79,16 @@ class PanopticFiles:
     Attributes:
       json: file of the annotations.
       maps: folder of the PNGs.
-      image_path: from an image's id and the file name that the JSON gives it to its file.
+      images: folder of the images.
       conventions: of the publisher.
+      image_name: from an image's entry in the JSON to its path below the folder of the images.
     """
 
     json: str
     maps: str
-    image_path: Callable[[ImageId, str], str]
+    images: str
     conventions: Conventions = COCO_CONVENTIONS
+    image_name: Callable[[Mapping[str, Any]], str] = fields.file_name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,140 +120,109 @@ def read_split(root: str | os.PathLike[str], split: str) -> Split:
     """
     maps = os.path.join(root, "annotations", f"panoptic_{split}")
     images = os.path.join(root, split)
-    return read_panoptic_files(in_folders(f"{maps}.json", maps, images))
-
-
-def in_folders(
-    json_path: str, maps: str, images: str, conventions: Conventions = COCO_CONVENTIONS
-) -> PanopticFiles:
-    """Returns the parts of a split whose images are in one folder, under the JSON's names.
-
-    Raises:
-      UserError: the folder of the images is missing.
-    """
-    if is_folder(maps) and not is_folder(images):
-        raise UserError(f"the folder {images} is missing; {json_path} needs it")
-    return PanopticFiles(
-        json_path, maps, lambda _, name: os.path.join(images, file_name(name)), conventions
-    )
+    return read_panoptic_files(PanopticFiles(f"{maps}.json", maps, images))
 
 
 def read_panoptic_files(files: PanopticFiles) -> Split:
     """Reads the annotations of a split; the PNGs and images are not opened.
 
     Raises:
-      UserError: the JSON is missing, broken or without annotations, or the folder of the maps is
-        missing.
+      UserError: the JSON is missing, broken, of another kind, without annotations or ambiguous, or
+        a folder is missing.
     """
-    content = read_panoptic_json(files.json)
-    if not is_folder(files.maps):
-        packed = f"; unpack {files.maps}.zip" if is_file(f"{files.maps}.zip") else ""
-        raise UserError(f"the folder {files.maps} is missing; {files.json} needs it{packed}")
-    images = _image_names(content["images"])
+    content = _read_json(files.json)
+    for folder in (files.maps, files.images):
+        if not is_folder(folder):
+            packed = f"; unpack {folder}.zip" if is_file(f"{folder}.zip") else ""
+            raise UserError(f"the folder {folder} is missing; {files.json} needs it{packed}")
+    images, refused = _images(entries(content, "images", files.json), files)
+    names = {key: name for key, name in images.items() if name}
+    known_by = dict(zip(names, image_names(list(names.values()))))
     annotations: list[CocoAnnotation] = []
-    refused: list[tuple[str, str]] = []
-    seen: set[ImageId] = set()
+    seen: dict[ImageId, int] = {}
     for number, entry in enumerate(content["annotations"]):
         try:
-            image_id, map_name, segments = _parse_annotation(entry)
-            if image_id not in images:
-                raise BadExampleError(f"image_id {image_id!r} is not among the images")
-            if image_id in seen:
-                raise BadExampleError(f"a second annotation of image_id {image_id!r}")
-            seen.add(image_id)
-            image_path = files.image_path(image_id, images[image_id])
-            map_path = os.path.join(files.maps, map_name)
-            annotations.append(CocoAnnotation(image_path, map_path, segments, files.conventions))
-        except BadExampleError as error:
+            key = fields.image_id(fields.require_object(entry), "image_id")
+            if key not in images:
+                raise BadExampleError(f"image_id {fields.show(key)} is not among the images")
+            _once(seen, key, number, "annotations", "image_id", files.json)
+            parsed = parse_annotation(entry)
+            if key in names:  # else its image was refused
+                annotations.append(
+                    CocoAnnotation(
+                        os.path.join(files.images, names[key]),
+                        os.path.join(files.maps, parsed.file_name),
+                        parsed.segments,
+                        known_by[key],
+                        key,
+                        files.conventions,
+                    )
+                )
+        except (FieldError, BadExampleError) as error:
             refused.append((f"annotation {number} of {os.path.basename(files.json)}", str(error)))
-    for image_id, name in images.items():
-        if image_id not in seen:
-            shown = name if isinstance(name, str) and _is_text(name) else repr(name)
-            refused.append((shown, f"it has no annotation in {files.json}"))
+    refused += [
+        (name, f"it has no annotation in {files.json}")
+        for key, name in names.items()
+        if key not in seen
+    ]
     return Split(annotations, refused, content.get("categories"))
 
 
-def read_panoptic_json(path: str) -> dict[str, Any]:
-    """Reads a JSON that has lists of images and annotations.
-
-    Raises:
-      UserError: it is missing, broken or of another kind, or lists no annotations.
-    """
+def _read_json(path: str) -> dict[str, Any]:
     try:
-        content = json.loads(read_file(path))
+        content = parse_json(read_file(path), path)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is not valid JSON ({error}); download it again") from error
     for key in ("images", "annotations"):
-        if not isinstance(content, dict) or not isinstance(content.get(key), list):
-            raise UserError(f"{path} has no list '{key}'; is it a COCO panoptic file?")
-    if not content["annotations"]:
-        raise UserError(f"{path} lists no annotations; there is nothing to convert")
+        if not entries(content, key, path):
+            raise UserError(f"{path} lists no {key}; there is nothing to convert")
     return content
 
 
-def file_name(value: Any) -> str:
-    """Returns a file name of the JSON, refusing one that leads out of its folder.
+def _images(
+    listed: Sequence[Any], files: PanopticFiles
+) -> tuple[dict[ImageId, str], list[tuple[str, str]]]:
+    """Returns the path of each image below their folder, and entries that are refused.
 
-    Raises:
-      BadExampleError: it isn't a relative path below the folder.
+    An image without a proper path has an empty one, and is refused, too.
     """
-    path = pathlib.PurePosixPath(str(value))
-    inside = path.name and not path.is_absolute() and ".." not in path.parts
-    if not isinstance(value, str) or not inside or not _is_text(value) or "\\" in value:
-        raise BadExampleError(f"{value!r} is not a file name inside the dataset")
-    return value
+    images: dict[ImageId, str] = {}
+    refused = []
+    numbers: dict[ImageId, int] = {}
+    for number, entry in enumerate(listed):
+        try:
+            key = fields.image_id(fields.require_object(entry), "id")
+            _once(numbers, key, number, "images", "id", files.json)
+            images[key] = ""
+            # Parts such as ./ don't make it another file.
+            images[key] = pathlib.PurePosixPath(files.image_name(entry)).as_posix()
+        except (FieldError, BadExampleError) as error:
+            refused.append((f"image {number} of {os.path.basename(files.json)}", str(error)))
+    _check_files({key: name for key, name in images.items() if name}, files)
+    return images, refused
 
 
-def _image_names(entries: list[Any]) -> dict[ImageId, Any]:
-    """Returns the file name of each image; entries without both are as good as not there."""
-    return {
-        entry["id"]: entry["file_name"]
-        for entry in entries
-        if isinstance(entry, dict)
-        and isinstance(entry.get("id"), (int, str))
-        and "file_name" in entry
-    }
+def _once(
+    numbers: dict[ImageId, int], key: ImageId, number: int, what: str, field: str, path: str
+) -> None:
+    """Notes that an entry is the only one with an id, or raises UserError."""
+    if key in numbers:
+        raise UserError(
+            f"{path}: {what}[{numbers[key]}] and {what}[{number}] have one {field}, "
+            f"{fields.show(key)}; keep one, or give each its own"
+        )
+    numbers[key] = number
 
 
-def _parse_annotation(entry: Any) -> tuple[ImageId, str, tuple[Segment, ...]]:
-    try:
-        segments = tuple(_parse_segment(info) for info in entry["segments_info"])
-        image_id = entry["image_id"]
-        if not isinstance(image_id, (int, str)):
-            raise ValueError("image_id must be a number or a name")
-        return image_id, file_name(entry["file_name"]), segments
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise BadExampleError(
-            f"it has no image_id, no file_name or no proper segments_info ({error!r})"
-        ) from error
-
-
-def _parse_segment(info: Any) -> Segment:
-    area, crowd = info.get("area"), info.get("iscrowd", 0)
-    if crowd not in (0, 1):
-        raise ValueError(f"iscrowd must be 0 or 1, not {crowd!r}")
-    segment = Segment(
-        id=_integer(info["id"]),
-        category_id=_integer(info["category_id"]),
-        area=None if area is None else _integer(area),
-        crowd=bool(crowd),
-    )
-    if not 0 < segment.id < 2**24:
-        raise ValueError("segment ids must be from 1 to 2^24 - 1")
-    return segment
-
-
-def _integer(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != int(value):
-        raise ValueError(f"{value!r} is not a whole number")
-    return int(value)
-
-
-def _is_text(value: str) -> bool:
-    """Returns whether a string can be part of a path: JSON can hold halves of characters too."""
-    try:
-        return "\0" not in value and bool(value.encode("utf-8"))
-    except UnicodeEncodeError:
-        return False
+def _check_files(names: Mapping[ImageId, str], files: PanopticFiles) -> None:
+    """Raises UserError where two images are one file."""
+    first: dict[str, ImageId] = {}
+    for key, name in names.items():
+        other = first.setdefault(name_key(name), key)
+        paths = [os.path.join(files.images, path) for path in (names[other], name)]
+        # The same name, or two spellings of one; two files may have both.
+        if other != key and (paths[0] == paths[1] or located(paths[0]) == located(paths[1])):
+            raise UserError(
+                f"{files.json}: the images of the ids {fields.show(other)} and {fields.show(key)} "
+                f"are one file, {located(paths[0])}; list it once"
+            )

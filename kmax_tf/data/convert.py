@@ -18,7 +18,7 @@ from typing import Any
 import tensorflow as tf
 
 from kmax_tf.data.progress import Progress
-from kmax_tf.data.records import shard_name
+from kmax_tf.data.records import shard_name, split_of
 from kmax_tf.data.shards import (
     Annotation,
     ShardReport,
@@ -27,6 +27,7 @@ from kmax_tf.data.shards import (
     note_path,
     read_note,
 )
+from kmax_tf.data.sources import names_in
 from kmax_tf.data.statistics import Statistics
 from kmax_tf.data.workers import available_cores, run_tasks
 from kmax_tf.errors import UserError
@@ -210,8 +211,11 @@ def _make_room(output: str, split: str, tasks: Sequence[ShardTask]) -> None:
       UserError: shards without a note are in the way: they may be anything.
     """
     wanted = {task.name for task in tasks}
-    pattern = os.path.join(output, f"{split}-*-of-*.tfrecord")
-    others = [p for p in sorted(tf.io.gfile.glob(pattern)) if os.path.basename(p) not in wanted]
+    # By name, not by a pattern: "train" has nothing to do with shards of "train-extra".
+    ours = sorted(name for name in names_in(output) if split_of(name) == split)
+    partial = [os.path.join(output, name) for name in ours if name.startswith(".")]
+    others = [os.path.join(output, name) for name in ours if name not in wanted]
+    others = [path for path in others if path not in partial]
     for path in others:
         if read_note(path) is None:
             raise UserError(
@@ -221,8 +225,8 @@ def _make_room(output: str, split: str, tasks: Sequence[ShardTask]) -> None:
     for path in others:
         tf.io.gfile.remove(path)
         tf.io.gfile.remove(note_path(path))
-    for partial in tf.io.gfile.glob(os.path.join(output, f".{split}-*.tfrecord.*.partial")):
-        tf.io.gfile.remove(partial)
+    for path in partial:
+        tf.io.gfile.remove(path)
 
 
 def _write_report(output: str, split: str, report: Report, labels: LabelSpace) -> None:

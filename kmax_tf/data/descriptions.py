@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from kmax_tf.errors import UserError
+from kmax_tf.panoptic import fields
+from kmax_tf.panoptic.fields import FieldError
 
 # Above it, what a conversion adds to a description; a description that already has it loses it.
 _SPLITS_MARK = "# What the conversion wrote; a checksum is the SHA-256 of the file NAME.sha256.\n"
@@ -82,20 +84,19 @@ def classes_of_categories(categories: Any, where: str) -> list[ClassEntry]:
     entries = []
     for number, category in enumerate(categories):
         try:
-            if category["isthing"] not in (0, 1):
-                raise ValueError("isthing must be 0 or 1")
+            fields.require_object(category)
             entries.append(
                 ClassEntry(
-                    class_name(category["name"]),
-                    bool(category["isthing"]),
-                    class_value(category["id"]),
+                    class_name(fields.text(category, "name")),
+                    fields.flag(category, "isthing"),
+                    class_value(fields.whole(category, "id", 0, 2**31 - 1)),
                     color_of(category.get("color")),
                 )
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (FieldError, ValueError) as error:
             raise UserError(
-                f"categories[{number}] of {where} is no class with id, name and isthing "
-                f"({error!r}); {advice}"
+                f"categories[{number}] of {where} is no class with id, name and isthing: {error}; "
+                f"{advice}"
             ) from error
     return distinct(entries, where)
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Mapping
 
+from kmax_tf.data.records import shard_pattern
 from kmax_tf.data.statistics import Statistics
 from kmax_tf.files import is_remote
 
@@ -73,12 +75,12 @@ def experiment_text(name: str, output: str, splits: Mapping[str, Statistics]) ->
     return f"""\
 # Written by `kmax convert-dataset`: a place to start from. It is yours: a new conversion keeps it.
 #
-# Train:    kmax train --config={os.path.join(output, "experiment.textproto")} \
+# Train:    kmax train --config={_in_shell(os.path.join(output, "experiment.textproto"))} \
 --model_dir=runs/{_word(name)} --mode=train_and_eval
 # Predict:  kmax predict --model runs/{_word(name)} --output predictions IMAGE.jpg
 #
-# {training}: {images} images; {evaluation}: {splits[evaluation].images}; at most {most} segments \
-in an image.
+# {_word(training)}: {images} images; {_word(evaluation)}: {splits[evaluation].images}; \
+at most {most} segments in an image.
 base: "coco/base.textproto"
 base: "backbones/resnet50.textproto"
 name: {json.dumps(name, ensure_ascii=False)}
@@ -86,12 +88,12 @@ dataset_file: "dataset.textproto"
 data_dir: {json.dumps(folder, ensure_ascii=False)}
 
 train_data {{
-  records: "{training}-*.tfrecord"
+  records: {json.dumps(shard_pattern(training), ensure_ascii=False)}
   batch_size: {_BATCH}
   {data}
 }}
 eval_data {{
-  records: "{evaluation}-*.tfrecord"
+  records: {json.dumps(shard_pattern(evaluation), ensure_ascii=False)}
   {data}
 }}
 {model}{losses}training {{
@@ -124,6 +126,11 @@ def _sizes_of_model(most_segments: int, height: int, width: int) -> tuple[str, s
 def _next_side(side: int) -> int:
     """Returns the smallest number of the form 32k + 1, at least 33, that isn't below a side."""
     return max(-(-(side - 1) // 32), 1) * 32 + 1
+
+
+def _in_shell(path: str) -> str:
+    """Returns a path as a shell takes it, in one line."""
+    return " ".join(shlex.quote(path).split("\n"))
 
 
 def _word(name: str) -> str:

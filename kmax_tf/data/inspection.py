@@ -7,9 +7,8 @@ import contextlib
 import dataclasses
 import hashlib
 import os
-import re
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,19 +17,21 @@ from google.protobuf.message import DecodeError
 
 from kmax_tf.data.images import MAX_PIXELS, BadExampleError, check_encoded, decode_image
 from kmax_tf.data.progress import Progress
+from kmax_tf.data.records import parse_shard_name, source_id_of
 from kmax_tf.data.shards import file_checksum
 from kmax_tf.data.sources import list_folder
 from kmax_tf.data.statistics import Statistics
 from kmax_tf.data.workers import run_tasks
 from kmax_tf.errors import UserError
+from kmax_tf.panoptic.fields import ImageId
 from kmax_tf.structures import LabelSpace
 
-_SHARD = re.compile(r"(?P<split>.+)-(?P<index>\d{5})-of-(?P<count>\d{5})\.tfrecord")
 # Of a record: its length, that number's checksum; the record; its checksum.
 _HEADER = struct.Struct("<QI")
 _FOOTER = 4
 # Enough to see what is wrong with a file.
 _MOST_PROBLEMS = 20
+_FEW = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +39,8 @@ class Record:
     """A record, checked.
 
     Attributes:
-      name: of the image.
+      name: what the image is known by (`records.image_names`).
+      source_id: what the annotation file calls it; None where it isn't said.
       image: the encoded image.
       panoptic: [H, W] int32; None where it has no label.
       height: in pixels.
@@ -47,6 +49,7 @@ class Record:
     """
 
     name: str
+    source_id: ImageId | None
     image: bytes
     panoptic: np.ndarray | None
     height: int
@@ -66,11 +69,13 @@ class Inspection:
       statistics: of those that are whole.
       problems: sentences.
       records: number of records of each file, in order.
+      names: number of images known by each name.
     """
 
     statistics: Statistics = dataclasses.field(default_factory=Statistics)
     problems: list[str] = dataclasses.field(default_factory=list)
     records: dict[str, int] = dataclasses.field(default_factory=dict)
+    names: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
 
 
 def find_shards(path: str, split: str | None = None) -> dict[str, list[str]]:
@@ -90,8 +95,8 @@ def find_shards(path: str, split: str | None = None) -> dict[str, list[str]]:
         files = [path] if tf.io.gfile.exists(path) else []
     shards: dict[str, list[str]] = collections.defaultdict(list)
     for file in files:
-        match = _SHARD.fullmatch(os.path.basename(file))
-        name = match["split"] if match else os.path.basename(file)
+        shard = parse_shard_name(os.path.basename(file))
+        name = shard[0] if shard else os.path.basename(file)
         if split in (None, name):
             shards[name].append(file)
     if not shards:
@@ -121,7 +126,9 @@ def inspect(files: Sequence[str], labels: LabelSpace, split: str, workers: int) 
         total.statistics.add(found.statistics)
         total.problems += found.problems
         total.records.update(found.records)
+        total.names.update(found.names)
     progress.finish()
+    total.problems += _repeated(total.names)
     return total
 
 
@@ -167,6 +174,9 @@ def check_record(serialized: bytes, labels: LabelSpace) -> Record:
     except DecodeError as error:
         raise BadExampleError("it is no tf.train.Example") from error
     name = _bytes_of(features, "image/filename").decode("utf-8", "replace")
+    # Records of the reference don't have it.
+    given = "image/source_id" in features
+    source_id = source_id_of(_bytes_of(features, "image/source_id")) if given else None
     data = _bytes_of(features, "image/encoded")
     height, width = (_integer_of(features, f"image/{side}") for side in ("height", "width"))
     if not 0 < height * width <= MAX_PIXELS or min(height, width) < 1:
@@ -177,7 +187,7 @@ def check_record(serialized: bytes, labels: LabelSpace) -> Record:
             f"{name}: its image is {decoded[1]} x {decoded[0]}, but it says {width} x {height}"
         )
     if "image/segmentation/class/encoded" not in features:
-        return Record(name, data, None, height, width, {})
+        return Record(name, source_id, data, None, height, width, {})
     label = _bytes_of(features, "image/segmentation/class/encoded")
     kind = _bytes_of(features, "image/segmentation/class/format")
     if kind != b"raw" or len(label) != 4 * height * width:
@@ -186,7 +196,7 @@ def check_record(serialized: bytes, labels: LabelSpace) -> Record:
             f"{4 * height * width} of format 'raw'"
         )
     panoptic = np.frombuffer(label, "<i4").reshape(height, width)  # [H, W]
-    return Record(name, data, panoptic, height, width, _areas(name, panoptic, labels))
+    return Record(name, source_id, data, panoptic, height, width, _areas(name, panoptic, labels))
 
 
 def read_records(file: str, indices: Sequence[int], labels: LabelSpace) -> list[Record]:
@@ -214,6 +224,7 @@ def _inspect_file(task: tuple[str, LabelSpace], advance: Callable[[], None]) -> 
                 found.statistics.add_image(
                     record.height, record.width, record.areas, labels, record.panoptic is not None
                 )
+                found.names[record.name] += 1
             except BadExampleError as error:
                 found.problems.append(f"record {count} of {file}: {error}")
             count += 1
@@ -246,13 +257,26 @@ def _walk(file: str) -> tuple[int, str]:
     return count, ""
 
 
+def _repeated(names: Mapping[str, int]) -> list[str]:
+    """Returns a problem where images are known by one name."""
+    twice = [name for name, count in names.items() if count > 1]
+    if not twice:
+        return []
+    shown = ", ".join(map(repr, twice[:_FEW])) + (", ..." if len(twice) > _FEW else "")
+    return [
+        f"{len(twice)} names are those of several images, which can't be told apart in an "
+        f"evaluation: {shown}; convert the dataset again"
+    ]
+
+
 def _missing(files: Sequence[str]) -> list[str]:
     """Returns a problem for each number of shards that the files' names don't have all of."""
     seen: dict[int, set[int]] = collections.defaultdict(set)
     for file in files:
-        match = _SHARD.fullmatch(os.path.basename(file))
-        if match:
-            seen[int(match["count"])].add(int(match["index"]))
+        shard = parse_shard_name(os.path.basename(file))
+        if shard:
+            _, index, count = shard
+            seen[count].add(index)
     problems = [
         f"{count - len(found)} of {count} shards are missing beside {files[0]}"
         for count, found in seen.items()

@@ -6,15 +6,17 @@ import dataclasses
 import hashlib
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
-from kmax_tf.data.coco_format import ImageId, PanopticFiles, Split, in_folders, read_panoptic_files
+from kmax_tf.data.coco_format import PanopticFiles, Split, read_panoptic_files
 from kmax_tf.data.file_kinds import OTHER_SUFFIXES
 from kmax_tf.data.images import IMAGE_SUFFIXES, BadExampleError, read_encoded
 from kmax_tf.data.panoptic_ids import Conventions
-from kmax_tf.data.records import LabeledImage
+from kmax_tf.data.records import LabeledImage, image_names
 from kmax_tf.data.sources import is_file, is_folder, list_folder
 from kmax_tf.errors import UserError
+from kmax_tf.panoptic import fields
 from kmax_tf.structures import LabelSpace
 
 _YEAR = re.compile(r"(19|20)\d\d$")
@@ -36,14 +38,15 @@ class Layout:
 
 @dataclasses.dataclass(frozen=True)
 class UnlabeledImage:
-    """An image without annotation, as of a test split."""
+    """An image without annotation, as of a test split.
+
+    Attributes:
+      image_path: file of the image.
+      name: what it is known by (`records.image_names`).
+    """
 
     image_path: str
-
-    @property
-    def name(self) -> str:
-        """Returns the image's file name without extension."""
-        return os.path.splitext(os.path.basename(self.image_path))[0]
+    name: str
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -79,18 +82,28 @@ def plain_name(split: str) -> str:
 def find_splits(root: str, patterns: TreePatterns) -> list[str]:
     """Returns the names for which there is a JSON, such as train2017.
 
+    The name may be a part of a file's or of a folder's, as in {split}/panoptic.json.
+
     Raises:
       UserError: there is none.
     """
-    folder, name = os.path.split(os.path.join(root, patterns.json))
-    if _SPLIT not in name:
+    before, mark, _ = patterns.json.partition(_SPLIT)
+    if not mark:
         return ["train"]
-    before, after = map(re.escape, name.split(_SPLIT, 1))
-    found = [re.fullmatch(f"{before}(.+){after}", entry) for entry in list_folder(folder)]
-    splits = [match.group(1) for match in found if match]
+    # The first folder or file whose name has the split's in it.
+    above, start = os.path.split(before)
+    part = start + patterns.json[len(before) :].partition("/")[0]
+    first, *rest = map(re.escape, part.split(_SPLIT))
+    fits = re.compile(f"{first}(?P<split>.+){'(?P=split)'.join(rest)}", re.DOTALL)
+    found = [fits.fullmatch(name) for name in list_folder(os.path.join(root, above))]
+    splits = [
+        match["split"]
+        for match in found
+        if match and is_file(os.path.join(root, patterns.json.replace(_SPLIT, match["split"])))
+    ]
     if not splits:
         raise UserError(
-            f"no file {os.path.join(folder, name)}, whatever the split; give --json if the "
+            f"no file {os.path.join(root, patterns.json)}, whatever the split; give --json if the "
             "annotations are elsewhere"
         )
     return sorted(splits, key=lambda split: (not split.startswith("train"), split))
@@ -110,7 +123,7 @@ def read_tree(root: str, split: str, patterns: TreePatterns) -> Split:
             patterns.images,
         )
     )
-    return read_panoptic_files(in_folders(json_path, maps, images))
+    return read_panoptic_files(PanopticFiles(json_path, maps, images))
 
 
 def hold_out(split: Split, share: float) -> tuple[Split, Split]:
@@ -141,29 +154,33 @@ def _read_coco(root: str, split: str) -> Split:
     maps = os.path.join(root, "annotations", f"panoptic_{year}")
     images = os.path.join(root, year)
     if split == "test" and not is_file(f"{maps}.json"):
-        return _unlabeled([images])
-    return read_panoptic_files(in_folders(f"{maps}.json", maps, images))
+        return _unlabeled(images)
+    return read_panoptic_files(PanopticFiles(f"{maps}.json", maps, images))
 
 
 def _read_cityscapes(root: str, split: str) -> Split:
     images = os.path.join(root, "leftImg8bit", split)
     if split == "test":
         # Its annotations, which are published, say nothing.
-        return _unlabeled([os.path.join(images, city) for city in list_folder(images)] or [images])
+        return _unlabeled(images, list_folder(images) or [""])
 
-    def image_path(image_id: ImageId, name: str) -> str:
+    def image_name(entry: Mapping[str, Any]) -> str:
         # The JSON's file names are of no file; the id is what both sides have.
-        del name
+        image_id = fields.image_id(entry, "id")
         if not re.fullmatch(r"[A-Za-z0-9-]+(_[A-Za-z0-9-]+)+", str(image_id)):
-            raise BadExampleError(f"image_id {image_id!r} is not of the form city_sequence_frame")
+            raise BadExampleError(
+                f"its id {fields.show(image_id)} isn't of the form city_sequence_frame"
+            )
         city = str(image_id).partition("_")[0]
-        return os.path.join(images, city, f"{image_id}_leftImg8bit.png")
+        return f"{city}/{image_id}_leftImg8bit.png"
 
     stem = os.path.join(root, "gtFine", f"cityscapes_panoptic_{split}")
     for maps, by_train_id in ((f"{stem}_trainId", True), (stem, False)):
         if is_file(f"{maps}.json"):
             conventions = Conventions(by_record_id=by_train_id)
-            return read_panoptic_files(PanopticFiles(f"{maps}.json", maps, image_path, conventions))
+            return read_panoptic_files(
+                PanopticFiles(f"{maps}.json", maps, images, conventions, image_name)
+            )
     raise UserError(
         f"no file {stem}_trainId.json; Cityscapes' own tool makes it: pip install "
         f"cityscapesscripts, then csCreatePanopticImgs --use-train-id --dataset-folder "
@@ -177,18 +194,24 @@ def _read_ade20k(root: str, split: str) -> Split:
     folders = {"train": "training", "val": "validation", "test": "testing"}
     images = os.path.join(root, "images", folders.get(split, split))
     if split == "test":
-        return _unlabeled([images])
+        return _unlabeled(images)
     maps = os.path.join(root, f"ade20k_panoptic_{split}")
     # Things were painted over the stuff below them, whose areas the JSON gives as they were before.
     conventions = Conventions(unlabeled_categories=frozenset({255}), exact_areas=False)
-    return read_panoptic_files(in_folders(f"{maps}.json", maps, images, conventions))
+    return read_panoptic_files(PanopticFiles(f"{maps}.json", maps, images, conventions))
 
 
-def _unlabeled(folders: Sequence[str]) -> Split:
-    paths = [path for folder in folders for path in image_files(folder)]
-    if not paths:
-        raise UserError(f"no images in {folders[0]}")
-    return Split([UnlabeledImage(path) for path in paths])
+def _unlabeled(images: str, folders: Sequence[str] = ("",)) -> Split:
+    """Returns the images in folders of a folder, which have no labels."""
+    names = [
+        f"{folder}/{os.path.basename(path)}" if folder else os.path.basename(path)
+        for folder in folders
+        for path in image_files(os.path.join(images, folder))
+    ]
+    if not names:
+        raise UserError(f"no images in {images}")
+    paths = [os.path.join(images, name) for name in names]
+    return Split([UnlabeledImage(*pair) for pair in zip(paths, image_names(names))])
 
 
 LAYOUTS = {

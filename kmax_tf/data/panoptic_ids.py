@@ -14,20 +14,11 @@ from typing import Any
 import numpy as np
 
 from kmax_tf.data.images import BadExampleError
+from kmax_tf.panoptic.coco_json import Segment
 from kmax_tf.structures import Category, LabelSpace
 
 # Segments of an image by class: the area of each in pixels.
 Areas = dict[int, list[int]]
-
-
-@dataclasses.dataclass(frozen=True)
-class Segment:
-    """An entry of segments_info. The area is None where the file gives none."""
-
-    id: int
-    category_id: int
-    area: int | None = None
-    crowd: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,8 +98,9 @@ def number_instance(count: int, category: Category, labels: LabelSpace) -> int:
     instance = count if category.thing else 0
     if instance >= labels.label_divisor:
         raise BadExampleError(
-            f"it has more than {labels.label_divisor - 1} instances of {category.name}; raise "
-            "label_divisor in the dataset description"
+            f"it has more than {labels.label_divisor - 1} instances of {category.name}; copy the "
+            "dataset description (dataset.textproto beside the records), raise label_divisor in "
+            "the copy, and give it with --description"
         )
     return category.id * labels.label_divisor + instance
 
@@ -133,8 +125,9 @@ def _values(
         elif category is None:
             raise BadExampleError(
                 f"segment {segment.id} has the category {segment.category_id}, which is no "
-                f"{'id' if by_record_id else 'original_id'} of the dataset description "
-                f"'{labels.name}'; add the class there or use the description of this dataset"
+                f"{'id' if by_record_id else 'original_id'} of the dataset '{labels.name}'; add "
+                "the class where its list comes from (--description, or the JSON's categories), or "
+                "use the description of this dataset"
             )
         elif segment.crowd:
             crowd = category.id * labels.label_divisor

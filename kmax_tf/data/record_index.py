@@ -17,8 +17,9 @@ from typing import NamedTuple, Optional
 import numpy as np
 import tensorflow as tf
 
+from kmax_tf.data.sources import is_file
 from kmax_tf.errors import UserError
-from kmax_tf.files import is_remote
+from kmax_tf.files import escaped, is_remote
 
 # Length (8 bytes) and its checksum (4), then the record, then the record's checksum (4).
 _HEADER, _FOOTER = 12, 4
@@ -58,8 +59,9 @@ def find_files(patterns: Sequence[str], folder: str) -> list[str]:
     """Finds the record files of file names or globs, sorted by name.
 
     Args:
-      patterns: file names or globs; relative ones start at the folder.
-      folder: where relative patterns start.
+      patterns: file names or globs; relative ones start at the folder. A file that has a pattern
+        as its name is what it means.
+      folder: where relative patterns start; its name is no pattern.
 
     Raises:
       UserError: a pattern that no file matches.
@@ -69,7 +71,8 @@ def find_files(patterns: Sequence[str], folder: str) -> list[str]:
     files: set[str] = set()
     for pattern in patterns:
         full = os.path.join(folder, pattern)
-        found = tf.io.gfile.glob(full)
+        in_folder = os.path.join(escaped(folder), pattern)
+        found = [full] if is_file(full) else tf.io.gfile.glob(in_folder)
         if not found:
             place = folder or os.getcwd()
             there = "exists" if tf.io.gfile.isdir(place) else "does not exist"

@@ -45,7 +45,7 @@ def list_folder(path: PathLike) -> list[str]:
     Raises:
       UserError: a name that isn't UTF-8, so that no record or report could hold it.
     """
-    names = sorted(name for name in _names_in(path) if not name.startswith("."))
+    names = sorted(name for name in names_in(path) if not name.startswith("."))
     for name in names:
         if any("\ud800" <= letter <= "\udfff" for letter in name):
             raise UserError(
@@ -54,8 +54,8 @@ def list_folder(path: PathLike) -> list[str]:
     return names
 
 
-def _names_in(path: PathLike) -> list[str]:
-    """Returns what is in a folder, if there is one."""
+def names_in(path: PathLike) -> list[str]:
+    """Returns all names in a folder, in no order; none where there is no folder."""
     if not is_remote(path):
         try:
             return os.listdir(path)
@@ -124,7 +124,7 @@ def _names_by_key(folder: str, version: str) -> dict[str, list[str]]:
     """Returns the names in a folder, and nothing older than its version."""
     del version
     names: dict[str, list[str]] = {}
-    for name in _names_in(folder):
+    for name in names_in(folder):
         names.setdefault(name_key(name), []).append(name)
     return names
 

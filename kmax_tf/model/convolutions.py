@@ -12,6 +12,7 @@ import tensorflow as tf
 from kmax_tf.devices import accelerated
 from kmax_tf.keras_api import keras
 
+
 class Convolution(keras.layers.Conv2D):
     """A convolution, without bias unless it is asked for. [B, H, W, C] -> [B, H', W', filters].
 

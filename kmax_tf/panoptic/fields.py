@@ -112,7 +112,10 @@ def image_id(entry: Mapping[str, Any], key: str) -> ImageId:
 
 def show(value: Any) -> str:
     """Returns a value as JSON says it, shortened, for errors."""
-    shown = json.dumps(value)
+    try:
+        shown = json.dumps(value)
+    except (TypeError, ValueError, RecursionError):
+        shown = repr(value)
     return shown if len(shown) <= _LONGEST else shown[: _LONGEST - 3] + "..."
 
 

@@ -218,6 +218,18 @@ def test_missing_records_are_named(experiment):
         build_dataset(experiment, training=False)
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_records_of_other_classes_are_refused(experiment, tmp_path, training):
+    for name in ("train", "val"):
+        (tmp_path / f"{name}-00000-of-00001.tfrecord").touch()
+    (tmp_path / "dataset.textproto").write_text(
+        'num_ids: 2 ignore_label: 0 label_divisor: 1000 classes { id: 1 name: "bolt" thing: true }'
+    )
+    experiment.data_dir = str(tmp_path)
+    with pytest.raises(UserError, match='label_divisor 1000 there, 256 here; class 1 is "bolt"'):
+        build_dataset(experiment, training)
+
+
 def test_bad_records_stop_or_are_skipped(experiment, shapes_records, tmp_path, capfd):
     data = (shapes_records / "val-00000-of-00001.tfrecord").read_bytes()
     (tmp_path / "val-0.tfrecord").write_bytes(data[:-10])

@@ -1,4 +1,5 @@
 import json
+import re
 
 import numpy as np
 import pytest
@@ -184,7 +185,7 @@ def test_more_instances_than_the_divisor_allows_are_refused(tree, labels):
     ],
 )
 def test_malformed_annotations_are_refused_and_others_kept(tree, entry):
-    tree.content["images"].append({"id": 3, "file_name": "a.jpg"})
+    tree.content["images"].append({"id": 3, "file_name": "b.jpg"})
     good = {"image_id": 3, "file_name": "a.png", "segments_info": []}
     tree.content["annotations"] = [entry, good]
     split = tree.read()
@@ -192,24 +193,134 @@ def test_malformed_annotations_are_refused_and_others_kept(tree, entry):
     assert split.refused[0][0] == "annotation 0 of panoptic_val2017.json"
 
 
-def test_second_annotations_and_images_without_any_are_refused(tree):
-    tree.content["annotations"] *= 2
-    tree.content["images"] += [{"id": 2, "file_name": "b.jpg"}, {"id": [], "file_name": "c"}, 4]
+def test_images_without_annotation_and_malformed_ones_are_refused(tree):
+    tree.content["images"] += [
+        {"id": 2, "file_name": "b.jpg"},
+        {"id": [], "file_name": "c.jpg"},
+        4,
+        {"id": 5, "file_name": None},
+        {"id": 6},
+    ]
+    tree.content["annotations"].append({"image_id": 5, "file_name": "e.png", "segments_info": []})
     split = tree.read()
     assert len(split.annotations) == 1
-    assert [name for name, _ in split.refused] == [
-        "annotation 1 of panoptic_val2017.json",
-        "b.jpg",
+    assert split.refused == [
+        (
+            "image 2 of panoptic_val2017.json",
+            "id must be a whole number of 64 bits or a name, not []",
+        ),
+        ("image 3 of panoptic_val2017.json", "it must be an object with named fields, not 4"),
+        ("image 4 of panoptic_val2017.json", "file_name must be a text, not null"),
+        ("image 5 of panoptic_val2017.json", "it has no 'file_name'"),
+        ("b.jpg", f"it has no annotation in {tree.json_path}"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("images", "annotations", "words"),
+    [
+        ([(1, "a.jpg"), (1, "b.jpg")], [1], r"images\[0\] and images\[1\] have one id, 1;"),
+        ([("x", "a.jpg"), ("x", "a.jpg")], ["x"], 'have one id, "x"'),
+        ([(1, "a.jpg"), (2, "./a.jpg")], [1, 2], "ids 1 and 2 are one file, .*a.jpg;"),
+        ([(1, "a.jpg"), (2, "a.JPG")], [1, 2], "ids 1 and 2 are one file, .*a.jpg;"),
+        ([(1, "a.jpg")], [1, 1], r"annotations\[0\] and annotations\[1\] have one image_id, 1;"),
+        ([(1, "a.jpg")], [1, 1.0], "have one image_id, 1;"),
+    ],
+)
+def test_what_could_be_meant_twice_is_an_error_that_names_both(tree, images, annotations, words):
+    tree.content = {
+        "images": [{"id": key, "file_name": name} for key, name in images],
+        "annotations": [
+            {"image_id": key, "file_name": "a.png", "segments_info": []} for key in annotations
+        ],
+    }
+    with pytest.raises(UserError, match=words):
+        tree.read()
+
+
+def test_numbers_and_names_are_different_ids(tree):
+    tree.content["images"] = [{"id": 1, "file_name": "a.jpg"}, {"id": "1", "file_name": "b.jpg"}]
+    tree.content["annotations"][0]["image_id"] = "1"
+    (annotation,) = tree.read().annotations
+    assert (annotation.name, annotation.source_id) == ("b", "1")
+
+
+def test_an_image_is_known_by_its_path(tree):
+    """Frames of two cameras have the same names."""
+    files = ["cam1/0000.png", "cam2/0000.png", "./cam2/b.png", "b.jpg", "b.png", "b.jpg.png"]
+    tree.content = {
+        "images": [{"id": i, "file_name": name} for i, name in enumerate(files)],
+        "annotations": [
+            {"image_id": i, "file_name": "a.png", "segments_info": []} for i in range(len(files))
+        ],
+    }
+    annotations = tree.read().annotations
+    names = ["cam1/0000", "cam2/0000", "cam2/b", "b.jpg", "b.png", "b.jpg.png"]
+    assert [annotation.name for annotation in annotations] == names
+    assert [annotation.source_id for annotation in annotations] == [*range(len(files))]
+    assert annotations[1].image_path == str(tree.root / "val2017" / "cam2" / "0000.png")
+
+
+@pytest.mark.parametrize(
+    ("there", "asked"),
+    [
+        ("e\u0301.png", "\u00e9.png"),
+        ("\u00e9.png", "e\u0301.png"),
+        ("a.PNG", "a.png"),
+        ("\u00e9/a.Png", "e\u0301/a.png"),
+    ],
+)
+def test_files_are_found_under_accents_and_endings_written_otherwise(tree, labels, there, asked):
+    for folder, path in (("val2017", tree.image_path), (tree.map_path.parent, tree.map_path)):
+        (tree.root / folder / there).parent.mkdir(exist_ok=True)
+        path.rename(tree.root / folder / there)
+    tree.content["images"][0]["file_name"] = asked
+    tree.content["annotations"][0]["file_name"] = asked
+    assert tree.load(labels).areas
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("id", "5", 'id must be a whole number, not "5"'),
+        ("id", 2**24, "id must be from 1 to 16777215, not 16777216"),
+        ("id", float("inf"), "id must be a whole number, not Infinity"),
+        ("id", True, "id must be a whole number, not true"),
+        ("category_id", None, "category_id must be a whole number, not null"),
+        ("category_id", -1, "category_id is -1, which no class can have; leave"),
+        ("category_id", 2**31, "category_id must be from 0 to 2147483647"),
+        ("area", [1], r"area must be a finite number, not \[1\]"),
+        ("iscrowd", "1", 'iscrowd must be 0 or 1, not "1"'),
+    ],
+)
+def test_each_field_is_refused_by_name_and_value(tree, field, value, words):
+    tree.content["annotations"][0]["segments_info"] = [{**SEGMENTS[0], field: value}]
+    ((_, reason),) = tree.read().refused
+    assert re.search(words, reason)
+
+
+@pytest.mark.parametrize(
+    ("entry", "kind"),
+    [
+        ({"image_id": 1, "bbox": [0, 0, 1, 1], "segmentation": [], "iscrowd": 0}, "instances"),
+        ({"image_id": 1, "keypoints": [], "bbox": [0, 0, 1, 1]}, "keypoints"),
+        ({"image_id": 1, "caption": "a cat"}, "captions"),
+    ],
+)
+def test_other_annotations_of_coco_are_called_what_they_are(tree, entry, kind):
+    tree.content["annotations"] = [entry]
+    with pytest.raises(UserError, match=f"annotations of {kind}, not panoptic ones"):
+        tree.read()
 
 
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ({"images": [], "annotations": []}, "lists no annotations"),
-        ({"annotations": []}, "no list 'images'"),
-        ({"images": []}, "no list 'annotations'"),
-        ([], "no list 'images'"),
+        ({"images": [{}], "annotations": []}, "lists no annotations"),
+        ({"annotations": [{}]}, "lists no images"),
+        ({"images": {}, "annotations": [{}]}, "must be a list"),
+        ({"images": []}, "object with the list 'annotations'"),
+        ([], "it is a list"),
     ],
 )
 def test_files_without_annotations_are_refused(tree, content, words):

@@ -223,3 +223,23 @@ def test_remote_files_serve(source, shapes_labels):
     assert run(root, output, shapes_labels, workers=1).kept == 3
     files = tf.io.gfile.glob(f"{output}/val-*.tfrecord")
     assert len(list(tf.data.TFRecordDataset(files))) == 7
+
+
+@pytest.mark.parametrize("name", ["rec[12]", "rec*", "rec?"])
+def test_no_other_folder_is_touched(source, tmp_path, shapes_labels, name):
+    for folder in ("rec1", "rec2"):
+        run(source, tmp_path / folder, shapes_labels)
+    before = [states(tmp_path / folder) for folder in ("rec1", "rec2")]
+    run(source, tmp_path / name, shapes_labels, num_shards=2)
+    assert len(decoded(tmp_path / name)) == 7
+    assert [states(tmp_path / folder) for folder in ("rec1", "rec2")] == before
+
+
+def test_splits_whose_names_start_alike_are_kept_apart(source, output, shapes_labels):
+    annotations = read_split(source, "val2017").annotations
+    for split, count in (("train", 3), ("train-extra", 2), ("train", 2)):
+        convert(annotations, output, split, shapes_labels, ConversionOptions(num_shards=count))
+    names = sorted(path.name for path in output.glob("*.tfrecord"))
+    assert names == [
+        f"{s}-0000{i}-of-00002.tfrecord" for s in ("train", "train-extra") for i in (0, 1)
+    ]

@@ -3,7 +3,10 @@ import pytest
 from kmax_tf.config import load_experiment
 from kmax_tf.data.descriptions import ClassEntry, description_text
 from kmax_tf.data.experiment_file import crop_size, experiment_text
+from kmax_tf.data.record_index import find_files
+from kmax_tf.data.records import shard_name
 from kmax_tf.data.statistics import ClassStatistics, Statistics
+from tests.strange_names import STRANGE_NAMES
 
 
 def statistics(*sizes, images=100, most=12):
@@ -52,9 +55,27 @@ def test_it_is_a_valid_experiment(tmp_path, most, size, images):
     assert not experiment.HasField("published")
 
 
+@pytest.mark.parametrize("name", STRANGE_NAMES)
+def test_folders_and_splits_may_have_any_name(tmp_path, name):
+    folder = tmp_path / name
+    folder.mkdir()
+    (folder / "dataset.textproto").write_text(
+        description_text("a", [ClassEntry("bolt", True, 1)], 1000), "utf-8"
+    )
+    path = folder / "experiment.textproto"
+    path.write_text(experiment_text("a", str(folder), {name: statistics("9x9")}), "utf-8")
+    experiment = load_experiment(path)
+    assert experiment.data_dir == str(folder)
+    shard = folder / shard_name(name, 0, 1)
+    for other in (shard_name("rec1", 0, 1), shard_name(f"{name}-extra", 0, 1)):
+        (folder / other).touch()
+    shard.touch()
+    assert find_files(experiment.train_data.records, experiment.data_dir) == [str(shard)]
+
+
 def test_another_split_serves_where_there_is_no_val():
     text = experiment_text("a", "out", {"all": statistics("9x9")})
-    assert text.count('records: "all-*.tfrecord"') == 2
+    assert text.count('records: "all-?????-of-?????.tfrecord"') == 2
 
 
 def test_statistics_add_up_in_any_order():

@@ -1,3 +1,4 @@
+import collections
 import shutil
 
 import numpy as np
@@ -110,7 +111,18 @@ def test_missing_and_mixed_shards_are_told(records, shapes_labels):
 def test_records_of_another_dataset_are_told(records, capsys):
     arguments = ["--split", "val", "--examples", "0", "--description", "cityscapes"]
     assert main(["inspect-dataset", str(records), *arguments]) == 1
-    assert "no segment of the dataset description 'cityscapes_panoptic'" in capsys.readouterr().out
+    output = capsys.readouterr().out
+    assert "no segment of the dataset description 'cityscapes_panoptic'" in output
+    assert "label_divisor 256 there, 1000 here; ignore_label 0 there, 255 here" in output
+
+
+def test_images_known_by_one_name_are_told(records, shapes_labels):
+    (file, *_) = find_shards(str(records))["val"]
+    found = inspect([file, file], shapes_labels, "val", 1)
+    assert [p for p in found.problems if "names are those of several images" in p]
+    assert not inspect([file], shapes_labels, "val", 1).names - collections.Counter(
+        dict.fromkeys(found.names, 1)
+    )
 
 
 def test_a_file_alone_can_be_inspected(records, capsys):

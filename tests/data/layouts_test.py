@@ -61,7 +61,8 @@ def test_trees_convert_bit_for_bit(layout, root):
         panoptic = np.frombuffer(label, "<i4").reshape(6, 8)
         np.testing.assert_array_equal(panoptic, of_pixels(void))
         assert found["image/encoded"].bytes_list.value[0] == image.read_bytes()
-        assert found["image/filename"].bytes_list.value[0] == image.stem.encode()
+        name = f"aachen/{image.stem}" if layout == "cityscapes" else image.stem
+        assert found["image/filename"].bytes_list.value[0] == name.encode()
         assert found["image/format"].bytes_list.value[0] == (b"png" if is_png else b"jpeg")
         for name, number in (("height", 6), ("width", 8), ("channels", 3)):
             assert found[f"image/{name}"].int64_list.value == [number]
@@ -158,7 +159,7 @@ def test_holding_out_is_a_partition_that_hardly_changes():
     def names(split):
         return [annotation.name for annotation in split.annotations]
 
-    images = [UnlabeledImage(f"{i}.jpg") for i in range(50)]
+    images = [UnlabeledImage(f"{i}.jpg", str(i)) for i in range(50)]
     kept, held_out = hold_out(Split(images), 0.2)
     assert len(names(held_out)) == 10
     assert sorted(names(kept) + names(held_out)) == sorted(image.name for image in images)
@@ -167,3 +168,33 @@ def test_holding_out_is_a_partition_that_hardly_changes():
     for share in (0.0, 0.99):
         kept, held_out = hold_out(Split(images[:2]), share)
         assert (len(names(kept)), len(names(held_out))) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "files", "splits"),
+    [
+        (
+            "{split}/p.json",
+            ["val/p.json", "train/p.json", "test/q.json", "stray"],
+            ["train", "val"],
+        ),
+        ("a/{split}/b/p.json", ["a/x/b/p.json", "a/y/p.json"], ["x"]),
+        ("v_{split}_1/{split}.json", ["v_a_1/a.json", "v_b_1/a.json"], ["a"]),
+        ("{split}-{split}.json", ["a-a.json", "a-b.json", "a.b-a.b.json"], ["a", "a.b"]),
+        ("[x]{split}.json", ["[x]a.json", "xb.json"], ["a"]),
+    ],
+)
+def test_splits_are_found_in_any_part_of_a_path(tmp_path, pattern, files, splits):
+    root = tmp_path / "{split}"
+    for name in files:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+    assert find_splits(str(root), TreePatterns(json=pattern)) == splits
+
+
+def test_splits_of_one_name_are_not_dropped(root, capsys):
+    for name in ("train2014", "train2017"):
+        (root / "annotations").mkdir(parents=True, exist_ok=True)
+        (root / "annotations" / f"panoptic_{name}.json").touch()
+    assert convert("coco-format", root)[0] != 0
+    assert "train2014 and train2017 would both be called train" in capsys.readouterr().err

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kmax_tf.data.images import BadExampleError
-from kmax_tf.data.panoptic_ids import Conventions, Segment, panoptic_label
+from kmax_tf.data.panoptic_ids import Conventions, panoptic_label
+from kmax_tf.panoptic.coco_json import Segment
 
 # Category ids of the fixture `labels`: two things (30, 10) and two stuff classes (20, 50).
 CATEGORIES = {30: (3, True), 10: (1, True), 20: (2, False), 50: (5, False)}

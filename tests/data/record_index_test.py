@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from kmax_tf.data.record_index import find_files, index_records, read_record
 from kmax_tf.errors import UserError
+from tests.strange_names import STRANGE_NAMES
 
 
 def write(path, records):
@@ -125,3 +126,19 @@ def test_missing_files_are_named_with_the_folder(tmp_path):
         find_files(["train-*.tfrecord"], str(tmp_path))
     with pytest.raises(UserError, match="no records are named"):
         find_files([], str(tmp_path))
+
+
+@pytest.mark.parametrize("name", STRANGE_NAMES)
+def test_a_folder_is_no_pattern(tmp_path, name):
+    for folder in (name, "rec1", "rec 1", "r", "other"):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder / "train-00000-of-00001.tfrecord").touch()
+    found = find_files(["train-*.tfrecord"], str(tmp_path / name))
+    assert found == [str(tmp_path / name / "train-00000-of-00001.tfrecord")]
+
+
+def test_a_file_with_the_name_of_a_pattern_is_that_file(tmp_path):
+    for name in ("a[1].tfrecord", "a1.tfrecord"):
+        (tmp_path / name).touch()
+    assert find_files(["a[1].tfrecord"], str(tmp_path)) == [str(tmp_path / "a[1].tfrecord")]
+    assert find_files(["a[12].tfrecord"], str(tmp_path)) == [str(tmp_path / "a1.tfrecord")]

@@ -1,3 +1,4 @@
+import dataclasses
 import resource
 
 import numpy as np
@@ -10,6 +11,7 @@ from kmax_tf.data.records import (
     decode_example,
     encode_example,
     shard_name,
+    source_id_of,
     write_shard,
 )
 from kmax_tf.errors import OutputError
@@ -32,6 +34,18 @@ def test_an_example_survives_the_round_trip():
         np.testing.assert_array_equal(decoded["image"], IMAGE)
         np.testing.assert_array_equal(decoded["panoptic"], LABEL)
         assert decoded["image_id"].numpy() == b"000001"
+
+
+@pytest.mark.parametrize("source_id", [None, 0, -1, 2**63 - 1, "1", "é", "aachen_000000_000019"])
+def test_the_id_of_the_annotation_file_is_kept_with_its_type(source_id):
+    record = encode_example(dataclasses.replace(example(), source_id=source_id))
+    found = source_id_of(decode_example(tf.constant(record))["source_id"].numpy())
+    assert (found, type(found)) == (source_id, type(source_id))
+
+
+@pytest.mark.parametrize("text", ["img_1", "1.5", "[1]", "true", "{", '"'])
+def test_ids_that_other_tools_wrote_are_names(text):
+    assert source_id_of(text) == text
 
 
 def test_features_are_those_of_the_reference():
