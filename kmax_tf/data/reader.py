@@ -31,6 +31,7 @@ _EXAMPLE_SPEC = {
     "image": tf.TensorSpec([None, None, 3], tf.uint8),
     "panoptic": tf.TensorSpec([None, None], tf.int32),
     "image_id": tf.TensorSpec([], tf.string),
+    "source_id": tf.TensorSpec([], tf.string),
 }
 
 
@@ -206,6 +207,7 @@ def _decode(record: tf.Tensor) -> tuple[tf.Tensor, Example]:
         "image": tf.zeros([0, 0, 3], tf.uint8),
         "panoptic": tf.zeros([0, 0], tf.int32),
         "image_id": "",
+        "source_id": "",
     }
     problem = "it is no example, or its image or label is damaged"
     failed = tf.data.Dataset.from_tensors((problem, nothing))

@@ -1,16 +1,24 @@
 """TFRecord examples in the layout of the reference implementation, so that records interchange.
 
-Features: image/encoded, image/filename (without extension), image/format, image/height,
-image/width, image/channels, image/segmentation/class/encoded and .../format. The panoptic label is
-"raw": int32, little-endian, row by row. Records of test splits have none.
+Features: image/encoded, image/filename, image/format, image/height, image/width, image/channels,
+image/segmentation/class/encoded and .../format. The panoptic label is "raw": int32, little-endian,
+row by row. Records of test splits have none.
+
+image/filename is what the image is known by: its path below the images' folder without its ending
+(`image_names`). image/source_id, which is ours, is the id that the annotation file gives the image,
+as JSON, so that results can be handed back under it: 9 or "aachen_000000_000019". Records without
+it, as all of the reference's, are read as well.
 """
 
 from __future__ import annotations
 
+import collections
 import dataclasses
+import json
 import os
+import pathlib
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -18,10 +26,12 @@ import tensorflow as tf
 from kmax_tf.data.decoding import decode_record_image
 from kmax_tf.data.images import EncodedImage
 from kmax_tf.errors import OutputError
+from kmax_tf.panoptic.fields import ImageId
 
 _FEATURES = {
     "image/encoded": tf.io.FixedLenFeature([], tf.string),
     "image/filename": tf.io.FixedLenFeature([], tf.string, default_value=""),
+    "image/source_id": tf.io.FixedLenFeature([], tf.string, default_value=""),
     "image/height": tf.io.FixedLenFeature([], tf.int64),
     "image/width": tf.io.FixedLenFeature([], tf.int64),
     "image/segmentation/class/encoded": tf.io.FixedLenFeature([], tf.string),
@@ -34,17 +44,48 @@ class LabeledImage:
     """An image with its panoptic label, ready for a record.
 
     Attributes:
-      name: file name of the image without extension.
+      name: what the image is known by in its split (`image_names`).
       image: the encoded image.
       panoptic: [H, W] int32 panoptic ids (class id * label_divisor + instance); None where the
         publisher keeps the labels, as of test splits.
       areas: pixels of each segment by class id, crowds not counted.
+      source_id: what the annotation file calls the image; None where there is no such file.
     """
 
     name: str
     image: EncodedImage
     panoptic: np.ndarray | None
     areas: dict[int, list[int]] = dataclasses.field(default_factory=dict)
+    source_id: ImageId | None = None
+
+
+def image_names(paths: Sequence[str]) -> list[str]:
+    """Returns what images are known by: their paths without the ending, as in cam1/0000.
+
+    Images that this would call the same keep their endings, such as a.jpg and a.png.
+
+    Args:
+      paths: of different images, below one folder, with "/".
+    """
+    full = [pathlib.PurePosixPath(path) for path in paths]
+    names = [path.with_suffix("").as_posix() for path in full]
+    while len(set(names)) < len(names):
+        counts = collections.Counter(names)
+        names = [path.as_posix() if counts[name] > 1 else name for path, name in zip(full, names)]
+    return names
+
+
+def source_id_of(text: bytes | str) -> ImageId | None:
+    """Returns the id in a record's image/source_id; None where it is empty.
+
+    What is no JSON of a whole number or a string is itself the id, as other tools write it.
+    """
+    text = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return text or None
+    return value if isinstance(value, str) or type(value) is int else text
 
 
 def shard_name(split: str, index: int, count: int) -> str:
@@ -70,6 +111,8 @@ def encode_example(example: LabeledImage) -> bytes:
         "image/width": of_int(image.width),
         "image/channels": of_int(3),
     }
+    if example.source_id is not None:
+        features["image/source_id"] = of_bytes(json.dumps(example.source_id).encode("ascii"))
     if example.panoptic is not None:
         label = np.ascontiguousarray(example.panoptic, dtype="<i4").tobytes()
         features["image/segmentation/class/encoded"] = of_bytes(label)
@@ -88,7 +131,8 @@ def decode_example(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
     Returns:
       image: [H, W, 3] uint8.
       panoptic: [H, W] int32.
-      image_id: scalar string, the image's file name without extension.
+      image_id: scalar string, what the image is known by.
+      source_id: scalar string, what the annotation file calls it (`source_id_of`).
 
     Raises:
       tf.errors.InvalidArgumentError: not such an example, a corrupt image, a label that is not raw
@@ -114,7 +158,12 @@ def decode_example(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
     with tf.control_dependencies([check for check in checks if check is not None]):
         flat = tf.io.decode_raw(label, tf.int32, little_endian=True)
     panoptic = tf.reshape(flat, size)  # [H, W]
-    return {"image": image, "panoptic": panoptic, "image_id": features["image/filename"]}
+    return {
+        "image": image,
+        "panoptic": panoptic,
+        "image_id": features["image/filename"],
+        "source_id": features["image/source_id"],
+    }
 
 
 def write_shard(path: str | os.PathLike[str], examples: Iterable[bytes]) -> int:

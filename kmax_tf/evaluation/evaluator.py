@@ -17,14 +17,12 @@ from kmax_tf.data.builder import build_dataset
 from kmax_tf.data.progress import Progress
 from kmax_tf.evaluation.gallery import Gallery, Picture
 from kmax_tf.evaluation.metrics import PanopticMetrics
-from kmax_tf.evaluation.predictions import RawPrediction, raw_predictions
 from kmax_tf.evaluation.submission import Submission
 from kmax_tf.figures import side_by_side
 from kmax_tf.files import write_atomically
-from kmax_tf.model.folding import fold_batch_norms
+from kmax_tf.inference import Inference, RawPrediction
 from kmax_tf.model.kmax import KMaX
-from kmax_tf.postprocessing.builder import build_postprocessor, build_views
-from kmax_tf.postprocessing.islands import remove_islands
+from kmax_tf.postprocessing.postprocessor import MAPS
 from kmax_tf.protos import experiment_pb2, postprocessing_pb2
 from kmax_tf.structures import LabelSpace
 
@@ -63,31 +61,21 @@ def evaluate_model(
     resolution = resolution_name(options)
     metrics = PanopticMetrics(labels, options.mask_ap, resolution)
     gallery = Gallery(labels)
-    postprocess = build_postprocessor(experiment)
-    folded = fold_batch_norms(model)
-    views = build_views(experiment)
-
-    @tf.function(autograph=False)
-    def predict(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        maps = postprocess(views(lambda view: folded(view, training=False), images))
-        if not options.mask_ap and submission is None:
-            del maps["instance_scores"]  # the costly one
-        return maps
-
-    def clean(image: RawPrediction) -> RawPrediction:
-        image.prediction["panoptic"] = remove_islands(
-            image.prediction["panoptic"],
-            experiment.postprocessing.island_area_limit,
-            labels.void_panoptic_id,
-        )
-        return image
+    inference = Inference(
+        experiment, model, measured_maps(options.mask_ap or submission is not None)
+    )
+    predict = tf.function(
+        inference.__call__,
+        input_signature=[tf.TensorSpec([None, *inference.input_shape])],
+        autograph=False,
+    )
 
     tf.io.gfile.makedirs(pictures_dir)
     drawn = 0
     progress = Progress(None, "evaluate")
     for images, _, raw in build_dataset(experiment, training=False):
         maps = predict(images)
-        for image in map(clean, raw_predictions(images, maps, raw, resolution)):
+        for image in inference.by_image(images, maps, raw, resolution):
             metrics.update(image.image_id, image.truth, image.prediction)
             if image.image_id in metrics.extremes:
                 panoptic = image.prediction["panoptic"]
@@ -97,12 +85,17 @@ def evaluate_model(
                 _draw(image, labels, pictures_dir)
                 drawn += 1
         if submission is not None:
-            for image in map(clean, raw_predictions(images, maps, raw)):
+            for image in inference.by_image(images, maps, raw):
                 submission.add(image.image_id, image.prediction)
         progress.advance(images.shape[0])
     progress.finish()
     pictures = gallery.of_extremes(metrics.extremes)
     return Evaluation(metrics.result(), metrics.confusion, pictures)
+
+
+def measured_maps(scores: bool) -> list[str]:
+    """Returns the names of the maps that metrics need; without scores, not the costly one."""
+    return [name for name in MAPS if scores or name != "instance_scores"]
 
 
 def resolution_name(options: postprocessing_pb2.Evaluation) -> str:

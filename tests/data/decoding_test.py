@@ -106,7 +106,14 @@ def test_images_are_turned_as_their_exif_data_say(orientation, little, decode, t
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b"II*\0", b"MM\0*" + b"\xff" * 30, b"II*\0\xff\xff\xff\x7f", exif(6, True)[:-8], b"x" * 9],
+    [
+        b"",
+        b"II*\0",
+        b"MM\0*" + b"\xff" * 30,
+        b"II*\0\xff\xff\xff\x7f",
+        exif(6, True)[:-8],
+        b"x" * 9,
+    ],
     ids=range(6),
 )
 def test_exif_data_that_say_nothing_turn_nothing(data, decode):
