@@ -102,11 +102,11 @@ class Inference:
         return fit_image(images, (height, width), self._data.min_size, self._data.max_size)
 
     def __call__(self, inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Segments network inputs [B, h, w, 3]: maps [B, h, w], and what `merge` says of centers."""
+        """Segments network inputs [B, h, w, 3]: maps [B, h, w], and what is known of centers."""
         if accelerated():
             return self._predict(inputs)
         height, width, _ = self.input_shape
-        shapes = {**dict.fromkeys(self.maps, [height, width]), **dict.fromkeys(SEGMENTS, [None])}
+        shapes = dict.fromkeys(self.maps, (height, width)) | dict.fromkeys(SEGMENTS, (None,))
         return tf.map_fn(
             lambda one: {name: x[0] for name, x in self._predict(one[tf.newaxis]).items()},
             inputs,

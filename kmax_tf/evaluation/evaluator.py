@@ -61,9 +61,8 @@ def evaluate_model(
     resolution = resolution_name(options)
     metrics = PanopticMetrics(labels, options.mask_ap, resolution)
     gallery = Gallery(labels)
-    inference = Inference(
-        experiment, model, measured_maps(options.mask_ap or submission is not None)
-    )
+    maps = measured_maps(options.mask_ap or submission is not None)
+    inference = Inference(experiment, model, maps)
     predict = tf.function(
         inference.__call__,
         input_signature=[tf.TensorSpec([None, *inference.input_shape])],
@@ -74,8 +73,8 @@ def evaluate_model(
     drawn = 0
     progress = Progress(None, "evaluate")
     for images, _, raw in build_dataset(experiment, training=False):
-        maps = predict(images)
-        for image in inference.by_image(images, maps, raw, resolution):
+        outputs = predict(images)
+        for image in inference.by_image(images, outputs, raw, resolution):
             metrics.update(image.image_id, image.truth, image.prediction)
             if image.image_id in metrics.extremes:
                 panoptic = image.prediction["panoptic"]
@@ -85,7 +84,7 @@ def evaluate_model(
                 _draw(image, labels, pictures_dir)
                 drawn += 1
         if submission is not None:
-            for image in inference.by_image(images, maps, raw):
+            for image in inference.by_image(images, outputs, raw):
                 submission.add(image.image_id, image.prediction)
         progress.advance(images.shape[0])
     progress.finish()

@@ -48,9 +48,8 @@ class ServingModel(tf.Module):
           maps: names of the maps to give; None: those of `postprocessing.maps`.
         """
         super().__init__(name="kmax_serving")
-        self._inference = Inference(
-            experiment, model, output_maps(experiment) if maps is None else maps
-        )
+        maps = output_maps(experiment) if maps is None else maps
+        self._inference = Inference(experiment, model, maps)
         # Variables are saved, and nothing else of Keras, which no search for trackable objects
         # finds inside.
         self.weights = self._inference.variables
@@ -127,7 +126,7 @@ def _assert_none(problems: tf.Tensor) -> tf.Operation:
     numbers = tf.strings.as_string(tf.range(tf.size(problems)))
     told = tf.strings.join(["image ", numbers, " of image_bytes: ", problems])
     bad = tf.boolean_mask(told, problems != "")
-    return tf.debugging.Assert(tf.size(bad) == 0, [tf.strings.reduce_join(bad, separator="\n")])
+    return tf.debugging.Assert(tf.size(bad) == 0, [tf.strings.reduce_join(bad, separator="; ")])
 
 
 def export_saved_model(
