@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from kmax_tf.data.convert import Report, Runner
     from kmax_tf.structures import LabelSpace
 
+from kmax_tf.cli import arguments
+
 HELP = "make TFRecords of a published dataset or of your own images"
 _SOURCE_HELP = {
     "coco": "COCO panoptic: folder with annotations/, train2017/ and val2017/",
@@ -47,6 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             _add_coco_format(layout)
         if name == "masks":
             _add_masks(layout)
+    arguments.add_overwrite(parser)
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:

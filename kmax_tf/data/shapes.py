@@ -28,6 +28,7 @@ from kmax_tf.data.shapes_scene import (
 )
 from kmax_tf.errors import OutputError, UserError
 from kmax_tf.files import check_writable, write_atomically
+from kmax_tf.ownership import check_free
 
 JPEG_QUALITY = 95
 # Raised whenever the same options would draw other images.
@@ -73,7 +74,9 @@ def write_shapes(
         return json_path
     for folder in (image_folder, map_folder):
         check_writable(folder)
-    json_path.unlink(missing_ok=True)
+    if not json_path.exists():
+        check_free([*image_folder.iterdir(), *map_folder.iterdir()])
+    write_atomically(json_path, "{}")  # the folders are ours from here on, and unfinished
     content: dict[str, Any] = {"info": info, "images": [], "annotations": []}
     for index in range(count):
         example = draw_example(options, split, index)

@@ -15,9 +15,10 @@ from PIL import Image
 from kmax_tf.config import label_space
 from kmax_tf.data.builder import build_dataset
 from kmax_tf.data.progress import Progress
+from kmax_tf.data.records import source_id_of
 from kmax_tf.evaluation.gallery import Gallery, Picture
 from kmax_tf.evaluation.metrics import PanopticMetrics
-from kmax_tf.evaluation.submission import Submission
+from kmax_tf.evaluation.submission import Submission, safe_name
 from kmax_tf.figures import side_by_side
 from kmax_tf.files import write_atomically
 from kmax_tf.inference import Inference, RawPrediction
@@ -85,7 +86,8 @@ def evaluate_model(
                 drawn += 1
         if submission is not None:
             for image in inference.by_image(images, outputs, raw):
-                submission.add(image.image_id, image.prediction)
+                source_id = source_id_of(image.source_id)
+                submission.add(image.image_id, source_id, image.prediction)
         progress.advance(images.shape[0])
     progress.finish()
     pictures = gallery.of_extremes(metrics.extremes)
@@ -114,5 +116,4 @@ def _draw(image: RawPrediction, labels: LabelSpace, folder: str) -> None:
     )
     png = io.BytesIO()
     Image.fromarray(picture).save(png, "PNG")
-    name = image.image_id.replace("/", "_")
-    write_atomically(os.path.join(folder, f"{name}.png"), png.getvalue())
+    write_atomically(os.path.join(folder, f"{safe_name(image.image_id)}.png"), png.getvalue())

@@ -163,8 +163,9 @@ def export_saved_model(
             )
             labels = json.dumps(labels_as_json(label_space(experiment.dataset)), indent=1)
             os.makedirs(os.path.join(unfinished, "assets.extra"), exist_ok=True)
-            write_atomically(os.path.join(unfinished, LABELS_FILE), labels)
-            write_atomically(os.path.join(unfinished, EXPERIMENT_FILE), experiment_text(experiment))
+            write_atomically(os.path.join(unfinished, LABELS_FILE), labels, own=True)
+            text = experiment_text(experiment)
+            write_atomically(os.path.join(unfinished, EXPERIMENT_FILE), text, own=True)
             os.rename(unfinished, target)
     except (OSError, tf.errors.OpError) as error:
         raise OutputError(f"cannot write the export {target}: {error}") from error
