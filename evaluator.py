@@ -42,15 +42,15 @@ def main(_: list[str]) -> None:
     from kmax_tf.evaluation.submission import SUBMISSIONS
     from kmax_tf.files import check_writable
     from kmax_tf.model.builder import build_model
-    from kmax_tf.training.strategy import set_precision, set_threads
+    from kmax_tf.ownership import check_free
 
     model_dir = _MODEL_DIR.value
     output = _OUTPUT.value or model_dir
     config = _CONFIG.value or os.path.join(model_dir, "experiment.textproto")
     experiment = load_experiment(config, _SET.value)
     check_writable(output)
-    set_threads(experiment.runtime)
-    set_precision(experiment.runtime)
+    check_free(os.path.join(output, name) for name in ("metrics.json", "report.html"))
+    # In float32, and with all threads: as `kmax predict` and the export, whose results it measures.
     model = build_model(experiment)
 
     labels = label_space(experiment.dataset)

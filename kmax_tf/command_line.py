@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from kmax_tf.errors import UserError
 from kmax_tf.library_noise import quiet_libraries
+from kmax_tf.ownership import writing_as
 
 INTERRUPTED = 130  # the status of what an interruption ended, as shells have it
 
@@ -20,13 +21,23 @@ def error_line(program: str, error: UserError) -> str:
 
 def run_app(main: Callable[[list[str]], None]) -> None:
     """Runs the main function of a script that has absl flags; a user's error exits with 1."""
-    from absl import app, logging
+    from absl import app, flags, logging
 
     quiet_libraries()
     logging.set_verbosity(logging.WARNING)
     program = os.path.splitext(os.path.basename(sys.argv[0]))[0]
+    overwrite = flags.DEFINE_bool(
+        "overwrite",
+        False,
+        "replace files that are in the way, though this program didn't write them",
+    )
+
+    def look_after_files(arguments: list[str]) -> None:
+        with writing_as(program, overwrite.value):
+            main(arguments)
+
     try:
-        app.run(main)
+        app.run(look_after_files)
     except UserError as error:
         sys.exit(error_line(program, error))
     except KeyboardInterrupt:

@@ -154,8 +154,13 @@ def write_run_record(experiment: experiment_pb2.Experiment, folder: PathLike) ->
     Raises:
       OutputError: the folder cannot be written.
     """
-    write_atomically(os.path.join(folder, "experiment.textproto"), experiment_text(experiment))
-    write_atomically(os.path.join(folder, "provenance.json"), provenance_json())
+    run = os.path.exists(os.path.join(folder, "checkpoint"))  # which goes on
+    record = {
+        "experiment.textproto": experiment_text(experiment),
+        "provenance.json": provenance_json(),
+    }
+    for name, text in record.items():
+        write_atomically(os.path.join(folder, name), text, own=run)
 
 
 def shipped_configs() -> pathlib.Path:

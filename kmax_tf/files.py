@@ -13,6 +13,7 @@ import uuid
 from typing import Union
 
 from kmax_tf.errors import OutputError
+from kmax_tf.ownership import check_free, note_written
 
 PathLike = Union[str, "os.PathLike[str]"]
 
@@ -25,7 +26,7 @@ _MARKS = {
 }
 
 
-def write_atomically(path: PathLike, data: bytes | str) -> None:
+def write_atomically(path: PathLike, data: bytes | str, own: bool = False) -> None:
     """Writes a file under a temporary name beside it, then renames it.
 
     A reader, or a crash at any moment, sees the old file or the new one, never half of one. Missing
@@ -34,16 +35,20 @@ def write_atomically(path: PathLike, data: bytes | str) -> None:
     Args:
       path: where the file goes.
       data: its content; text is written as UTF-8.
+      own: whether a file that is there is the caller's for sure, so that no notes are needed.
 
     Raises:
-      OutputError: the folder cannot be written, the disk is full, ...; nothing is left behind.
+      OutputError: the folder cannot be written, the disk is full, ...; nothing is left behind. Or
+        another file is there, which the command that runs didn't write (`ownership`).
     """
     content = data.encode("utf-8") if isinstance(data, str) else data
+    if not own and not _holds(path, content):
+        check_free([path])
     try:
         if is_remote(path):
             _write_remote(os.fspath(path), content)
         else:
-            _write_local(pathlib.Path(path), content)
+            _write_local(pathlib.Path(path), content, own)
     except OSError as error:
         raise OutputError(f"cannot write {os.fspath(path)}: {_reason(error)}") from error
 
@@ -99,12 +104,22 @@ def decode_text(data: bytes) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
+def _holds(path: PathLike, content: bytes) -> bool:
+    """Returns whether a local file is what would be written."""
+    file = pathlib.Path(path)
+    try:
+        same: bool = file.stat().st_size == len(content) and file.read_bytes() == content
+    except OSError:
+        return False
+    return same
+
+
 def is_remote(path: PathLike) -> bool:
     """Returns whether a path belongs to a remote file system (`scheme://...`)."""
     return "://" in os.fspath(path)
 
 
-def _write_local(path: pathlib.Path, content: bytes) -> None:
+def _write_local(path: pathlib.Path, content: bytes, own: bool = True) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name[:100]}.{uuid.uuid4().hex[:8]}")
     try:
@@ -112,6 +127,8 @@ def _write_local(path: pathlib.Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
+        if not own:  # before it is there: a crash leaves a note too many, not one too few
+            note_written(path, content)
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)

@@ -17,6 +17,7 @@ from kmax_tf.config import label_space
 from kmax_tf.errors import OutputError
 from kmax_tf.files import check_writable
 from kmax_tf.model.kmax import KMaX
+from kmax_tf.ownership import check_free, note_written
 from kmax_tf.protos import experiment_pb2
 
 EXPORT_FORMATS = ("deeplab2", "pytorch", "safetensors")
@@ -69,6 +70,8 @@ def _class_order(model: KMaX) -> np.ndarray:
 
 def _write_tensorflow(state: dict[str, np.ndarray], prefix: str) -> str:
     keys = sorted(state)
+    files = [f"{prefix}.index", f"{prefix}.data-00000-of-00001"]
+    check_free(files)
     try:
         tf.raw_ops.SaveV2(
             prefix=prefix,
@@ -78,4 +81,6 @@ def _write_tensorflow(state: dict[str, np.ndarray], prefix: str) -> str:
         )
     except tf.errors.OpError as error:
         raise OutputError(f"cannot write the checkpoint {prefix}: {error}") from error
+    for path in files:
+        note_written(path)
     return prefix

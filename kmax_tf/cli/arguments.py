@@ -13,6 +13,15 @@ def add_config(parser: argparse.ArgumentParser) -> None:
     add_overrides(parser)
 
 
+def add_overwrite(parser: argparse.ArgumentParser) -> None:
+    """Adds --overwrite, which `kmax` acts upon."""
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace files that are in the way, though this command didn't write them",
+    )
+
+
 def add_overrides(parser: argparse.ArgumentParser) -> None:
     """Adds --set, repeatable, which gives the list `args.overrides`."""
     parser.add_argument(

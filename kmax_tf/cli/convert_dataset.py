@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from kmax_tf.data.convert import Report, Runner
     from kmax_tf.structures import LabelSpace
 
+from kmax_tf.cli import arguments
+
 HELP = "make TFRecords of a published dataset or of your own images"
 _SOURCE_HELP = {
     "coco": "COCO panoptic: folder with annotations/, train2017/ and val2017/",
@@ -61,6 +63,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         help="dataset description: a file, or the name of a shipped one such as shapes "
         "(published: their own; yours: made from the list of classes)",
     )
+    arguments.add_overwrite(parser)
     parser.add_argument("--shards", type=int, default=0, help="per split (one per 128 images)")
     parser.add_argument("--workers", type=int, default=0, help="processes (one a core)")
     parser.add_argument(
@@ -69,7 +72,8 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--keep-crowd-class",
         action="store_true",
-        help="crowd regions keep their class, with instance 0; default: they become unlabeled",
+        help="crowd regions of the training split keep their class, with instance 0, as those of "
+        "others do; default: they become unlabeled there",
     )
     parser.add_argument(
         "--runner",
@@ -121,6 +125,8 @@ def _add_masks(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Converts the splits; bad examples are left out, counted and named."""
+    import dataclasses
+
     from kmax_tf.data.convert import ConversionOptions, convert, read_report
     from kmax_tf.data.descriptions import with_splits
     from kmax_tf.data.label_checks import doubts_about
@@ -129,7 +135,6 @@ def run(args: argparse.Namespace) -> int:
     check_writable(args.output)
     source = _published(args) if args.layout not in ("coco-format", "masks") else _own(args)
     options = ConversionOptions(
-        treat_crowd_as_ignore=not args.keep_crowd_class,
         strict=args.strict,
         num_shards=args.shards,
         workers=args.workers,
@@ -137,8 +142,11 @@ def run(args: argparse.Namespace) -> int:
     )
     reports = {}
     for name, split in source.splits.items():
+        # Metrics have rules for crowd regions, by which files of predictions are measured, too.
+        ignored = name.startswith("train") and not args.keep_crowd_class
+        of_split = dataclasses.replace(options, treat_crowd_as_ignore=ignored)
         report = convert(
-            split.annotations, args.output, name, source.labels, options, split.refused
+            split.annotations, args.output, name, source.labels, of_split, split.refused
         )
         _print_report(name, report, source.labels)
         reports[name] = report

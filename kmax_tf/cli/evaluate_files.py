@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from kmax_tf.evaluation.panoptic_files import PanopticFile
     from kmax_tf.structures import LabelSpace
 
+from kmax_tf.cli import arguments
+
 HELP = "measure predictions of any model in COCO's panoptic format (JSON and PNGs)"
 
 
@@ -53,6 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-mask-ap", action="store_true", help="leave out mask AP, which needs scores"
     )
+    arguments.add_overwrite(parser)
 
 
 def run(args: argparse.Namespace) -> int:

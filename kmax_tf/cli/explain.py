@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from kmax_tf.cli import arguments
+from kmax_tf.cli import arguments, image_files
 
 HELP = "draw which cluster center each pixel belongs to, kMaX block after block"
 
@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help=f"{arguments.CONFIG_HELP}; by default the one in the run's folder",
     )
-    parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files")
+    parser.add_argument("images", nargs="+", metavar="IMAGE", help=image_files.HELP)
     parser.add_argument("--output", required=True, help="folder of the pictures")
     parser.add_argument(
         "--blocks",
@@ -29,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N,N,...",
         help="draw only these blocks, such as 1,3,6 (by default all)",
     )
+    arguments.add_overwrite(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -38,17 +39,20 @@ def run(args: argparse.Namespace) -> int:
 
     from PIL import Image
 
-    from kmax_tf.cli.image_files import read_images
     from kmax_tf.export.explainer import load_explainer
     from kmax_tf.files import check_writable, write_atomically
+    from kmax_tf.ownership import check_free
 
+    images = image_files.find_images(args.images)
+    files = {image: os.path.join(args.output, f"{image.name}_clusters.png") for image in images}
     check_writable(args.output)
+    check_free(files.values())
     explainer = load_explainer(args.model, args.config)
     explainer.check_blocks(args.blocks)
-    for name, image in read_images(args.images, "explain"):
+    for image, pixels in image_files.read_images(images, "explain"):
         picture = io.BytesIO()
-        Image.fromarray(explainer(image, args.blocks)).save(picture, "PNG")
-        write_atomically(os.path.join(args.output, f"{name}_clusters.png"), picture.getvalue())
+        Image.fromarray(explainer(pixels, args.blocks)).save(picture, "PNG")
+        write_atomically(files[image], picture.getvalue())
     print(f"pictures in {args.output}")
     return 0
 

@@ -20,6 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--output", required=True, help="prefix (deeplab2) or file")
     arguments.add_overrides(parser)
+    arguments.add_overwrite(parser)
 
 
 def run(args: argparse.Namespace) -> int:

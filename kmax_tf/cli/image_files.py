@@ -3,19 +3,124 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, Union
 
 if TYPE_CHECKING:
     import numpy as np
 
+HELP = "image files, or folders of such, of which subfolders are read, too"
 
-def read_images(paths: Sequence[str], command: str) -> Iterator[tuple[str, np.ndarray]]:
-    """Yields a name for the results and the image [H, W, 3] uint8 of each file.
+
+class NamedImage(NamedTuple):
+    """An image file.
+
+    Attributes:
+      path: of the file.
+      relative: its path below the folder that all images have in common, with "/".
+      name: of its results, as a path below the output.
+    """
+
+    path: str
+    relative: str
+    name: str
+
+
+def find_images(paths: Sequence[str]) -> list[NamedImage]:
+    """Finds the images of a command line.
+
+    An image is known by its path below what all have in common, as in cam1/0000.
+
+    Args:
+      paths: of files and folders.
+
+    Raises:
+      UserError: a folder has no images, or an image is named twice.
+    """
+    import os
+    import pathlib
+
+    from kmax_tf.data.images import IMAGE_SUFFIXES
+    from kmax_tf.errors import UserError
+    from kmax_tf.export.results import result_names
+
+    files: list[str] = []
+    folders = [path if os.path.isdir(path) else os.path.dirname(path) for path in paths]
+    for path in paths:
+        if not os.path.isdir(path):
+            files.append(path)
+            continue
+        found = [
+            str(file)
+            for file in sorted(pathlib.Path(path).rglob("*"))
+            if file.name.lower().endswith(IMAGE_SUFFIXES)
+            and file.is_file()
+            and not any(part.startswith(".") for part in file.relative_to(path).parts)
+        ]
+        if not found:
+            raise UserError(
+                f"the folder {path} has no images: no file ends in {', '.join(IMAGE_SUFFIXES)}"
+            )
+        files += found
+    absolute = [os.path.abspath(file) for file in files]
+    twice = next((file for file in files if absolute.count(os.path.abspath(file)) > 1), None)
+    if twice is not None:
+        raise UserError(f"the image {twice} is named twice")
+    root = os.path.commonpath([os.path.abspath(folder) for folder in folders])
+    relative = [pathlib.Path(os.path.relpath(file, root)).as_posix() for file in absolute]
+    return [NamedImage(*image) for image in zip(files, relative, result_names(relative))]
+
+
+def image_ids(images: Sequence[NamedImage], annotations: str | None) -> list[Union[int, str]]:
+    """Returns the ids by which annotations know images.
+
+    Args:
+      images: of the command line.
+      annotations: JSON whose list `images` has them, under the file names that it gives; None: an
+        image whose name is all digits has that number, another one its name.
+
+    Raises:
+      UserError: the JSON is broken, or doesn't have an image.
+    """
+    import os
+
+    from kmax_tf.data.sources import read_file
+    from kmax_tf.errors import UserError
+    from kmax_tf.evaluation.coco_results import id_of_name
+    from kmax_tf.panoptic.coco_json import entries, parse_images, parse_json
+
+    if annotations is None:
+        return [id_of_name(image.name) for image in images]
+    try:
+        content = parse_json(read_file(annotations), annotations)
+    except OSError as error:
+        raise UserError(f"cannot read {annotations}: {error.strerror or error}") from error
+    names = parse_images(entries(content, "images", annotations), annotations)
+    by_path = {os.path.splitext(name)[0]: image_id for image_id, name in names.items()}
+    stems = [os.path.basename(path) for path in by_path]
+    by_stem = {stem: i for stem, i in zip(stems, by_path.values()) if stems.count(stem) == 1}
+    ids: list[Union[int, str]] = []
+    for image in images:
+        path = os.path.splitext(image.relative)[0]
+        found = by_path.get(path, by_stem.get(os.path.basename(path)))
+        if found is None:
+            raise UserError(
+                f"{annotations} lists no image of the file name {image.relative}, or several in "
+                "other folders; its images are "
+                f"{', '.join(list(names.values())[:3])}, ..."
+            )
+        ids.append(found)
+    return ids
+
+
+def read_images(
+    images: Sequence[NamedImage], command: str
+) -> Iterator[tuple[NamedImage, np.ndarray]]:
+    """Yields each image with its pixels [H, W, 3] uint8.
 
     One that cannot be read is told at once, and the others go on.
 
     Args:
-      paths: of the files.
+      images: of the command line.
       command: whose progress is shown.
 
     Raises:
@@ -27,18 +132,17 @@ def read_images(paths: Sequence[str], command: str) -> Iterator[tuple[str, np.nd
     from kmax_tf.data.images import BadExampleError, read_image
     from kmax_tf.data.progress import Progress
     from kmax_tf.errors import UserError
-    from kmax_tf.export.results import result_names
 
-    progress = Progress(len(paths), command)
+    progress = Progress(len(images), command)
     failures = 0
-    for path, name in zip(paths, result_names(paths)):
+    for image in images:
         try:
-            image = read_image(path)
+            pixels = read_image(image.path)
         except BadExampleError as error:
             print(error_line("kmax", error), file=sys.stderr)
             failures += 1
         else:
-            yield name, image
+            yield image, pixels
         progress.advance()
     if failures:
-        raise UserError(f"{failures} of {len(paths)} images could not be read")
+        raise UserError(f"{failures} of {len(images)} images could not be read")

@@ -7,6 +7,9 @@ import os
 
 from kmax_tf.cli import arguments
 
+# What TensorFlow writes.
+_FILES = ("checkpoint", "ckpt-0.index", "ckpt-0.data-00000-of-00001")
+
 HELP = "make a checkpoint from a public TensorFlow, PyTorch or Keras one"
 
 
@@ -38,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--allow-missing", action="store_true", help="let variables be missing")
     parser.add_argument("--allow-unexpected", action="store_true", help="let others be left over")
     arguments.add_config(parser)
+    arguments.add_overwrite(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -48,9 +52,12 @@ def run(args: argparse.Namespace) -> int:
     from kmax_tf.config import load_experiment, write_run_record
     from kmax_tf.files import check_writable
     from kmax_tf.model.builder import build_model
+    from kmax_tf.ownership import check_free, note_written
 
     experiment = load_experiment(args.config, args.overrides)
     check_writable(args.output)
+    files = [os.path.join(args.output, name) for name in _FILES]
+    check_free(files)
     model = build_model(experiment)
     report = import_checkpoint(
         model,
@@ -66,5 +73,7 @@ def run(args: argparse.Namespace) -> int:
     checkpoint = tf.train.Checkpoint(**model.checkpoint_items)
     manager = tf.train.CheckpointManager(checkpoint, args.output, max_to_keep=None)
     path = manager.save(checkpoint_number=0)
+    for file in files:
+        note_written(file)
     print(f"wrote {os.path.normpath(path)}: train from it, export it, predict with it")
     return 0

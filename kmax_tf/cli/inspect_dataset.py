@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from kmax_tf.protos import dataset_pb2
     from kmax_tf.structures import LabelSpace
 
+from kmax_tf.cli import arguments
+
 HELP = "check records, count what is in them, and draw examples"
 _PROBLEMS = 1
 # Of a picture on the sheet.
@@ -33,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--examples", type=int, default=8, help="on the picture (%(default)s)")
     parser.add_argument("--workers", type=int, default=1, help="processes (%(default)s)")
+    arguments.add_overwrite(parser)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -20,6 +20,7 @@ from kmax_tf.cli.scripts import SCRIPTS, run_script
 from kmax_tf.command_line import INTERRUPTED, error_line
 from kmax_tf.errors import UserError
 from kmax_tf.library_noise import quiet_libraries
+from kmax_tf.ownership import writing_as
 
 # In the order of `kmax --help`. "make-shapes" is the module make_shapes.
 COMMANDS = (
@@ -56,7 +57,8 @@ def main(arguments: Sequence[str]) -> int:
         if arguments and arguments[0] in SCRIPTS:
             return run_script(arguments[0], arguments[1:])
         args = _parser(arguments).parse_args(arguments)
-        status = int(args.run(args))
+        with writing_as(f"kmax {args.command}", getattr(args, "overwrite", False)):
+            status = int(args.run(args))
         sys.stdout.flush()
     except UserError as error:
         print(error_line("kmax", error), file=sys.stderr)

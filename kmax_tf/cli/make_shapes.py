@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from kmax_tf.cli import arguments
+
 HELP = "draw the laptop-sized dataset 'shapes' as COCO panoptic files"
 
 
@@ -32,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar=("LEAST", "MOST"),
         help="of things, as fractions of the image's side (0.06 0.28)",
     )
+    arguments.add_overwrite(parser)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -3,6 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING, Any
+
+from kmax_tf.cli import arguments, image_files
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+
+    from kmax_tf.structures import LabelSpace
 
 HELP = "segment images: panoptic PNG, COCO-style JSON and a coloured overlay each"
 
@@ -15,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model", required=True, help="folder written by `kmax export`, or folder of a run"
     )
-    parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files")
+    parser.add_argument("images", nargs="+", metavar="IMAGE", help=image_files.HELP)
     parser.add_argument("--output", required=True, help="folder of the results")
     parser.add_argument(
         "--write",
@@ -29,40 +39,99 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="print which rule dropped each mask, and write it as JSON",
     )
+    parser.add_argument(
+        "--annotations",
+        metavar="JSON",
+        help="takes the images' ids from a COCO file's list of images, for results that are "
+        "compared with it; by default an image's id is its name, as a number if that is all digits",
+    )
+    arguments.add_overwrite(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Segments each image."""
-    from kmax_tf.cli.image_files import read_images
-    from kmax_tf.errors import UserError
+    import os
+
+    from kmax_tf.evaluation.coco_results import write_panoptic_json
     from kmax_tf.export.instances import write_instances
     from kmax_tf.export.predictor import load_predictor
-    from kmax_tf.export.results import write_reports, write_result, write_semantic
+    from kmax_tf.export.results import ENDINGS, JOINED
     from kmax_tf.files import check_writable
-    from kmax_tf.postprocessing.postprocessor import SEGMENTS
-    from kmax_tf.postprocessing.why import format_reports
+    from kmax_tf.ownership import check_free
 
+    kinds = list(dict.fromkeys(args.write or ["panoptic"]))
+    images = image_files.find_images(args.images)
+    ids = image_files.image_ids(images, args.annotations)
     check_writable(args.output)
-    kinds = args.write or ["panoptic"]
-    needed = {_KINDS[kind] for kind in kinds}
-    predictor = load_predictor(args.model, sorted(needed))
-    labels = predictor.label_space
-    for name, image in read_images(args.images, "predict"):
-        prediction = predictor(image)
-        missing = sorted((needed | (set(SEGMENTS) if args.why else set())) - prediction.keys())
-        if missing:
-            raise UserError(
-                f"{args.model} doesn't give {', '.join(missing)}: export the model again, with "
-                "postprocessing.maps that list what is needed"
-            )
+    endings = [ending for kind in (*kinds, *["why"] * args.why) for ending in ENDINGS[kind]]
+    files = [f"{image.name}{ending}" for image in images for ending in endings]
+    joined = {kind: os.path.join(args.output, name) for kind, name in JOINED.items()}
+    check_free([os.path.join(args.output, file) for file in files])
+    check_free([path for kind, path in joined.items() if kind in kinds])
+    predictor = load_predictor(args.model, sorted({_KINDS[kind] for kind in kinds}))
+    writer = _Writer(args, kinds, predictor.label_space)
+    try:
+        for image, pixels in image_files.read_images(images, "predict"):
+            writer.write(image.name, ids[images.index(image)], pixels, predictor(pixels))
+    finally:  # what could be read is of use
         if "panoptic" in kinds:
-            write_result(args.output, name, image, prediction, labels)
+            write_panoptic_json(joined["panoptic"], writer.annotations, predictor.label_space)
         if "instances" in kinds:
-            write_instances(args.output, name, prediction, labels)
-        if "semantic" in kinds:
-            write_semantic(args.output, name, prediction["semantic"], labels)
-        if args.why:
-            reports = write_reports(args.output, name, prediction, labels)
-            print(f"{name}\n{format_reports(reports)}")
+            write_instances(joined["instances"], writer.instances)
     print(f"results in {args.output}")
     return 0
+
+
+class _Writer:
+    """Writes the results of images.
+
+    Attributes:
+      annotations: of the images so far, as COCO's panoptic format has them.
+      instances: of the images so far, as COCO's results of detection have them.
+    """
+
+    def __init__(self, args: argparse.Namespace, kinds: Sequence[str], labels: LabelSpace):
+        from kmax_tf.export.results import SemanticIds
+
+        self._args, self._kinds, self._labels = args, kinds, labels
+        self._semantic = SemanticIds(labels) if "semantic" in kinds else None
+        if self._semantic is not None and self._semantic.none:
+            print(f"pixels without a class are {self._semantic.none} in PNGs of class ids")
+        self.annotations: list[dict[str, Any]] = []
+        self.instances: list[dict[str, Any]] = []
+
+    def write(
+        self, name: str, image_id: int | str, image: np.ndarray, prediction: dict[str, np.ndarray]
+    ) -> None:
+        """Writes what was asked for of one image."""
+        import os
+
+        from kmax_tf.export.instances import coco_instances, write_instances
+        from kmax_tf.export.results import write_reports, write_result
+        from kmax_tf.postprocessing.why import format_reports
+
+        folder, labels = self._args.output, self._labels
+        self._check(prediction)
+        if "panoptic" in self._kinds:
+            self.annotations.append(write_result(folder, name, image, prediction, labels, image_id))
+        if "instances" in self._kinds:
+            found = coco_instances(prediction, labels, image_id)
+            write_instances(os.path.join(folder, f"{name}_instances.json"), found)
+            self.instances += found
+        if self._semantic is not None:
+            self._semantic.write(folder, name, prediction["semantic"])
+        if self._args.why:
+            reports = write_reports(folder, name, prediction, labels)
+            print(f"{name}\n{format_reports(reports)}")
+
+    def _check(self, prediction: dict[str, np.ndarray]) -> None:
+        from kmax_tf.errors import UserError
+        from kmax_tf.postprocessing.postprocessor import SEGMENTS
+
+        needed = {_KINDS[kind] for kind in self._kinds} | set(SEGMENTS if self._args.why else ())
+        missing = sorted(needed - prediction.keys())
+        if missing:
+            raise UserError(
+                f"{self._args.model} doesn't give {', '.join(missing)}: export the model again, "
+                "with postprocessing.maps that list what is needed"
+            )

@@ -63,7 +63,7 @@ def _make_shard(task: ShardTask) -> None:
     try:
         convert_shard(task, lambda: None)
     except UserError as error:
-        write_atomically(note_path(task.path), json.dumps({"error": str(error)}))
+        write_atomically(note_path(task.path), json.dumps({"error": str(error)}), own=True)
 
 
 def _report(task: ShardTask) -> ShardReport:

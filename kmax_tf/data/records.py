@@ -24,6 +24,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import tensorflow as tf
 
+from kmax_tf.data.decoding import decode_record_image
 from kmax_tf.data.images import EncodedImage
 from kmax_tf.errors import OutputError
 from kmax_tf.files import escaped
@@ -160,8 +161,7 @@ def decode_example(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
         or of another size than its image.
     """
     features = tf.io.parse_single_example(serialized, _FEATURES)
-    image = tf.io.decode_image(features["image/encoded"], channels=3, expand_animations=False)
-    image = tf.ensure_shape(image, [None, None, 3])
+    image = decode_record_image(features["image/encoded"])
     size = tf.stack([features["image/height"], features["image/width"]])
     label = features["image/segmentation/class/encoded"]
     checks = [

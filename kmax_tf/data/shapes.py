@@ -29,6 +29,7 @@ from kmax_tf.data.shapes_scene import (
 from kmax_tf.data.workers import Advance, run_tasks
 from kmax_tf.errors import OutputError, UserError
 from kmax_tf.files import check_writable, write_atomically
+from kmax_tf.ownership import check_free
 
 JPEG_QUALITY = 95
 # Raised whenever the same options would draw other images.
@@ -74,7 +75,9 @@ def write_shapes(
         return json_path
     for folder in (image_folder, map_folder):
         check_writable(folder)
-    json_path.unlink(missing_ok=True)
+    if not json_path.exists():
+        check_free([*image_folder.iterdir(), *map_folder.iterdir()])
+    write_atomically(json_path, "{}")  # the folders are ours from here on, and unfinished
     content: dict[str, Any] = {"info": info, "images": [], "annotations": []}
     progress = Progress(count, f"draw {split}")
     tasks = [

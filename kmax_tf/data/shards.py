@@ -125,7 +125,7 @@ def convert_shard(task: ShardTask, advance: Callable[[], None]) -> ShardReport:
     size = write_shard(task.path, serialized())
     report = ShardReport(statistics, refused, size, file_checksum(task.path))
     note = {**dataclasses.asdict(report), "fingerprint": fingerprint}
-    write_atomically(note_path(task.path), json.dumps(note))
+    write_atomically(note_path(task.path), json.dumps(note), own=True)
     return report
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -172,6 +171,11 @@ def read_panoptic_png(
     return decode_panoptic(ids, segments_info, label_space)
 
 
+def id_of_name(name: str) -> int | str:
+    """Returns the id of an image that no annotations tell: of all digits, a number as COCO's."""
+    return int(name) if name.isascii() and name.isdecimal() else name
+
+
 def annotation_entry(
     image_id: int | str, file_name: str, segments_info: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
@@ -179,12 +183,12 @@ def annotation_entry(
 
     Args:
       image_id: of the image.
-      file_name: of its PNG, without a folder.
+      file_name: of its PNG, below the folder of the PNGs.
       segments_info: of `write_panoptic_png`.
     """
     return {
         "image_id": image_id,
-        "file_name": os.path.basename(file_name),
+        "file_name": file_name,
         "segments_info": [dict(entry) for entry in segments_info],
     }
 

@@ -15,16 +15,15 @@ from PIL import Image
 from kmax_tf.config import label_space
 from kmax_tf.data.builder import build_dataset
 from kmax_tf.data.progress import Progress
+from kmax_tf.data.records import source_id_of
 from kmax_tf.evaluation.gallery import Gallery, Picture
 from kmax_tf.evaluation.metrics import PanopticMetrics
-from kmax_tf.evaluation.predictions import RawPrediction, raw_predictions
-from kmax_tf.evaluation.submission import Submission
+from kmax_tf.evaluation.submission import Submission, safe_name
 from kmax_tf.figures import side_by_side
 from kmax_tf.files import write_atomically
-from kmax_tf.model.folding import fold_batch_norms
+from kmax_tf.inference import Inference, RawPrediction
 from kmax_tf.model.kmax import KMaX
-from kmax_tf.postprocessing.builder import build_postprocessor, build_views
-from kmax_tf.postprocessing.islands import remove_islands
+from kmax_tf.postprocessing.postprocessor import MAPS
 from kmax_tf.protos import experiment_pb2, postprocessing_pb2
 from kmax_tf.structures import LabelSpace
 
@@ -63,31 +62,20 @@ def evaluate_model(
     resolution = resolution_name(options)
     metrics = PanopticMetrics(labels, options.mask_ap, resolution)
     gallery = Gallery(labels)
-    postprocess = build_postprocessor(experiment)
-    folded = fold_batch_norms(model)
-    views = build_views(experiment)
-
-    @tf.function(autograph=False)
-    def predict(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        maps = postprocess(views(lambda view: folded(view, training=False), images))
-        if not options.mask_ap and submission is None:
-            del maps["instance_scores"]  # the costly one
-        return maps
-
-    def clean(image: RawPrediction) -> RawPrediction:
-        image.prediction["panoptic"] = remove_islands(
-            image.prediction["panoptic"],
-            experiment.postprocessing.island_area_limit,
-            labels.void_panoptic_id,
-        )
-        return image
+    maps = measured_maps(options.mask_ap or submission is not None)
+    inference = Inference(experiment, model, maps)
+    predict = tf.function(
+        inference.__call__,
+        input_signature=[tf.TensorSpec([None, *inference.input_shape])],
+        autograph=False,
+    )
 
     tf.io.gfile.makedirs(pictures_dir)
     drawn = 0
     progress = Progress(None, "evaluate")
     for images, _, raw in build_dataset(experiment, training=False):
-        maps = predict(images)
-        for image in map(clean, raw_predictions(images, maps, raw, resolution)):
+        outputs = predict(images)
+        for image in inference.by_image(images, outputs, raw, resolution):
             metrics.update(image.image_id, image.truth, image.prediction)
             if image.image_id in metrics.extremes:
                 panoptic = image.prediction["panoptic"]
@@ -97,12 +85,18 @@ def evaluate_model(
                 _draw(image, labels, pictures_dir)
                 drawn += 1
         if submission is not None:
-            for image in map(clean, raw_predictions(images, maps, raw)):
-                submission.add(image.image_id, image.prediction)
+            for image in inference.by_image(images, outputs, raw):
+                source_id = source_id_of(image.source_id)
+                submission.add(image.image_id, source_id, image.prediction)
         progress.advance(images.shape[0])
     progress.finish()
     pictures = gallery.of_extremes(metrics.extremes)
     return Evaluation(metrics.result(), metrics.confusion, pictures)
+
+
+def measured_maps(scores: bool) -> list[str]:
+    """Returns the names of the maps that metrics need; without scores, not the costly one."""
+    return [name for name in MAPS if scores or name != "instance_scores"]
 
 
 def resolution_name(options: postprocessing_pb2.Evaluation) -> str:
@@ -122,5 +116,4 @@ def _draw(image: RawPrediction, labels: LabelSpace, folder: str) -> None:
     )
     png = io.BytesIO()
     Image.fromarray(picture).save(png, "PNG")
-    name = image.image_id.replace("/", "_")
-    write_atomically(os.path.join(folder, f"{name}.png"), png.getvalue())
+    write_atomically(os.path.join(folder, f"{safe_name(image.image_id)}.png"), png.getvalue())

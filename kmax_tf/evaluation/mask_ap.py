@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kmax_tf.errors import UserError
 from kmax_tf.evaluation.run_lengths import find_runs
 from kmax_tf.evaluation.segments import class_indices, find_segments, require_map
 from kmax_tf.panoptic.fields import ImageId
@@ -21,6 +22,10 @@ STATISTICS = (
     *("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large"),
     *("ar1", "ar10", "ar100", "ar_small", "ar_medium", "ar_large"),
 )
+
+
+class RepeatedImageError(UserError, ValueError):
+    """Says which image came twice."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,23 +99,24 @@ class MaskAP:
         """Takes the instances of one image.
 
         Raises:
-          ValueError: the image was there.
+          RepeatedImageError: the image was there.
         """
         if image_id in self._images:
-            raise ValueError(f"image {image_id!r} is evaluated twice")
+            raise _twice(image_id)
         self._images[image_id] = instances
 
     def merge(self, other: MaskAP) -> None:
         """Adds what another one has collected.
 
         Raises:
-          ValueError: the other one is of another label space or has an image of this one.
+          ValueError: the other one is of another label space.
+          RepeatedImageError: it has an image of this one.
         """
         if self._label_space != other._label_space:
             raise ValueError("mask APs of different label spaces can't be merged")
         twice = self._images.keys() & other._images.keys()
         if twice:
-            raise ValueError(f"image {min(twice, key=str)!r} is evaluated twice")
+            raise _twice(min(twice, key=str))
         self._images.update(other._images)
 
     def state(self) -> list[Any]:
@@ -240,3 +246,10 @@ def segment_scores(
 def _ranked(detections: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Puts the best first; equals stay in order."""
     return sorted(detections, key=lambda annotation: -annotation["score"])
+
+
+def _twice(image_id: ImageId) -> RepeatedImageError:
+    return RepeatedImageError(
+        f"image {image_id!r} is evaluated twice; images are known by their paths below the folder "
+        "of the images: convert the dataset again if the records have file names only"
+    )

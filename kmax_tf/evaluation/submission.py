@@ -15,23 +15,28 @@ from kmax_tf import files
 from kmax_tf.errors import UserError
 from kmax_tf.evaluation.coco_results import (
     annotation_entry,
+    id_of_name,
     write_panoptic_json,
     write_panoptic_png,
 )
 from kmax_tf.evaluation.mask_ap import segment_scores
 
 if TYPE_CHECKING:
+    from kmax_tf.panoptic.fields import ImageId
     from kmax_tf.structures import LabelSpace
 
 
 class Submission(Protocol):
     """Takes one image after another; `finish` writes what is written last."""
 
-    def add(self, image_id: str, prediction: Mapping[str, np.ndarray]) -> None:
+    def add(
+        self, name: str, image_id: ImageId | None, prediction: Mapping[str, np.ndarray]
+    ) -> None:
         """Writes the files of an image.
 
         Args:
-          image_id: its name.
+          name: what the image is known by, a path.
+          image_id: what the annotations call it; None: its name, as a number if that is all digits.
           prediction: [H, W] maps "panoptic", "semantic", "semantic_scores", "instance_scores".
         """
 
@@ -51,20 +56,29 @@ class CocoSubmission:
         self._folder = folder
         self._label_space = label_space
         self._annotations: list[dict[str, Any]] = []
+        self._taken: set[tuple[str, ImageId]] = set()
 
-    def add(self, image_id: str, prediction: Mapping[str, np.ndarray]) -> None:
-        """Writes the PNG of an image."""
-        name = _file_stem(image_id)
-        self.add_named(int(name) if name.isdecimal() else name, name, prediction)
-
-    def add_named(
-        self, image_id: int | str, name: str, prediction: Mapping[str, np.ndarray]
+    def add(
+        self, name: str, image_id: ImageId | None, prediction: Mapping[str, np.ndarray]
     ) -> None:
-        """Writes NAME.png of the image that the JSON knows by an id."""
+        """Writes NAME.png of an image.
+
+        Raises:
+          UserError: another image has its name or its id.
+        """
+        name = safe_name(name)
+        image_id = id_of_name(name) if image_id is None else image_id
+        for taken in (("name", name), ("id", image_id)):
+            if taken in self._taken:
+                raise UserError(
+                    f"several images have the {taken[0]} {taken[1]!r}, so that results would "
+                    "replace each other; convert the dataset again, which keeps folders and ids"
+                )
+            self._taken.add(taken)
         path = os.path.join(self._folder, self.name, f"{name}.png")
         scores = _scores(prediction, self._label_space)
         segments = write_panoptic_png(path, prediction["panoptic"], self._label_space, scores)
-        self._annotations.append(annotation_entry(image_id, path, segments))
+        self._annotations.append(annotation_entry(image_id, f"{name}.png", segments))
 
     def finish(self) -> str:
         """Writes the JSON."""
@@ -86,11 +100,13 @@ class CityscapesSubmission:
     """
 
     def __init__(self, folder: str, label_space: LabelSpace) -> None:
-        largest = max(category.original_id for category in label_space.classes)
-        if largest > 255:
+        ids = [category.original_id for category in label_space.classes]
+        wrong = [label_id for label_id in ids if not 0 < label_id < 256]
+        if wrong:
             raise UserError(
-                f"Cityscapes' label ids are below 256, but the dataset '{label_space.name}' has "
-                f"the original_id {largest}; --submission=coco has room for it"
+                f"Cityscapes' label ids are 1 to 255, and 0 is unlabeled, but the dataset "
+                f"'{label_space.name}' has the original_id {wrong[0]}; --submission=coco has room "
+                "for it"
             )
         self._folder = folder
         self._label_space = label_space
@@ -99,12 +115,14 @@ class CityscapesSubmission:
         for category in label_space.classes:
             self._label_ids[category.id] = category.original_id
 
-    def add(self, image_id: str, prediction: Mapping[str, np.ndarray]) -> None:
-        """Writes the files of an image."""
-        name = _file_stem(image_id)
+    def add(
+        self, name: str, image_id: ImageId | None, prediction: Mapping[str, np.ndarray]
+    ) -> None:
+        """Writes the files of an image, flat, as the server wants them."""
+        name = safe_name(name).rsplit("/", maxsplit=1)[-1]
         for suffix in ("_leftImg8bit", "_gtFine"):
             name = name.split(suffix)[0]
-        self._panoptic.add_named(name, f"{name}_panoptic", prediction)
+        self._panoptic.add(f"{name}_panoptic", name if image_id is None else image_id, prediction)
         label_ids = self._label_ids[prediction["semantic"]]
         _write_gray(os.path.join(self._folder, "pixel", f"{name}_pred.png"), label_ids)
         self._write_instances(name, prediction)
@@ -142,11 +160,15 @@ def _scores(prediction: Mapping[str, np.ndarray], label_space: LabelSpace) -> di
     return segment_scores(panoptic, semantic, instance, label_space)
 
 
-def _file_stem(image_id: str) -> str:
-    """Returns the name of an image without folder and extension."""
+def safe_name(image_id: str) -> str:
+    """Returns the name of an image as a path below a folder, without its ending.
+
+    Records of others have names with endings, or that would lead out of the folder.
+    """
     path = pathlib.PurePosixPath(image_id)
     is_image = path.suffix.lower() in (".jpg", ".jpeg", ".png")
-    return path.stem if is_image else path.name
+    parts = (path.with_suffix("") if is_image else path).parts
+    return "/".join(part for part in parts if part not in ("/", "..")) or "image"
 
 
 def _write_gray(path: str, values: np.ndarray) -> None:

@@ -12,13 +12,12 @@ import tensorflow as tf
 
 from kmax_tf.checkpoints.restore import find_checkpoint, recorded_experiment, restore_weights
 from kmax_tf.config import label_space, load_experiment
-from kmax_tf.data.preprocessing import fit_image, restore_map
 from kmax_tf.errors import UserError
 from kmax_tf.evaluation.assignments import InputSizes, assignments_by_block, draw_assignments
 from kmax_tf.export.predictor import find_export
+from kmax_tf.inference import Inference
 from kmax_tf.model.builder import build_model
 from kmax_tf.model.kmax import KMaX
-from kmax_tf.postprocessing.builder import build_postprocessor
 from kmax_tf.protos import experiment_pb2
 
 
@@ -38,13 +37,13 @@ class Explainer:
         """
         self.num_blocks = len(model.transformer_decoder.blocks)
         self._label_space = label_space(experiment.dataset)
-        self._data = experiment.eval_data
-        postprocess = build_postprocessor(experiment)
+        self._inference = inference = Inference(experiment, model, ["panoptic"])
 
         @tf.function(autograph=False)
-        def predict(images: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
-            predictions = model.predictions_by_block(images)
-            return postprocess(predictions)["panoptic"], assignments_by_block(predictions)
+        def predict(inputs: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
+            # The map is what `kmax predict` gives: a folded network's, to the last bit.
+            blocks = assignments_by_block(model.predictions_by_block(inputs))
+            return inference(inputs)["panoptic"], blocks
 
         self._predict = predict
 
@@ -62,14 +61,15 @@ class Explainer:
           UserError: there is no block of such a number.
         """
         self.check_blocks(blocks)
-        data = self._data
-        height, width = data.crop_size
-        fitted, size = fit_image(image, (height, width), data.min_size, data.max_size)
+        inference = self._inference
+        fitted, fitted_size = inference.fit(image)
         panoptic, maps = self._predict(fitted[tf.newaxis])
-        restored = restore_map(panoptic[0], size, tf.constant(image.shape[:2])).numpy()
-        sizes = InputSizes((height, width), size)
+        restored = inference.restore(panoptic[0], fitted_size, tf.constant(image.shape[:2]))
+        cleaned = inference.clean({"panoptic": restored.numpy()})["panoptic"]
+        height, width, _ = inference.input_shape
+        sizes = InputSizes((height, width), fitted_size)
         stages = [values[0] for values in maps]
-        return draw_assignments(image, restored, stages, sizes, self._label_space, blocks)
+        return draw_assignments(image, cleaned, stages, sizes, self._label_space, blocks)
 
     def check_blocks(self, blocks: Optional[Collection[int]]) -> None:
         """Checks numbers of blocks.

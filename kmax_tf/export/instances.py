@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -51,14 +50,10 @@ def coco_instances(
     return sorted(found, key=lambda instance: -instance["score"])
 
 
-def write_instances(
-    folder: str, name: str, prediction: Mapping[str, np.ndarray], label_space: LabelSpace
-) -> None:
-    """Writes NAME_instances.json.
+def write_instances(path: str, instances: Sequence[Mapping[str, Any]]) -> None:
+    """Writes a JSON of instances, as `coco_instances` describes them.
 
     Raises:
       OutputError: the file can't be written.
     """
-    path = os.path.join(folder, f"{name}_instances.json")
-    instances = coco_instances(prediction, label_space, name)
-    write_atomically(path, json.dumps(instances, indent=1) + "\n")
+    write_atomically(path, json.dumps(list(instances), indent=1) + "\n")

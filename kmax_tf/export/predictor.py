@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pathlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Optional, Protocol
 
 import numpy as np
@@ -23,9 +23,11 @@ class Predictor(Protocol):
 
     Attributes:
       label_space: what the ids of the maps mean.
+      image_bytes: the signature of that name.
     """
 
     label_space: LabelSpace
+    image_bytes: Callable[..., dict[str, tf.Tensor]]
 
     def __call__(self, image: np.ndarray) -> dict[str, np.ndarray]:
         """Segments an image [H, W, 3] uint8; maps are [H, W], segments [N]."""
@@ -41,6 +43,7 @@ class _SavedModelPredictor:
         except (OSError, ValueError, tf.errors.OpError) as error:
             raise UserError(f"cannot load the SavedModel {folder}: {error}") from error
         self._serve = self._model.signatures["serving_default"]
+        self.image_bytes = self._model.signatures["image_bytes"]
 
     def __call__(self, image: np.ndarray) -> dict[str, np.ndarray]:
         outputs = self._serve(images=tf.constant(image[np.newaxis]))
@@ -59,6 +62,7 @@ class _RunPredictor:
         self.label_space = label_space(experiment.dataset)
         self._island_area_limit = experiment.postprocessing.island_area_limit
         self._model = ServingModel(model, experiment, maps)
+        self.image_bytes = self._model.image_bytes
 
     def __call__(self, image: np.ndarray) -> dict[str, np.ndarray]:
         outputs = self._model.serving_default(tf.constant(image[np.newaxis]))

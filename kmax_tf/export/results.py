@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 import json
 import os
-import pathlib
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from kmax_tf.data.records import image_names
+from kmax_tf.errors import UserError
 from kmax_tf.evaluation.coco_results import (
     annotation_entry,
     write_panoptic_json,
@@ -18,22 +20,38 @@ from kmax_tf.evaluation.coco_results import (
 )
 from kmax_tf.figures import draw_panoptic
 from kmax_tf.files import write_atomically
+from kmax_tf.panoptic.fields import ImageId
 from kmax_tf.postprocessing.why import MaskReport, mask_reports
 from kmax_tf.structures import LabelSpace
 
+# What files of results end in, by the kind of result.
+ENDINGS = {
+    "panoptic": (".png", ".json", "_overlay.png"),
+    "semantic": ("_semantic.png",),
+    "instances": ("_instances.json",),
+    "why": ("_why.json",),
+    "clusters": ("_clusters.png",),
+}
+# Files of all images together.
+JOINED = {"panoptic": "predictions.json", "instances": "instances.json"}
+RESERVED = tuple(name.partition(".")[0] for name in JOINED.values())
+_ENDINGS = tuple(
+    ending.partition(".")[0] for kind in ENDINGS.values() for ending in kind if ending[0] == "_"
+)
+
 
 def result_names(paths: Sequence[str]) -> list[str]:
-    """Returns a name for the results of each image: its own, numbered where several share it."""
-    taken: set[str] = set()
-    names = []
-    for path in paths:
-        stem = pathlib.Path(path).stem
-        name, number = stem, 2
-        while name in taken:
-            name, number = f"{stem}_{number}", number + 1
-        taken.add(name)
-        names.append(name)
-    return names
+    """Returns what the results of images are named like: their paths without the ending.
+
+    Those that would be called the same, or like a result of another image, keep their endings.
+
+    Args:
+      paths: of images, below one folder, with "/".
+    """
+    return [
+        path if name in RESERVED or name.endswith(_ENDINGS) else name
+        for path, name in zip(paths, image_names(paths))
+    ]
 
 
 def write_result(
@@ -42,7 +60,8 @@ def write_result(
     image: np.ndarray,
     prediction: dict[str, np.ndarray],
     label_space: LabelSpace,
-) -> None:
+    image_id: ImageId | None = None,
+) -> dict[str, Any]:
     """Writes NAME.png (ids as COCO encodes them), NAME.json (their segments), NAME_overlay.png.
 
     Args:
@@ -51,6 +70,10 @@ def write_result(
       image: [H, W, 3] uint8.
       prediction: with panoptic [H, W], and segment_ids and segment_scores [N].
       label_space: what ids mean.
+      image_id: that annotations give the image; None: its name.
+
+    Returns:
+      The image's entry in a JSON of annotations.
 
     Raises:
       OutputError: a file can't be written.
@@ -64,33 +87,54 @@ def write_result(
     }
     base = os.path.join(folder, name)
     segments = write_panoptic_png(f"{base}.png", panoptic, label_space, scores)
-    write_panoptic_json(
-        f"{base}.json", [annotation_entry(name, f"{name}.png", segments)], label_space
-    )
+    entry = annotation_entry(name if image_id is None else image_id, f"{name}.png", segments)
+    write_panoptic_json(f"{base}.json", [entry], label_space)
     picture = io.BytesIO()
     Image.fromarray(draw_panoptic(image, panoptic, label_space)).save(picture, "PNG")
     write_atomically(f"{base}_overlay.png", picture.getvalue())
+    return entry
 
 
-def write_semantic(folder: str, name: str, semantic: np.ndarray, label_space: LabelSpace) -> None:
-    """Writes NAME_semantic.png: the publisher's class ids, 0 where there is none.
+class SemanticIds:
+    """The publisher's ids of classes as the values of a grey PNG.
 
-    Args:
-      folder: of the results.
-      name: of the image.
-      semantic: [H, W] int32 class ids.
-      label_space: what ids mean.
-
-    Raises:
-      OutputError: the file can't be written.
+    Attributes:
+      none: value of pixels without a class: 0, or the largest value where a class has the id 0.
     """
-    table = np.zeros(len(label_space.class_index_of_id), np.uint16)
-    for category in label_space.classes:
-        table[category.id] = category.original_id
-    ids = table[semantic]
-    png = io.BytesIO()
-    Image.fromarray(ids.astype(np.uint8) if ids.max() < 256 else ids).save(png, "PNG")
-    write_atomically(os.path.join(folder, f"{name}_semantic.png"), png.getvalue())
+
+    def __init__(self, label_space: LabelSpace):
+        """Chooses 8 bits, or 16 where these hold all ids.
+
+        Raises:
+          UserError: an id doesn't fit into 16 bits.
+        """
+        ids = [category.original_id for category in label_space.classes]
+        none = 0 if 0 not in ids else max(ids) + 1
+        if min(ids) < 0 or max(*ids, none) >= 1 << 16:
+            raise UserError(
+                f"a PNG of class ids holds 0 to 65535, but '{label_space.name}' has the ids "
+                f"{min(ids)} to {max(ids)}; --write panoptic has room for them"
+            )
+        kind = np.uint8 if max(*ids, none) < 1 << 8 else np.uint16
+        self.none = 0 if not none else int(np.iinfo(kind).max)
+        self._table = np.full(len(label_space.class_index_of_id), self.none, kind)
+        for category in label_space.classes:
+            self._table[category.id] = category.original_id
+
+    def write(self, folder: str, name: str, semantic: np.ndarray) -> None:
+        """Writes NAME_semantic.png.
+
+        Args:
+          folder: of the results.
+          name: of the image.
+          semantic: [H, W] int32 class ids.
+
+        Raises:
+          OutputError: the file can't be written.
+        """
+        png = io.BytesIO()
+        Image.fromarray(self._table[semantic]).save(png, "PNG")
+        write_atomically(os.path.join(folder, f"{name}_semantic.png"), png.getvalue())
 
 
 def write_reports(

@@ -7,20 +7,19 @@ import os
 import re
 import tempfile
 from collections.abc import Sequence
-from typing import Callable, Optional
+from typing import Optional
 
 import tensorflow as tf
 
 from kmax_tf.config import experiment_text, label_space
-from kmax_tf.data.preprocessing import fit_image, restore_map
+from kmax_tf.data.decoding import decode_upright
 from kmax_tf.errors import OutputError, UserError
 from kmax_tf.files import check_writable, write_atomically
-from kmax_tf.model.folding import fold_batch_norms
+from kmax_tf.inference import Inference
 from kmax_tf.model.kmax import KMaX
-from kmax_tf.postprocessing.builder import build_postprocessor, build_views, output_maps
-from kmax_tf.postprocessing.postprocessor import SEGMENTS
+from kmax_tf.postprocessing.builder import output_maps
 from kmax_tf.protos import experiment_pb2
-from kmax_tf.structures import Category, LabelSpace, Predictions
+from kmax_tf.structures import Category, LabelSpace
 
 LABELS_FILE = os.path.join("assets.extra", "labels.json")
 EXPERIMENT_FILE = os.path.join("assets.extra", "experiment.textproto")
@@ -49,17 +48,11 @@ class ServingModel(tf.Module):
           maps: names of the maps to give; None: those of `postprocessing.maps`.
         """
         super().__init__(name="kmax_serving")
-        model = fold_batch_norms(model)
-        # Variables are saved, and nothing else of Keras: the lambda hides the model from the search
-        # for trackable objects.
-        self.weights = list(model.variables)
-        views = build_views(experiment)
-        self._predict: Callable[[tf.Tensor], Predictions] = lambda images: views(
-            lambda view: model(view, training=False), images
-        )
-        self._maps = output_maps(experiment) if maps is None else tuple(maps)
-        self._data = experiment.eval_data
-        self._postprocess = build_postprocessor(experiment)
+        maps = output_maps(experiment) if maps is None else maps
+        self._inference = Inference(experiment, model, maps)
+        # Variables are saved, and nothing else of Keras, which no search for trackable objects
+        # finds inside.
+        self.weights = self._inference.variables
         self._void = label_space(experiment.dataset).void_panoptic_id
 
     @tf.function(
@@ -67,64 +60,73 @@ class ServingModel(tf.Module):
     )
     def serving_default(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
         """Segments images [B, H, W, 3] of any one size."""
-        inputs, fitted_size = self._fit(images)
-        maps = self._postprocess(self._predict(inputs))
-        raw_size = tf.shape(images)[1:3]
-        outputs = {name: restore_map(maps[name], fitted_size, raw_size) for name in self._maps}
-        return {**outputs, **{name: maps[name] for name in SEGMENTS}}
+        inference = self._inference
+        inputs, fitted_size = inference.fit(images)
+        outputs = inference(inputs)
+        size = tf.shape(images)[1:3]
+        restored = {
+            name: inference.restore(outputs[name], fitted_size, size) for name in inference.maps
+        }
+        return {**outputs, **restored}
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "image_bytes")], autograph=False)
     def image_bytes(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         """Segments encoded images [B] (JPEG, PNG, BMP, GIF's first frame), each of its own size.
 
-        Maps are padded at the bottom and right to the largest image, ids with the unlabeled one;
-        `sizes` [B, 2] int32 says how much of each is the image. EXIF rotation is not applied.
+        EXIF rotation is applied. Maps are padded at the bottom and right to the largest image, ids
+        with the unlabeled one; `sizes` [B, 2] int32 says how much of each is the image.
+
+        Raises:
+          tf.errors.InvalidArgumentError: names each image that cannot be decoded, and says why.
         """
-        height, width = self._data.crop_size
-        inputs, fitted_sizes, raw_sizes = tf.map_fn(
+        inference = self._inference
+        problems, inputs, fitted_sizes, sizes = tf.map_fn(
             self._decode,
             image_bytes,
             fn_output_signature=(
-                tf.TensorSpec([height, width, 3], tf.float32),
+                tf.TensorSpec([], tf.string),
+                tf.TensorSpec(inference.input_shape, tf.float32),
                 tf.TensorSpec([2], tf.int32),
                 tf.TensorSpec([2], tf.int32),
             ),
         )
-        maps = self._postprocess(self._predict(inputs))
-        largest = tf.reduce_max(raw_sizes, axis=0)
-        outputs = {
+        with tf.control_dependencies([_assert_none(problems)]):
+            outputs = inference(tf.identity(inputs))
+        largest = tf.reduce_max(sizes, axis=0)
+        restored = {
             name: tf.map_fn(
                 lambda item: self._restore_padded(item[0], item[1], item[2], largest),
-                (maps[name], fitted_sizes, raw_sizes),
-                fn_output_signature=tf.TensorSpec([None, None], maps[name].dtype),
+                (outputs[name], fitted_sizes, sizes),
+                fn_output_signature=tf.TensorSpec([None, None], outputs[name].dtype),
             )
-            for name in self._maps
+            for name in inference.maps
         }
-        padded = (
-            tf.sequence_mask(raw_sizes[:, 0], largest[0])[:, :, tf.newaxis]
-            & (tf.sequence_mask(raw_sizes[:, 1], largest[1])[:, tf.newaxis])
+        of_image = (
+            tf.sequence_mask(sizes[:, 0], largest[0])[:, :, tf.newaxis]
+            & (tf.sequence_mask(sizes[:, 1], largest[1])[:, tf.newaxis])
         )
-        if "panoptic" in outputs:
-            outputs["panoptic"] = tf.where(padded, outputs["panoptic"], self._void)
-        return {**outputs, **{name: maps[name] for name in SEGMENTS}, "sizes": raw_sizes}
+        if "panoptic" in restored:
+            restored["panoptic"] = tf.where(of_image, restored["panoptic"], self._void)
+        return {**outputs, **restored, "sizes": sizes}
 
-    def _fit(self, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        data = self._data
-        height, width = data.crop_size
-        return fit_image(images, (height, width), data.min_size, data.max_size)
-
-    def _decode(self, encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
-        image = tf.ensure_shape(image, [None, None, 3])
-        inputs, fitted_size = self._fit(image)
-        return inputs, fitted_size, tf.shape(image)[:2]
+    def _decode(self, encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+        problem, image = decode_upright(encoded)
+        inputs, fitted_size = self._inference.fit(image)
+        return problem, inputs, fitted_size, tf.shape(image)[:2]
 
     def _restore_padded(
-        self, values: tf.Tensor, fitted_size: tf.Tensor, raw_size: tf.Tensor, largest: tf.Tensor
+        self, values: tf.Tensor, fitted_size: tf.Tensor, size: tf.Tensor, largest: tf.Tensor
     ) -> tf.Tensor:
-        restored = restore_map(values, fitted_size, raw_size)
-        bottom, right = largest[0] - raw_size[0], largest[1] - raw_size[1]
-        return tf.pad(restored, [[0, bottom], [0, right]])
+        restored = self._inference.restore(values, fitted_size, size)
+        return tf.pad(restored, [[0, largest[0] - size[0]], [0, largest[1] - size[1]]])
+
+
+def _assert_none(problems: tf.Tensor) -> tf.Operation:
+    """Makes problems [B] of images, "" where there is none, one error that names each image."""
+    numbers = tf.strings.as_string(tf.range(tf.size(problems)))
+    told = tf.strings.join(["image ", numbers, " of image_bytes: ", problems])
+    bad = tf.boolean_mask(told, problems != "")
+    return tf.debugging.Assert(tf.size(bad) == 0, [tf.strings.reduce_join(bad, separator="; ")])
 
 
 def export_saved_model(
@@ -161,8 +163,9 @@ def export_saved_model(
             )
             labels = json.dumps(labels_as_json(label_space(experiment.dataset)), indent=1)
             os.makedirs(os.path.join(unfinished, "assets.extra"), exist_ok=True)
-            write_atomically(os.path.join(unfinished, LABELS_FILE), labels)
-            write_atomically(os.path.join(unfinished, EXPERIMENT_FILE), experiment_text(experiment))
+            write_atomically(os.path.join(unfinished, LABELS_FILE), labels, own=True)
+            text = experiment_text(experiment)
+            write_atomically(os.path.join(unfinished, EXPERIMENT_FILE), text, own=True)
             os.rename(unfinished, target)
     except (OSError, tf.errors.OpError) as error:
         raise OutputError(f"cannot write the export {target}: {error}") from error

@@ -49,8 +49,8 @@ def accept(
     later = tf.where(tf.gather(confident, order, batch_dims=1), 0, num_centers)
     order = tf.gather(order, tf.argsort(later + tf.range(num_centers)), batch_dims=1)
     count = tf.reduce_max(tf.math.count_nonzero(confident, axis=1, dtype=tf.int32))
-    few = members.centers.shape[1] <= 2
-    return (_by_pairs if few else _by_pixels)(members, order, confident, count, overlap_threshold)
+    pairs = members.centers.shape[1] == 2
+    return (_by_pairs if pairs else _by_pixels)(members, order, confident, count, overlap_threshold)
 
 
 def _by_pairs(
@@ -100,7 +100,8 @@ def _by_pixels(
     overlap_threshold: float,
 ) -> Acceptance:
     """Accepts where pixels are in any number of masks, by painting them."""
-    batch, num_centers = tf.shape(order)[0], order.shape[1]
+    batch, num_centers = order.shape  # known shapes must stay so in the loop
+    batch = tf.shape(order)[0] if batch is None else batch
     first = tf.range(batch) * num_centers  # [B]
 
     def pixels_of(mask: tf.Tensor) -> tf.Tensor:

@@ -19,16 +19,14 @@ from kmax_tf.evaluation.assignments import (
     assignments_by_block,
     draw_assignments,
 )
-from kmax_tf.evaluation.evaluator import resolution_name
+from kmax_tf.evaluation.evaluator import measured_maps, resolution_name
 from kmax_tf.evaluation.metrics import PanopticMetrics
-from kmax_tf.evaluation.predictions import RawPrediction, raw_predictions
 from kmax_tf.figures import side_by_side
+from kmax_tf.inference import Inference, RawPrediction
 from kmax_tf.keras_api import keras
 from kmax_tf.losses.builder import build_loss
 from kmax_tf.model.builder import build_model
 from kmax_tf.model.kmax import KMaX
-from kmax_tf.postprocessing.builder import build_postprocessor
-from kmax_tf.postprocessing.postprocessor import MAPS
 from kmax_tf.protos import experiment_pb2
 from kmax_tf.structures import LabelSpace
 from kmax_tf.training.builder import build_training_step
@@ -92,7 +90,8 @@ class KMaXTask(base_task.Task):
         self.training_step: Optional[TrainingStep] = None
         self.first_step = 0
         self._loss_terms = build_loss(self.experiment)
-        self._postprocess = build_postprocessor(self.experiment)
+        maps = measured_maps(self.experiment.evaluation.mask_ap)
+        self._inference = Inference(self.experiment, maps=maps)
         self._label_space = label_space(self.experiment.dataset)
 
     def build_model(self) -> KMaX:
@@ -161,13 +160,11 @@ class KMaXTask(base_task.Task):
         else:
             predictions = model(images, training=False)
         terms = self._loss_terms(targets, predictions)
-        maps = self._postprocess(predictions)
-        if not self.experiment.evaluation.mask_ap:
-            del maps["instance_scores"]  # the costly one
+        maps = self._inference.merge(predictions)
         return {
             "assignments": assignments,
             self.loss: tf.add_n(list(terms.values())),
-            "maps": {name: maps[name] for name in MAPS if name in maps},
+            "maps": {name: maps[name] for name in self._inference.maps},
             "images": images,
             "raw": raw,
         }
@@ -183,7 +180,8 @@ class KMaXTask(base_task.Task):
             maps = {name: values[replica] for name, values in step_outputs["maps"].items()}
             raw = {name: values[replica] for name, values in step_outputs["raw"].items()}
             assignments = [values[replica] for values in step_outputs["assignments"]]
-            for index, image in enumerate(raw_predictions(images, maps, raw, resolution)):
+            of_batch = self._inference.by_image(images, maps, raw, resolution)
+            for index, image in enumerate(of_batch):
                 state.metrics.update(image.image_id, image.truth, image.prediction)
                 if len(state.pictures) < self.experiment.training.summary_images:
                     panoptic = image.prediction["panoptic"]

@@ -30,7 +30,7 @@ def prediction() -> dict:
 def submit(kind: str, folder, *names: str) -> str:
     submission = SUBMISSIONS[kind](str(folder), LABELS)
     for name in names:
-        submission.add(name, prediction())
+        submission.add(name, None, prediction())
     return submission.finish()
 
 
@@ -45,12 +45,31 @@ def check_panoptic(json_path, expected_id, expected_name):
     assert scores == {(20, 1): 0.375, (20, 2): 0.25, (1, 0): 0.375, (50, 1): 0.375}
 
 
-@pytest.mark.parametrize("name", ["000000000139", "val2017/000000000139.jpg"])
+@pytest.mark.parametrize("name", ["000000000139", "000000000139.jpg"])
 def test_coco(tmp_path, name):
     said = submit("coco", tmp_path, name)
     path = tmp_path / "panoptic_results.json"
     assert str(path) in said
     check_panoptic(path, 139, "000000000139.png")
+
+
+def test_images_have_the_ids_of_the_annotations_and_files_in_folders(tmp_path):
+    submission = SUBMISSIONS["coco"](str(tmp_path), LABELS)
+    for camera, image_id in (("cam1", 7), ("cam2", "second"), ("../cam3", None)):
+        submission.add(f"{camera}/0000", image_id, prediction())
+    submission.finish()
+    content = json.loads((tmp_path / "panoptic_results.json").read_text())
+    entries = [(entry["image_id"], entry["file_name"]) for entry in content["annotations"]]
+    assert entries == [
+        (7, "cam1/0000.png"),
+        ("second", "cam2/0000.png"),
+        ("cam3/0000", "cam3/0000.png"),
+    ]
+    for _, name in entries:
+        assert (tmp_path / "panoptic_results" / name).exists()
+    for name, image_id, said in (("cam1/0000", 8, "the name 'cam1/0000'"), ("a", 7, "the id 7")):
+        with pytest.raises(UserError, match=said):
+            submission.add(name, image_id, prediction())
 
 
 def test_names_that_are_no_numbers_stay_names(tmp_path):
@@ -81,7 +100,8 @@ def test_cityscapes(tmp_path):
     }
 
 
-def test_large_label_ids_are_an_error(tmp_path):
-    labels = LabelSpace((Category(1, "far", True, (1, 2, 3), 300),), 2, 0, 100, "mine")
-    with pytest.raises(UserError, match="'mine' has the original_id 300"):
+@pytest.mark.parametrize("label_id", [0, 300])
+def test_label_ids_that_have_no_room_are_an_error(label_id, tmp_path):
+    labels = LabelSpace((Category(1, "far", True, (1, 2, 3), label_id),), 2, 0, 100, "mine")
+    with pytest.raises(UserError, match=f"'mine' has the original_id {label_id}"):
         SUBMISSIONS["cityscapes"](str(tmp_path), labels)

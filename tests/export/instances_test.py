@@ -33,5 +33,5 @@ def test_things_with_pixels_are_listed_best_first(tmp_path):
             "photo",
         )
     assert instances[0]["bbox"] == [2, 0, 1, 2]
-    write_instances(str(tmp_path), "photo", PREDICTION, LABELS)
+    write_instances(str(tmp_path / "photo_instances.json"), instances)
     assert json.loads((tmp_path / "photo_instances.json").read_text()) == instances

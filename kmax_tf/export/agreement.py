@@ -1,0 +1,78 @@
+"""Whether an image has one panoptic map, bit for bit, whichever way it is predicted."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from kmax_tf.data.images import read_image
+from kmax_tf.errors import UserError
+from kmax_tf.evaluation.coco_results import read_panoptic_png
+from kmax_tf.export.predictor import Predictor, find_export, load_predictor
+from kmax_tf.structures import LabelSpace
+
+# Of different sizes, and not what the evaluation had.
+_BATCH_SIZE = 5
+
+
+def count_agreeing(
+    submission: str | os.PathLike[str],
+    models: Sequence[str | os.PathLike[str]],
+    images: Mapping[str, str | os.PathLike[str]],
+) -> int:
+    """Counts images of which evaluation, `kmax predict` and servers have the same map.
+
+    Args:
+      submission: JSON that evaluator.py --submission=coco wrote.
+      models: folders of exports and of runs, as `kmax predict` takes them; exports are also given
+        the images' bytes, several at a time.
+      images: files by name.
+
+    Raises:
+      UserError: the evaluation had other images.
+    """
+    predictors = [load_predictor(model) for model in models]
+    evaluated = _evaluated(pathlib.Path(submission), predictors[0].label_space)
+    if evaluated.keys() != images.keys():
+        raise UserError(f"{submission} has other images than are compared with it")
+    agreeing = dict.fromkeys(images, True)
+    for name, path in images.items():
+        image = read_image(path)
+        for predictor in predictors:
+            agreeing[name] &= np.array_equal(predictor(image)["panoptic"], evaluated[name])
+    for model, predictor in zip(models, predictors):
+        for name, panoptic in (
+            _served(predictor, images) if find_export(pathlib.Path(model)) else ()
+        ):
+            agreeing[name] &= np.array_equal(panoptic, evaluated[name])
+    return sum(agreeing.values())
+
+
+def _evaluated(submission: pathlib.Path, labels: LabelSpace) -> dict[str, np.ndarray]:
+    """Returns the maps [H, W] of a submission by the names of their images."""
+    maps = {}
+    for entry in json.loads(submission.read_text("utf-8"))["annotations"]:
+        name = entry["file_name"]
+        png = submission.with_suffix("") / name
+        maps[name.removesuffix(".png")] = read_panoptic_png(png, entry["segments_info"], labels)
+    return maps
+
+
+def _served(
+    predictor: Predictor, images: Mapping[str, str | os.PathLike[str]]
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Yields what the signature `image_bytes` says of each image."""
+    names = list(images)
+    for first in range(0, len(names), _BATCH_SIZE):
+        batch = names[first : first + _BATCH_SIZE]
+        encoded = [pathlib.Path(images[name]).read_bytes() for name in batch]
+        outputs = predictor.image_bytes(image_bytes=tf.constant(encoded))
+        for name, panoptic, (height, width) in zip(
+            batch, outputs["panoptic"].numpy(), outputs["sizes"].numpy()
+        ):
+            yield name, panoptic[:height, :width]

@@ -1,0 +1,182 @@
+"""From images of any size to maps of their size: one path for all that predict.
+
+An image is fitted into the network's input; the network predicts, perhaps several views of it; the
+masks are merged into maps; these are brought back to the image's size, and freed of small islands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple, Optional
+
+import numpy as np
+import tensorflow as tf
+
+from kmax_tf.config import label_space
+from kmax_tf.data.preprocessing import fit_image, resize_image, resize_map, restore_map
+from kmax_tf.devices import accelerated
+from kmax_tf.model.folding import fold_batch_norms
+from kmax_tf.model.kmax import KMaX
+from kmax_tf.postprocessing.builder import build_postprocessor, build_views
+from kmax_tf.postprocessing.islands import remove_islands
+from kmax_tf.postprocessing.postprocessor import MAPS, SEGMENTS
+from kmax_tf.protos import experiment_pb2
+from kmax_tf.structures import Predictions
+
+
+class RawPrediction(NamedTuple):
+    """One image of an evaluation batch, H x W: at its own size, or at that which the network saw.
+
+    Attributes:
+      image_id: what the image is known by.
+      source_id: what the annotation file calls it (`data.records.source_id_of`); "" if nothing.
+      truth: [H, W] int32 panoptic map.
+      prediction: [H, W] maps by name.
+      fitted_image: [h, w, 3] the image as the network saw it, without padding.
+    """
+
+    image_id: str
+    source_id: str
+    truth: np.ndarray
+    prediction: dict[str, np.ndarray]
+    fitted_image: tf.Tensor
+
+    def image(self) -> np.ndarray:
+        """Returns [H, W, 3] uint8: what the network saw, at the size of the maps."""
+        return resize_image(self.fitted_image, self.truth.shape).numpy().astype(np.uint8)
+
+
+class Inference:
+    """Segments images as an experiment says.
+
+    On CPUs the network sees one image after another, whatever the batch: rounding depends on the
+    size of a batch, and where two masks are as good, a pixel of the map with it.
+
+    Attributes:
+      maps: names of the maps that are made.
+      variables: of the network.
+    """
+
+    def __init__(
+        self,
+        experiment: experiment_pb2.Experiment,
+        model: Optional[KMaX] = None,
+        maps: Sequence[str] = MAPS,
+    ):
+        """Prepares a model.
+
+        Args:
+          experiment: resolved; its eval_data says how images are fitted.
+          model: with its weights, which are copied; None: predictions come from elsewhere, as in
+            training, where they have a loss.
+          maps: names of the maps to make.
+        """
+        self.maps = tuple(maps)
+        self.variables: list[tf.Variable] = []
+        self._data = experiment.eval_data
+        self._postprocess = build_postprocessor(experiment)
+        self._island_area_limit = experiment.postprocessing.island_area_limit
+        self._void = label_space(experiment.dataset).void_panoptic_id
+        if model is not None:
+            self._network = fold_batch_norms(model)
+            self.variables = list(self._network.variables)
+            self._views = build_views(experiment)
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """Returns the shape of a network input."""
+        height, width = self._data.crop_size
+        return height, width, 3
+
+    def fit(self, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Makes network inputs of images of one size.
+
+        Args:
+          images: [H, W, 3] or [B, H, W, 3], 0..255.
+
+        Returns:
+          The inputs, [h, w, 3] or [B, h, w, 3] float32, and the fitted size: [2] int32, height and
+          width of an image in its input.
+        """
+        height, width, _ = self.input_shape
+        return fit_image(images, (height, width), self._data.min_size, self._data.max_size)
+
+    def __call__(self, inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Segments network inputs [B, h, w, 3]: maps [B, h, w], and what is known of centers."""
+        if accelerated():
+            return self._predict(inputs)
+        height, width, _ = self.input_shape
+        shapes = dict.fromkeys(self.maps, (height, width)) | dict.fromkeys(SEGMENTS, (None,))
+        return tf.map_fn(
+            lambda one: {name: x[0] for name, x in self._predict(one[tf.newaxis]).items()},
+            inputs,
+            fn_output_signature={
+                name: tf.TensorSpec(shape, _dtype(name)) for name, shape in shapes.items()
+            },
+            parallel_iterations=1,
+        )
+
+    def merge(self, predictions: Predictions) -> dict[str, tf.Tensor]:
+        """Merges masks into maps at the size of the input, as `Postprocessor` describes them."""
+        outputs = self._postprocess(predictions)
+        return {name: outputs[name] for name in (*self.maps, *SEGMENTS)}
+
+    def restore(self, values: tf.Tensor, fitted_size: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+        """Brings a map, [h, w] or [B, h, w], back to the size of its image.
+
+        Args:
+          values: a map of the network's input.
+          fitted_size: [2] int32, of `fit`.
+          size: [2] int32, height and width of the image.
+        """
+        return restore_map(values, fitted_size, size)
+
+    def clean(self, maps: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Removes islands from the panoptic map [H, W] of an image, where there is one."""
+        cleaned = dict(maps)
+        if "panoptic" in maps:
+            cleaned["panoptic"] = remove_islands(
+                maps["panoptic"], self._island_area_limit, self._void
+            )
+        return cleaned
+
+    def by_image(
+        self,
+        inputs: tf.Tensor,
+        maps: Mapping[str, tf.Tensor],
+        raw: Mapping[str, tf.Tensor],
+        resolution: str = "original",
+    ) -> Iterator[RawPrediction]:
+        """Yields the images of an evaluation batch, one after another.
+
+        Args:
+          inputs: [B, h, w, 3] network inputs.
+          maps: [B, h, w] of them; others than `self.maps` are left out.
+          raw: what the evaluation dataset says of the images (`data.builder.build_dataset`).
+          resolution: "original": predictions are brought to the image's own size; "model": the
+            truth to the size of the image in the network's input. Both by nearest neighbour.
+        """
+        for index in range(raw["raw_size"].shape[0]):
+            size, fitted_size = raw["raw_size"][index], raw["resized_size"][index]
+            height, width = size.numpy()
+            truth = raw["panoptic"][index, :height, :width]
+            if resolution == "model":
+                truth, size = resize_map(truth, fitted_size), fitted_size
+            restored = {
+                name: self.restore(maps[name][index], fitted_size, size).numpy()
+                for name in self.maps
+            }
+            yield RawPrediction(
+                image_id=raw["image_id"][index].numpy().decode(),
+                source_id=raw["source_id"][index].numpy().decode(),
+                truth=truth.numpy(),
+                prediction=self.clean(restored),
+                fitted_image=inputs[index, : fitted_size[0], : fitted_size[1]],
+            )
+
+    def _predict(self, inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        return self.merge(self._views(lambda view: self._network(view, training=False), inputs))
+
+
+def _dtype(name: str) -> tf.DType:
+    return tf.float32 if name.endswith(("scores", "confidences")) else tf.int32
