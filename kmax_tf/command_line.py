@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable
 
 from kmax_tf.errors import UserError
+from kmax_tf.processor import prefer_onednn
 
 
 def quiet_libraries() -> None:
@@ -30,6 +31,7 @@ def run_app(main: Callable[[list[str]], None]) -> None:
     from absl import app, logging
 
     quiet_libraries()
+    prefer_onednn()
     logging.set_verbosity(logging.WARNING)
     try:
         app.run(main)

@@ -19,6 +19,7 @@ import kmax_tf
 from kmax_tf.cli.scripts import SCRIPTS, run_script
 from kmax_tf.command_line import error_line, quiet_libraries
 from kmax_tf.errors import UserError
+from kmax_tf.processor import prefer_onednn
 
 # In the order of `kmax --help`. "make-shapes" is the module make_shapes.
 COMMANDS = (
@@ -52,6 +53,7 @@ def main(arguments: Sequence[str]) -> int:
       arguments: what follows `kmax`.
     """
     quiet_libraries()
+    prefer_onednn()
     if arguments and arguments[0] in SCRIPTS:
         return run_script(arguments[0], arguments[1:])
     args = _parser(arguments).parse_args(arguments)
