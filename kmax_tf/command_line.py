@@ -9,6 +9,7 @@ from collections.abc import Callable
 from kmax_tf.errors import UserError
 from kmax_tf.library_noise import quiet_libraries
 from kmax_tf.ownership import writing_as
+from kmax_tf.processor import prefer_onednn
 
 INTERRUPTED = 130  # the status of what an interruption ended, as shells have it
 
@@ -24,6 +25,7 @@ def run_app(main: Callable[[list[str]], None]) -> None:
     from absl import app, flags, logging
 
     quiet_libraries()
+    prefer_onednn()
     logging.set_verbosity(logging.WARNING)
     program = os.path.splitext(os.path.basename(sys.argv[0]))[0]
     overwrite = flags.DEFINE_bool(

@@ -18,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import kmax_tf
+from kmax_tf.processor import ONEDNN, cpu_features
 from kmax_tf.provenance import version_of
 
 HELP = "print versions and devices, what is broken, and how to mend it"
@@ -46,6 +47,12 @@ _UNPINNED = (
     "pycocotools",
     "setuptools",
 )
+# Of what a CPU can do, what decides how fast it computes; in the order of the report.
+_FEATURES = (
+    *("avx", "fma", "avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16"),
+    *("amx_tile", "amx_bf16", "asimd", "sve", "bf16"),
+)
+_COST_OF_NO_ONEDNN = "a step takes up to 1.4 times as long (docs/performance.md, oneDNN)"
 _NVIDIA = pathlib.Path("/proc/driver/nvidia/version")
 
 
@@ -73,6 +80,8 @@ def run(args: argparse.Namespace) -> int:
         *_imports(),
         *_protos(),
         *_devices(),
+        *_processor(),
+        *_operations(),
     ]
     print(report(findings))
     return int(any(finding.problem for finding in findings))
@@ -193,7 +202,6 @@ def _protos() -> Iterator[Finding]:
 
 
 def _devices() -> Iterator[Finding]:
-    yield Finding("CPU cores", str(os.cpu_count()))
     if _import_problem("tensorflow"):
         return
     import tensorflow as tf
@@ -214,3 +222,37 @@ def _devices() -> Iterator[Finding]:
             )
         else:
             yield Finding(f"{kind} devices", value)
+
+
+def _processor() -> Iterator[Finding]:
+    """Yields what the CPU can do, and whether TensorFlow computes with oneDNN on it."""
+    yield Finding("CPU cores", str(os.cpu_count()))
+    features = sorted(cpu_features() & set(_FEATURES), key=_FEATURES.index)
+    yield Finding("CPU features", " ".join(features) or "none of note, or nobody says")
+    if _import_problem("tensorflow"):
+        return
+    from kmax_tf.devices import onednn_in_use
+
+    value = "in use" if onednn_in_use() else f"off: {_COST_OF_NO_ONEDNN}"
+    yield Finding("oneDNN", f"{value}; {ONEDNN}={os.environ.get(ONEDNN, '')}")
+
+
+def _operations() -> Iterator[Finding]:
+    """Yields the kinds of operation that fail here, or that none does."""
+    if problem := _import_problem("kmax_tf.cli.operation_checks"):
+        yield Finding("operations", "-", f"cannot be tried: {problem}", "mend the others first")
+        return
+    from kmax_tf.cli.operation_checks import PRECISIONS, failures
+
+    other = "0" if os.environ.get(ONEDNN) == "1" else "1"
+    fix = (
+        f"export {ONEDNN}={other}   (other kernels; or: {sys.executable} -m pip install "
+        f"--force-reinstall '{_pinned('tensorflow')}')"
+    )
+    count = 0
+    for name, reason in failures():
+        count += 1
+        yield Finding(name, "-", f"cannot be computed with its gradient: {reason}", fix)
+    if not count:
+        names = " and ".join(precision.replace("mixed_", "") for precision in PRECISIONS)
+        yield Finding("operations", f"all that experiments use, with gradients, in {names}")

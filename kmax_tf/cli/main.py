@@ -21,6 +21,7 @@ from kmax_tf.command_line import INTERRUPTED, error_line
 from kmax_tf.errors import UserError
 from kmax_tf.library_noise import quiet_libraries
 from kmax_tf.ownership import writing_as
+from kmax_tf.processor import prefer_onednn
 
 # In the order of `kmax --help`. "make-shapes" is the module make_shapes.
 COMMANDS = (
@@ -53,6 +54,7 @@ def main(arguments: Sequence[str]) -> int:
       arguments: what follows `kmax`.
     """
     quiet_libraries()
+    prefer_onednn()
     try:
         if arguments and arguments[0] in SCRIPTS:
             return run_script(arguments[0], arguments[1:])

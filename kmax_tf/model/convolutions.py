@@ -5,6 +5,8 @@ What they compute, their weights and their names are those of Keras' layers.
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator, Sequence
 from typing import Callable, Optional
 
 import tensorflow as tf
@@ -90,12 +92,12 @@ def _without_padding_only(
 def _convolve_dilated(
     x: tf.Tensor, kernel: tf.Tensor, padding: str, dilation: tuple[int, int]
 ) -> tf.Tensor:
-    """Convolves with stride 1, with a gradient that every CPU can compute.
+    """Convolves with stride 1, with gradients that every CPU can compute.
 
-    TensorFlow's own kernels, which CPUs have where oneDNN is off, know dilation in the convolution
-    but not in its gradients; those of oneDNN know it for some types only. So both gradients are
-    convolutions themselves: by the input one of the upstream gradient with the kernel turned round,
-    by the kernel one of the input with the upstream gradient, a step of the dilation at a time.
+    TensorFlow's own kernels for CPUs, in use where oneDNN is off, know dilation in the convolution
+    but not in its gradients; those of oneDNN know it there for some types only. So the gradient by
+    the input is a convolution itself, of the upstream gradient with the kernel turned round, and
+    that by the kernel is a product a tap, of those pixels alone that the tap sees.
 
     Args:
       x: [B, H, W, C].
@@ -107,27 +109,57 @@ def _convolve_dilated(
       [B, H', W', filters].
     """
     reach = [(taps - 1) * step for taps, step in zip(kernel.shape[:2], dilation)]
-    before = [pixels // 2 if padding == "SAME" else 0 for pixels in reach]
-    after = [pixels - first if padding == "SAME" else 0 for pixels, first in zip(reach, before)]
-    around = [[0, 0], *map(list, zip(before, after)), [0, 0]]
-    turned = [[pixels - side for side in sides] for pixels, sides in zip(reach, around[1:3])]
+    around = [
+        [pixels // 2, pixels - pixels // 2] if padding == "SAME" else [0, 0] for pixels in reach
+    ]
 
     @tf.custom_gradient
     def convolve(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
         def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            back = tf.transpose(tf.reverse(kernel, [0, 1]), [0, 1, 3, 2])
-            of_x = tf.nn.conv2d(upstream, back, 1, [[0, 0], *turned, [0, 0]], None, dilation)
-            of_kernel = tf.nn.conv2d(
-                tf.transpose(x, [3, 1, 2, 0]),
-                tf.transpose(upstream, [1, 2, 0, 3]),
-                dilation,
-                around,
-            )  # [C, h, w, filters]
-            return of_x, tf.transpose(of_kernel, [1, 2, 0, 3])
+            turned = tf.transpose(tf.reverse(kernel, [0, 1]), [0, 1, 3, 2])
+            margins = [[pixels - side for side in sides] for pixels, sides in zip(reach, around)]
+            of_x = tf.nn.conv2d(upstream, turned, 1, [[0, 0], *margins, [0, 0]], dilations=dilation)
+            products = [
+                tf.matmul(_pixels(seen), _pixels(seers), transpose_a=True)
+                for seen, seers in _pairs(x, upstream, kernel.shape[:2], around, dilation)
+            ]
+            return of_x, tf.reshape(tf.stack(products), kernel.shape)
 
-        return tf.nn.conv2d(x, kernel, 1, padding, None, dilation), gradient
+        return tf.nn.conv2d(x, kernel, 1, padding, dilations=dilation), gradient
 
     return convolve(x, kernel)
+
+
+def _pairs(
+    x: tf.Tensor,
+    outputs: tf.Tensor,
+    kernel_size: Sequence[int],
+    around: Sequence[Sequence[int]],
+    dilation: tuple[int, int],
+) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
+    """Yields, for each tap, the pixels that it sees and the outputs that see them by it.
+
+    Sizes may be unknown, and smaller than a tap's way, which then sees nothing.
+    """
+    ways = []
+    for taps, (before, after), step in zip(kernel_size, around, dilation):
+        # How many pixels lie before the first that the tap sees, and behind the last; where it is
+        # less than none, as many outputs see padding.
+        ways.append([(tap * step - before, (taps - 1 - tap) * step - after) for tap in range(taps)])
+    for vertical, horizontal in itertools.product(*ways):
+        seen = (_without(*vertical), _without(*horizontal))
+        seers = (_without(*(-pixels for pixels in way)) for way in (vertical, horizontal))
+        yield x[(slice(None), *seen)], outputs[(slice(None), *seers)]
+
+
+def _without(first: int, last: int) -> slice:
+    """Leaves out the first and the last of an axis; no or fewer than no leaves all."""
+    return slice(max(first, 0), -last if last > 0 else None)
+
+
+def _pixels(x: tf.Tensor) -> tf.Tensor:
+    """[B, H, W, C] -> [P, C]."""
+    return tf.reshape(x, [-1, x.shape[-1]])
 
 
 class DepthwiseConvolution(keras.layers.DepthwiseConv2D):
@@ -138,7 +170,8 @@ class DepthwiseConvolution(keras.layers.DepthwiseConv2D):
 
     def call(self, inputs: tf.Tensor, training: Optional[bool] = None) -> tf.Tensor:
         """Convolves."""
-        if not training or accelerated() or self.kernel_size[0] % 2 == 0:
+        plain = self.strides == self.dilation_rate == (1, 1) and self.kernel_size[0] % 2 == 1
+        if not (training and plain) or accelerated():
             return super().call(inputs)
         outputs = _convolve_depthwise(inputs, tf.convert_to_tensor(self.depthwise_kernel))
         return tf.nn.bias_add(outputs, self.bias) if self.use_bias else outputs

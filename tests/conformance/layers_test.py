@@ -107,16 +107,18 @@ CASES = {
     "ThreeConvStem": Case(lambda n: resnet.ThreeConvStem(4, layers.gelu, n, name="x"), [(9, 5, 3)]),
     "Downsample": Case(lambda _: convnext.Downsample(4, name="x"), [(5, 3, 3)]),
     "Downsample-stem": Case(lambda _: convnext.Downsample(4, stem=True, name="x"), [(9, 5, 3)]),
-    "ConvNeXtBlock": Case(lambda _: convnext.ConvNeXtBlock(3, 1.0, 0.9, name="x"), [(5, 7, 3)]),
+    # Its layer normalizations divide rounding, too: by next to nothing where two or three channels
+    # are nearly the same.
+    "ConvNeXtBlock": Case(lambda _: convnext.ConvNeXtBlock(6, 1.0, 0.9, name="x"), [(5, 7, 6)]),
     "ConvNeXtStage": Case(
-        lambda _: convnext.ConvNeXtStage(3, 1.0, [1.0, 0.9], name="x"), [(5, 7, 3)]
+        lambda _: convnext.ConvNeXtStage(6, 1.0, [1.0, 0.9], name="x"), [(5, 7, 6)]
     ),
     "ConvNeXt": Case(
-        lambda _: convnext.ConvNeXt([1, 2, 1, 1], [2, 3, 4, 5], layer_scale=1.0, name="x"),
+        lambda _: convnext.ConvNeXt([1, 2, 1, 1], [6, 7, 8, 9], layer_scale=1.0, name="x"),
         [(33, 65, 3)],
     ),
     "ConvNeXt-stride-2": Case(
-        lambda _: convnext.ConvNeXt([1] * 4, [2, 3, 4, 5], stem_to_stride_2=True, name="x"),
+        lambda _: convnext.ConvNeXt([1] * 4, [6, 7, 8, 9], stem_to_stride_2=True, name="x"),
         [(33, 65, 3)],
     ),
     "Fuse": Case(lambda n: pixel_decoder.Fuse(3, n, name="x"), [[(3, 2, 5), (5, 3, 4)]]),
@@ -204,9 +206,11 @@ def built(case, seed=0):
 
 
 def assert_same(found, expected, tolerance):
+    """Compares to a share of the largest value, by which sums are rounded that come out small."""
     tf.nest.assert_same_structure(found, expected)
     for ours, theirs in zip(tf.nest.flatten(found), tf.nest.flatten(expected)):
-        np.testing.assert_allclose(ours, theirs, rtol=tolerance, atol=tolerance)
+        scale = max(1.0, np.abs(theirs).max())
+        np.testing.assert_allclose(ours, theirs, rtol=0.0, atol=tolerance * scale)
 
 
 def layer_classes():
