@@ -243,10 +243,8 @@ def subsample(full: tf.Tensor, grid: tf.Tensor) -> tf.Tensor:
 
 def _flatten(x: tf.Tensor) -> tf.Tensor:
     """Returns [B, H * W, ...] of [B, H, W, ...]."""
-    shape = tf.shape(x)
-    flat = tf.reshape(x, tf.concat([shape[:1], [-1], shape[3:]], axis=0))
-    pixels = x.shape[1] * x.shape[2] if None not in x.shape[1:3] else None
-    return tf.ensure_shape(flat, [x.shape[0], pixels, *x.shape[3:]])
+    batch, height, width, *others = x.shape
+    return tf.reshape(x, [-1 if batch is None else batch, height * width, *others])
 
 
 def _resize(x: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:

@@ -75,14 +75,14 @@ def log_normalizers(vectors: tf.Tensor, temperature: float) -> tf.Tensor:
 
 def _column_sums(shares: tf.Tensor, sums_of_rows: tf.Tensor) -> tf.Tensor:
     """[B', n, m] and [B', n] -> [B', m]: of the rows times their sums, as one product."""
-    return tf.matmul(sums_of_rows[:, tf.newaxis], shares)[:, 0]
+    return tf.squeeze(tf.matmul(tf.expand_dims(sums_of_rows, 1), shares), 1)
 
 
 def _halves(values: tf.Tensor, level: int) -> tuple[tf.Tensor, tf.Tensor]:
     """Cuts [B, S, ...] into 2^level sets; returns their first and second halves, [B', n, ...]."""
     size = values.shape[1] // 2 ** (level + 1)
-    halves = tf.reshape(values, [-1, 2, size, *values.shape[2:]])
-    return halves[:, 0], halves[:, 1]
+    first, second = tf.unstack(tf.reshape(values, [-1, 2, size, *values.shape[2:]]), axis=1)
+    return first, second
 
 
 def _joined(halves: list[tf.Tensor], shape: list[int]) -> tf.Tensor:

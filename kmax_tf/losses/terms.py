@@ -9,30 +9,10 @@ from __future__ import annotations
 import tensorflow as tf
 
 from kmax_tf.losses.pixel_softmax import cross_entropy_and_sums
+from kmax_tf.losses.rows import read_rows, segment_sums
 from kmax_tf.losses.self_similarity import log_normalizers
 
 WEIGHT_FLOOR = 1e-5
-
-
-def segment_sums(values: tf.Tensor, segments: tf.Tensor, num_segments: int) -> tf.Tensor:
-    """Sums the values of each segment's pixels.
-
-    Args:
-      values: [B, P, ...].
-      segments: [B, P] int32; -1 is left out.
-      num_segments: M.
-
-    Returns:
-      [B, M, ...].
-    """
-    batch = tf.shape(segments)[0]
-    offsets = tf.range(batch)[:, tf.newaxis] * num_segments
-    rows = tf.where(segments >= 0, segments + offsets, -1)
-    flat_shape = tf.concat([[-1], tf.shape(values)[2:]], axis=0)
-    sums = tf.math.unsorted_segment_sum(
-        tf.reshape(values, flat_shape), tf.reshape(rows, [-1]), batch * num_segments
-    )
-    return tf.reshape(sums, tf.concat([[batch, num_segments], tf.shape(values)[2:]], axis=0))
 
 
 def mean_of_nonzero(values: tf.Tensor) -> tf.Tensor:
@@ -62,7 +42,7 @@ def mask_dice(
     """
     num_segments = center_of_segment.shape[1]
     labeled = tf.cast(segments >= 0, tf.float32)
-    predicted = tf.gather(mask_sizes, tf.maximum(center_of_segment, 0), batch_dims=1)  # [B, M]
+    predicted = read_rows(mask_sizes, tf.maximum(center_of_segment, 0))  # [B, M]
     intersection = segment_sums(tf.exp(-pixel_cross_entropy) * labeled, segments, num_segments)
     areas = segment_sums(labeled, segments, num_segments)
     dice = 1.0 - (2.0 * intersection + 1.0) / (predicted + areas + 1.0)  # [B, M]
@@ -174,7 +154,7 @@ def interpolate_pixels(grid: tf.Tensor, size: tuple[int, int], indices: tf.Tenso
     batch, height, width, channels = grid.shape
     flat = tf.reshape(grid, [batch or -1, height * width, channels])
     if (height, width) == size:
-        return tf.gather(flat, indices, batch_dims=1)
+        return read_rows(flat, indices)
     (row, row_share), (column, column_share) = (
         _position(index, full, side)
         for index, full, side in (
@@ -184,8 +164,8 @@ def interpolate_pixels(grid: tf.Tensor, size: tuple[int, int], indices: tf.Tenso
     )
     next_row, next_column = tf.minimum(row + 1, height - 1), tf.minimum(column + 1, width - 1)
     upper, lower = (
-        (1.0 - column_share) * tf.gather(flat, r * width + column, batch_dims=1)
-        + column_share * tf.gather(flat, r * width + next_column, batch_dims=1)
+        (1.0 - column_share) * read_rows(flat, r * width + column)
+        + column_share * read_rows(flat, r * width + next_column)
         for r in (row, next_row)
     )
     return (1.0 - row_share) * upper + row_share * lower
@@ -222,7 +202,7 @@ def instance_discrimination(
     """
     counts = segment_sums(tf.ones_like(embeddings[..., :1]), segments, num_segments)
     means = segment_sums(embeddings, segments, num_segments) / tf.maximum(counts, 1.0)
-    own = tf.gather(means, tf.maximum(segments, 0), batch_dims=1)  # [B, S, D]
+    own = read_rows(means, tf.maximum(segments, 0))  # [B, S, D]
     attraction = tf.reduce_sum(embeddings * own, axis=-1) / temperature
     normalizer = log_normalizers(embeddings, temperature)  # [B, S]
     unmatched = gradient_only(normalizer) if spread else tf.zeros_like(normalizer)

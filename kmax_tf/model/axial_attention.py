@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Optional
 
+import numpy as np
 import tensorflow as tf
 
 from kmax_tf.keras_api import keras
@@ -64,9 +65,14 @@ class AxisAttention(keras.layers.Layer):
 
     def _relative(self, table: tf.Variable, length: int | tf.Tensor) -> tf.Tensor:
         """Returns [L, L, d]: for (query l, key m) the table's row of the distance m - l."""
-        positions = tf.range(length)
-        distance = positions[tf.newaxis, :] - positions[:, tf.newaxis] + self.max_span - 1
-        rows = tf.clip_by_value(distance, 0, 2 * self.max_span - 2)
+        # A constant where the length is known.
+        positions = np.arange(length) if isinstance(length, int) else tf.range(length)
+        distance = positions[np.newaxis, :] - positions[:, np.newaxis] + self.max_span - 1
+        last = 2 * self.max_span - 2
+        if isinstance(length, int):
+            rows = np.clip(distance, 0, last).astype(np.int32)
+        else:
+            rows = tf.clip_by_value(distance, 0, last)
         return tf.gather(tf.cast(table, self.compute_dtype), rows)
 
     def call(self, x: tf.Tensor, training: Optional[bool] = None) -> tf.Tensor:

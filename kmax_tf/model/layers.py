@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import math
-from typing import Any, Callable, Optional
+from typing import Callable, Optional
 
 import numpy as np
 import tensorflow as tf
 
 from kmax_tf.devices import accelerated
 from kmax_tf.keras_api import keras
+from kmax_tf.model.batch_norm import BatchNormFactory
 from kmax_tf.model.convolutions import Convolution, DepthwiseConvolution
-from kmax_tf.model.recompute import computing_again, random_uniform
+from kmax_tf.model.recompute import random_uniform
 
 ActivationFn = Callable[[tf.Tensor], tf.Tensor]
 
@@ -44,87 +44,6 @@ def _gelu_with_gradient(
         return upstream * (below + density)
 
     return x * below, gradient
-
-
-@dataclasses.dataclass(frozen=True)
-class BatchNormFactory:
-    """Makes the batch normalizations of a model, all with the same options.
-
-    Attributes:
-      momentum: of the moving statistics.
-      epsilon: added to the variance.
-      synchronized: whether statistics are taken over all replicas. With a single replica the
-        result is the same, so the faster local layer is made.
-      unbiased_moving_variance: see `BatchNorm`.
-    """
-
-    momentum: float = 0.99
-    epsilon: float = 1e-3
-    synchronized: bool = True
-    unbiased_moving_variance: bool = False
-
-    def __call__(
-        self,
-        name: str,
-        axis: int | tuple[int, ...] = -1,
-        initial_scale: float = 1.0,
-        dtype: Optional[str] = None,
-    ) -> keras.layers.Layer:
-        """Returns a batch normalization with one scale and offset per index of `axis`.
-
-        It computes in `dtype`, where that is given, whatever the precision policy.
-        """
-        replicas = tf.distribute.get_strategy().num_replicas_in_sync
-        return BatchNorm(
-            unbiased=self.unbiased_moving_variance,
-            axis=axis if isinstance(axis, int) else list(axis),
-            momentum=self.momentum,
-            epsilon=self.epsilon,
-            gamma_initializer=keras.initializers.Constant(initial_scale),
-            synchronized=self.synchronized and replicas > 1,
-            dtype=dtype,
-            name=name,
-        )
-
-
-class BatchNorm(keras.layers.BatchNormalization):
-    """Batch normalization whose moving variance takes up the biased variance of the batch.
-
-    That is the published behaviour. Keras' fused operation, which is the fast one, gives the
-    unbiased variance, n / (n - 1) times as large; what it has no operation for, the biased one.
-
-    Attributes:
-      unbiased: takes up the unbiased variance instead.
-    """
-
-    def __init__(self, unbiased: bool = False, **kwargs: Any):
-        super().__init__(**kwargs)
-        self.unbiased = unbiased
-
-    @property
-    def momentum(self) -> float:
-        """Returns the share of the moving statistics that stays: all, in a second computation."""
-        return 1.0 if computing_again() else self._momentum
-
-    @momentum.setter
-    def momentum(self, value: float) -> None:
-        self._momentum = value
-
-    def call(self, inputs: tf.Tensor, training: Optional[bool] = None) -> tf.Tensor:
-        """Normalizes, in training by the statistics of the batch."""
-        updates = training and self.trainable and not computing_again()
-        if not updates or bool(self.fused) == self.unbiased:
-            return super().call(inputs, training=training)
-        before = tf.identity(self.moving_variance)
-        outputs = super().call(inputs, training=training)
-        count = tf.cast(tf.size(inputs) // self.moving_variance.shape.num_elements(), before.dtype)
-        if self.synchronized:
-            count *= tf.distribute.get_strategy().num_replicas_in_sync
-        # From one variance to the other: times (n - 1) / n or n / (n - 1).
-        change = tf.math.divide_no_nan(1.0, count - 1.0) if self.unbiased else -1.0 / count
-        taken_up = self.moving_variance - self.momentum * before
-        self.moving_variance.assign_add(change * taken_up)
-        return outputs
 
 
 class LayerNorm(keras.layers.LayerNormalization):

@@ -55,7 +55,11 @@ class GroupedOptimizer(keras.optimizers.legacy.Optimizer):
       rules: see there.
       holds_averages: whether the model holds the averages now and the slots its own weights. It is
         in checkpoints, which are written that way.
+      update_may_be_nothing: whether `_nothing` tells the algorithm to leave everything as it is.
+        Thousands of operations inside a branch take seconds longer to make than outside.
     """
+
+    update_may_be_nothing = False
 
     def __init__(self, rules: Rules, **algorithm: Any):
         super().__init__(**algorithm)
@@ -104,22 +108,33 @@ class GroupedOptimizer(keras.optimizers.legacy.Optimizer):
         return super().apply_gradients(dense, *args, **kwargs)
 
     def apply_gradients_if(
-        self, condition: tf.Tensor, grads_and_vars: Iterable[tuple[tf.Tensor, tf.Variable]]
+        self,
+        condition: tf.Tensor,
+        grads_and_vars: Iterable[tuple[tf.Tensor, tf.Variable]],
+        factor: float | tf.Tensor = 1.0,
     ) -> None:
         """Applies gradients that are summed over replicas, or only counts the step.
 
         Args:
           condition: scalar, the same on all replicas.
           grads_and_vars: as in `apply_gradients`.
+          factor: of all gradients.
         """
         self._apply_if = condition
-        self.apply_gradients(grads_and_vars, experimental_aggregate_gradients=False)
+        if self.update_may_be_nothing:
+            factor = tf.where(condition, factor, 0.0)
+        # Also what isn't a number, times zero, is zero.
+        scaled = [
+            (tf.math.multiply_no_nan(gradient, factor), variable)
+            for gradient, variable in grads_and_vars
+        ]
+        self.apply_gradients(scaled, experimental_aggregate_gradients=False)
         self._apply_if = None
 
     def _distributed_apply(self, *args: Any, **kwargs: Any) -> Any:
         """Updates all variables: here replicas have met, so that they may branch together."""
         update = functools.partial(super()._distributed_apply, *args, **kwargs)
-        if self._apply_if is None:
+        if self._apply_if is None or self.update_may_be_nothing:
             return update()
 
         def apply() -> tf.Tensor:
@@ -145,31 +160,43 @@ class GroupedOptimizer(keras.optimizers.legacy.Optimizer):
     def _prepare_local(
         self, var_device: str, var_dtype: tf.DType, apply_state: dict[Any, Any]
     ) -> None:
-        """Computes what the variables of a device and type share."""
+        """Computes what the variables of a device and type share, and of these those of a rate."""
         super()._prepare_local(var_device, var_dtype, apply_state)
+        state = apply_state[var_device, var_dtype]
         if self.rules.average_decay:
             step = tf.cast(self.iterations, var_dtype)
             decay = tf.minimum(self.rules.average_decay, (1.0 + step) / (10.0 + step))
-            apply_state[var_device, var_dtype]["average_share"] = 1.0 - decay
+            state["average_share"] = 1.0 - decay
+        if self._apply_if is not None and self.update_may_be_nothing:
+            nothing = {**self._nothing(), "average_share": 0.0}
+            for name in nothing.keys() & state.keys():
+                state[name] = tf.where(self._apply_if, state[name], nothing[name])
+        state["of_rate"] = {
+            factor: _with_rate(state, factor, self.rules.weight_decay)
+            for factor in {1.0, *self.rules.groups.rates.values()}
+        }
+
+    def _nothing(self) -> dict[str, float]:
+        """Returns the coefficients with which a gradient of zero changes nothing."""
+        raise NotImplementedError
 
     def _resource_apply_dense(
         self, grad: tf.Tensor, var: tf.Variable, apply_state: dict[Any, Any]
     ) -> Any:
-        name = _REPLICA.sub("", var.name)
-        state = _with_rate(apply_state, self.rules.groups.rates.get(name, 1.0))
-        rate = state[var.device, var.dtype.base_dtype]["lr_t"]
+        name, key = _REPLICA.sub("", var.name), (var.device, var.dtype.base_dtype)
+        state = apply_state[key]["of_rate"][self.rules.groups.rates.get(name, 1.0)]
         before = []
         if self.rules.weight_decay and name in self.rules.groups.decayed:
-            left = var - rate * self.rules.weight_decay * var  # takes the place of the old buffer
-            before.append(var.assign(left, use_locking=self._use_locking))
+            before.append(_subtract(var, state["decay_share"], var.read_value()))
         with tf.control_dependencies(before):
-            update = super()._resource_apply_dense(grad, var, apply_state=state)
+            update = super()._resource_apply_dense(grad, var, apply_state={key: state})
         if self.rules.lookahead_period:
             with tf.control_dependencies([update]):
                 update = self._look_ahead(var)
         if self.rules.average_decay:
             with tf.control_dependencies([update]):
-                update = self._average(var, state[var.device, var.dtype.base_dtype])
+                average = self.get_slot(var, "average")
+                update = _subtract(average, state["average_share"], average - var)
         return update
 
     def _look_ahead(self, var: tf.Variable) -> tf.Tensor:
@@ -182,29 +209,32 @@ class GroupedOptimizer(keras.optimizers.legacy.Optimizer):
                 return tf.constant(True)
 
         due = (self.iterations + 1) % self.rules.lookahead_period == 0
+        if self._apply_if is not None:
+            due &= self._apply_if
         return tf.cond(due, go_back, lambda: tf.constant(False))
 
-    def _average(self, var: tf.Variable, state: dict[str, tf.Tensor]) -> tf.Tensor:
-        """Moves the average towards the weights."""
-        average = self.get_slot(var, "average")
-        return average.assign_sub(state["average_share"] * (average - var))
 
-
-def _with_rate(apply_state: dict[Any, Any], factor: float) -> dict[Any, Any]:
+def _with_rate(state: dict[str, Any], factor: float, weight_decay: float) -> dict[str, Any]:
     """Returns an algorithm's coefficients at factor * the learning rate."""
-    if factor == 1.0:
-        return apply_state
-    return {
-        key: {
-            name: value * factor if name in ("lr_t", "lr") else value
-            for name, value in coefficients.items()
-        }
-        for key, coefficients in apply_state.items()
+    scaled = {
+        name: value * factor if name in ("lr_t", "lr") and factor != 1.0 else value
+        for name, value in state.items()
     }
+    return {**scaled, "decay_share": scaled["lr_t"] * weight_decay}
+
+
+def _subtract(variable: tf.Variable, share: tf.Tensor, value: tf.Tensor) -> tf.Operation:
+    """Takes share * value off a variable: one operation for product, difference and assignment."""
+    return tf.raw_ops.ResourceApplyGradientDescent(var=variable.handle, alpha=share, delta=value)
 
 
 class AdamW(GroupedOptimizer, keras.optimizers.legacy.Adam):
     """Adam with decoupled weight decay (arXiv 1711.05101), as published."""
+
+    update_may_be_nothing = True
+
+    def _nothing(self) -> dict[str, float]:
+        return {"lr_t": 0.0, "beta_1_t": 1.0, "beta_2_t": 1.0}
 
 
 class SGDW(GroupedOptimizer, keras.optimizers.legacy.SGD):

@@ -14,11 +14,14 @@ import tensorflow as tf
 
 from kmax_tf.keras_api import keras
 from kmax_tf.losses.kmax_loss import KMaXLoss
+from kmax_tf.model.batch_norm import Moving, collected_statistics, take_up
 from kmax_tf.model.kmax import KMaX
 from kmax_tf.structures import Targets
 from kmax_tf.training.stability import Health
 
 Gradients = list[tf.Tensor]
+# Stacked terms, gradients, and for each part of the batch what the moving statistics take up.
+Parts = tuple[tf.Tensor, Gradients, list[list[tf.Tensor]]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,8 +66,7 @@ class TrainingStep:
         self.optimizer = optimizer
         self.options = options
         self._connected: list[bool] = []
-        metrics = {id(v) for metric in model.metrics for v in metric.variables}
-        self._statistics = [v for v in model.non_trainable_variables if id(v) not in metrics]
+        self._moving: list[Moving] = []
         self.health = Health(term_names, [v.name for v in model.trainable_variables])
         self._last = tf.Variable(
             tf.fill([len(self.value_names)], float("nan")),
@@ -95,8 +97,7 @@ class TrainingStep:
 
     def _step(self, make_gradients: Any, images: tf.Tensor, targets: Targets) -> tf.Tensor:
         """Trains; returns the values that it reports, stacked."""
-        before = [variable.read_value() for variable in self._statistics]
-        terms, gradients = make_gradients(images, targets)
+        terms, gradients, statistics = make_gradients(images, targets)
         # Every replica sees the sums, so that all decide alike.
         total_terms, *gradients = _sum_over_replicas([terms, *gradients])
         scaling = isinstance(self.optimizer, keras.mixed_precision.LossScaleOptimizer)
@@ -109,11 +110,9 @@ class TrainingStep:
         terms_finite = tf.math.is_finite(total_terms)
         all_terms_finite = tf.reduce_all(terms_finite)
         finite = all_terms_finite & tf.math.is_finite(norm)
-        if self.options.clip_norm:
-            gradients, _ = tf.clip_by_global_norm(gradients, self.options.clip_norm, use_norm=norm)
 
-        self._apply(finite, gradients)
-        _restore_unless(finite, self._statistics, before)
+        self._apply(finite, gradients, _clipping(norm, self.options.clip_norm))
+        take_up(finite, self._moving, statistics)
         overflow = all_terms_finite & (scale > 1.0)  # float16's: the loss scale will be lowered
         self.health.record(~finite, ~(finite | overflow), terms_finite, tf.math.is_finite(halves))
         values = tf.concat([terms, [tf.reduce_sum(terms), norm]], axis=0)
@@ -121,7 +120,7 @@ class TrainingStep:
         self._last.assign(values)
         return values
 
-    def _apply(self, finite: tf.Tensor, gradients: Gradients) -> None:
+    def _apply(self, finite: tf.Tensor, gradients: Gradients, factor: tf.Tensor) -> None:
         # A variable that the loss doesn't depend on stays as it is: it doesn't even decay.
         pairs = [
             pair
@@ -131,16 +130,17 @@ class TrainingStep:
             if connected
         ]
         if hasattr(self.optimizer, "apply_gradients_if"):
-            self.optimizer.apply_gradients_if(finite, pairs)
+            self.optimizer.apply_gradients_if(finite, pairs, factor)
             return
+        pairs = [(gradient * factor, variable) for gradient, variable in pairs]
         if isinstance(self.optimizer, keras.mixed_precision.LossScaleOptimizer):
             # It skips a step by itself when it sees something that isn't finite.
             (first, variable), *others = pairs
             pairs = [(tf.where(finite, first, float("nan")), variable), *others]
         self.optimizer.apply_gradients(pairs, experimental_aggregate_gradients=False)
 
-    def _gradients(self, images: tf.Tensor, targets: Targets) -> tuple[tf.Tensor, Gradients]:
-        """Returns the stacked terms, and the gradients of this replica's share of the mean loss."""
+    def _gradients(self, images: tf.Tensor, targets: Targets) -> Parts:
+        """Returns the terms and the gradients of this replica's share of the mean loss."""
         count = self.options.micro_batches
         if count == 1:
             return self._gradients_of_part(images, targets)
@@ -149,22 +149,22 @@ class TrainingStep:
             *(tf.split(value, count) for value in targets.values()),
         )
         sums: list[tf.Tensor] = []
+        statistics = []
         for part_images, *values in parts:
             # One part after another, so that only one needs memory. Without the group, every
             # operation of a part would wait for every gradient by an edge of its own.
             with tf.control_dependencies([tf.group(*sums)] if sums else []):
                 part_targets = Targets(**dict(zip(targets, values)))  # type: ignore[typeddict-item]
-                terms, gradients = self._gradients_of_part(part_images, part_targets)
+                terms, gradients, of_part = self._gradients_of_part(part_images, part_targets)
+                statistics += of_part
                 part = [terms / count, *gradients]
                 sums = [a + b for a, b in zip(sums, part)] if sums else part
         terms, *gradients = sums
-        return terms, gradients
+        return terms, gradients, statistics
 
-    def _gradients_of_part(
-        self, images: tf.Tensor, targets: Targets
-    ) -> tuple[tf.Tensor, Gradients]:
+    def _gradients_of_part(self, images: tf.Tensor, targets: Targets) -> Parts:
         shares = tf.distribute.get_strategy().num_replicas_in_sync * self.options.micro_batches
-        with tf.GradientTape() as tape:
+        with tf.GradientTape() as tape, collected_statistics() as collected:
             terms = self.loss(targets, self.model(images, training=True))
             share = tf.add_n(list(terms.values())) / shares
             if isinstance(self.optimizer, keras.mixed_precision.LossScaleOptimizer):
@@ -172,13 +172,15 @@ class TrainingStep:
         variables = self.model.trainable_variables
         gradients = tape.gradient(share, variables)
         self._connected = [gradient is not None for gradient in gradients]
+        self._moving = collected.moving
         # Those of position tables come as slices in which a row occurs many times: the norm of the
         # slices isn't that of their sum.
         dense = [
             tf.zeros_like(variable) if gradient is None else tf.convert_to_tensor(gradient)
             for gradient, variable in zip(gradients, variables)
         ]
-        return tf.stack([terms[name] for name in self.term_names]), dense
+        stacked = tf.stack([terms[name] for name in self.term_names])
+        return stacked, dense, [collected.values]
 
 
 def _sum_over_replicas(values: list[tf.Tensor]) -> list[tf.Tensor]:
@@ -188,14 +190,7 @@ def _sum_over_replicas(values: list[tf.Tensor]) -> list[tf.Tensor]:
     return list(context.all_reduce(tf.distribute.ReduceOp.SUM, values))
 
 
-def _restore_unless(
-    condition: tf.Tensor, variables: Sequence[tf.Variable], values: Sequence[tf.Tensor]
-) -> None:
-    """Gives variables their values back, unless the condition holds."""
-
-    def restore() -> tf.Tensor:
-        for variable, value in zip(variables, values):
-            variable.assign(value)
-        return tf.constant(True)
-
-    tf.cond(condition, lambda: tf.constant(False), restore)
+def _clipping(norm: tf.Tensor, largest: float) -> tf.Tensor:
+    """Returns what shortens gradients of a norm to the largest one, as TensorFlow computes it."""
+    one = tf.constant(1.0)
+    return largest * tf.minimum(one / norm, one / largest) if largest else one

@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from kmax_tf.keras_api import keras
+from kmax_tf.model.batch_norm import BatchNorm
 from kmax_tf.training.groups import VariableGroups
 from kmax_tf.training.optimizer import AdamW, GroupedOptimizer, Rules
 from kmax_tf.training.step import StepOptions, TrainingStep
@@ -17,7 +18,7 @@ def small_model(normalized: bool = True) -> keras.Model:
     """Returns a model of [B, 3] -> [B, 2]; a normalization makes it depend on the batch."""
     layers = [keras.layers.Dense(4, activation="gelu", name="first")]
     if normalized:
-        layers.append(keras.layers.BatchNormalization(name="norm"))
+        layers.append(BatchNorm(name="norm"))
     model = keras.Sequential([*layers, keras.layers.Dense(2, name="last")])
     model.build([None, 3])
     rng = np.random.default_rng(0)
