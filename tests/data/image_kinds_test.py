@@ -261,7 +261,15 @@ def test_files_that_are_no_image_are_named(tmp_path, data, kind):
 
 
 def test_what_is_unknown_or_damaged_is_not_named():
-    for data in (b"\0\1\2\3", RNG.bytes(64), JPEG[:50], encoded("PNG")[:50], b"GIF89a", b"P5 9 9", b"BM6"):
+    for data in (
+        b"\0\1\2\3",
+        RNG.bytes(64),
+        JPEG[:50],
+        encoded("PNG")[:50],
+        b"GIF89a",
+        b"P5 9 9",
+        b"BM6",
+    ):
         assert describe_file(data) == ("", "")
 
 
