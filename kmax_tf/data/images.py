@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from kmax_tf.data.file_kinds import describe_file
-from kmax_tf.data.image_damage import PNG_SIGNATURE, jpeg_layout, png_end
+from kmax_tf.data.image_damage import PNG_SIGNATURE, JpegLayout, jpeg_layout, png_end
 from kmax_tf.data.pixel_values import bits_of, describe_tiff, to_rgb, turn_of
 from kmax_tf.data.sources import read_file
 from kmax_tf.errors import UserError
@@ -72,13 +72,13 @@ class ImageFile:
       path: of the file, for messages.
       data: its content, up to the end of the image.
       picture: what it declares; decoded by load_pixels.
-      jpeg_frame: marker of the frame of a JPEG, else 0.
+      jpeg: the parts of a JPEG; None of another file.
     """
 
     path: str
     data: bytes
     picture: Image.Image
-    jpeg_frame: int
+    jpeg: JpegLayout | None
 
     @property
     def format(self) -> str:
@@ -130,9 +130,8 @@ def read_encoded(path: str | os.PathLike[str]) -> EncodedImage:
     image = open_image(read_bytes(path), path)
     picture = image.picture
     width, height = picture.size
-    plain_jpeg = image.jpeg_frame in _PLAIN_FRAMES and picture.mode in ("RGB", "L")
-    if plain_jpeg and turn_of(picture) is None:
-        _check_jpeg(image)
+    if image.jpeg is not None and _keeps_bytes(image.jpeg, picture):
+        _check_jpeg(image, image.jpeg)
         return EncodedImage(image.data, "jpeg", height, width)
     load_pixels(image)
     # A PNG's EXIF data may stand behind its pixels.
@@ -143,6 +142,11 @@ def read_encoded(path: str | os.PathLike[str]) -> EncodedImage:
     buffer = io.BytesIO()
     Image.fromarray(rgb).save(buffer, "PNG")
     return EncodedImage(buffer.getvalue(), "png", *rgb.shape[:2])
+
+
+def _keeps_bytes(layout: JpegLayout, picture: Image.Image) -> bool:
+    plain = layout.frame in _PLAIN_FRAMES and picture.mode in ("RGB", "L")
+    return plain and turn_of(picture) is None
 
 
 def check_encoded(data: bytes, name: str) -> tuple[int, int]:
@@ -156,8 +160,8 @@ def check_encoded(data: bytes, name: str) -> tuple[int, int]:
       BadExampleError: it is neither JPEG nor PNG, cannot be decoded, or is too large.
     """
     image = open_image(data, name)
-    if image.jpeg_frame:
-        _check_jpeg(image)
+    if image.jpeg is not None:
+        _check_jpeg(image, image.jpeg)
     elif image.format == "PNG":
         load_pixels(image)
     else:
@@ -230,7 +234,7 @@ def open_image(data: bytes, path: str | os.PathLike[str]) -> ImageFile:
       BadExampleError: it ends early, is too large, or of a kind that isn't read.
     """
     name = os.fspath(path)
-    frame = 0
+    layout = None
     try:
         if data.startswith(_TIFF_SIGNATURES) and describe_file(data)[0]:
             raise UnidentifiedImageError  # a RAW photo of which Pillow would read a preview
@@ -239,7 +243,7 @@ def open_image(data: bytes, path: str | os.PathLike[str]) -> ImageFile:
         picture = _opened(data)
         if picture.format in _JPEG_FORMATS:
             layout = jpeg_layout(data)
-            data, frame = data[: layout.end], layout.frame
+            data = data[: layout.end]
     except Exception as error:  # Pillow raises a dozen kinds on corrupt files.
         kind, advice = _kind_of(data)
         if kind:
@@ -250,7 +254,7 @@ def open_image(data: bytes, path: str | os.PathLike[str]) -> ImageFile:
             f"{name} has {picture.width} x {picture.height} pixels; at most "
             f"{MAX_PIXELS} are read. Scale it down, or cut it into tiles"
         )
-    return ImageFile(name, data, picture, frame)
+    return ImageFile(name, data, picture, layout)
 
 
 def load_pixels(image: ImageFile) -> ImageFile:
@@ -259,8 +263,8 @@ def load_pixels(image: ImageFile) -> ImageFile:
     Raises:
       BadExampleError: they are damaged, or some are missing.
     """
-    if image.jpeg_frame:
-        _check_jpeg(image)
+    if image.jpeg is not None:
+        _check_jpeg(image, image.jpeg)
     return _loaded(image)
 
 
@@ -332,7 +336,7 @@ def _undecodable(path: str, error: Exception) -> BadExampleError:
     return BadExampleError(f"cannot decode {path}: {reason}; replace it or copy it again")
 
 
-def _check_jpeg(image: ImageFile) -> None:
+def _check_jpeg(image: ImageFile, layout: JpegLayout) -> None:
     """Decodes a JPEG at an eighth of its size, which reads all of it at a fraction of the time.
 
     Where pixels are missing before the end marker, decoders fill in without a word. They read
@@ -341,12 +345,12 @@ def _check_jpeg(image: ImageFile) -> None:
     Raises:
       BadExampleError: it cannot be decoded, or pixels are missing.
     """
-    end = jpeg_layout(image.data).pixels_end
+    end = layout.pixels_end
     pictures = []
     for content in (image.data, image.data[:end] + _JPEG_FILLER + image.data[end:]):
         small = dataclasses.replace(image, picture=_opened(content))
         width, height = small.picture.size
-        if image.jpeg_frame != _PROGRESSIVE:  # whose later scans an eighth doesn't show
+        if layout.frame != _PROGRESSIVE:  # whose later scans an eighth doesn't show
             small.picture.draft(small.picture.mode, (-(-width // 8), -(-height // 8)))
         pictures.append(_loaded(small).picture.tobytes())
     if pictures[0] != pictures[1]:
