@@ -12,6 +12,8 @@ import zlib
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 JPEG_START = b"\xff\xd8"
+# Marker of a frame whose scans each add to all of the picture.
+PROGRESSIVE = 0xC2
 # A marker outside a scan: what comes before it is skipped, as decoders do.
 _MARKER = re.compile(rb"\xff([^\x00\xff])")
 # In a scan: other than those that restart it. Bytes of 255 in it are followed by a 0.
