@@ -10,6 +10,7 @@ import kmax_tf
 from kmax_tf.cli.main import main
 from kmax_tf.data.shapes import write_shapes
 from kmax_tf.data.shapes_scene import ShapesOptions
+from kmax_tf.errors import UserError
 
 
 @pytest.fixture
@@ -186,14 +187,19 @@ def test_a_palettes_order_means_nothing(masks, tmp_path, described):
 
 
 def test_labels_that_teach_nothing_are_an_error(masks, tmp_path, capsys):
+    output = tmp_path / "records"
+    assert convert("masks", masks, output) == 0
+    experiment = kmax_tf.load_experiment(output / "experiment.textproto")
+    (output / "experiment.textproto").unlink()
     for path in (masks / "masks").rglob("*.png"):
         Image.new("L", (60, 40)).save(path)
     (masks / "masks" / "m" / "bolt_1.png").unlink()
     (masks / "masks" / "m" / "bolt_2.png").unlink()
-    output = tmp_path / "records"
     assert convert("masks", masks, output) != 0
     assert "there is no segment in train, val" in capsys.readouterr().err
     assert not (output / "experiment.textproto").exists()
+    with pytest.raises(UserError, match="no segment in the records in"):
+        kmax_tf.build_dataset(experiment, training=True)
     assert main(["inspect-dataset", str(output), "--examples", "0"]) == 1
     assert "problem: there is no segment in train, val" in capsys.readouterr().out
     # Stuff alone, and a class that doesn't occur, are told.
