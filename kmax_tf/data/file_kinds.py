@@ -58,6 +58,8 @@ _KINDS: tuple[tuple[bytes, str, str], ...] = (
     (rb"\s*[{\[]\s*[\"{\[\d]", "a JSON file", "give the image itself"),
 )
 _PATTERNS = [(re.compile(pattern, re.DOTALL), kind, advice) for pattern, kind, advice in _KINDS]
+# Formats that are read begin like text.
+_IMAGE = re.compile(rb"GIF8|BM|RIFF|P[1-7Ff]\s")
 # Comments and such stand before what tells.
 _READ = 4096
 # Endings of pictures and of videos that lie among images and aren't read; what they are is told
@@ -92,7 +94,7 @@ def describe_file(data: bytes) -> tuple[str, str]:
     for pattern, kind, advice in _PATTERNS:
         if pattern.match(head):
             return kind, advice
-    if _is_text(head):
+    if _is_text(head) and not _IMAGE.match(head):
         return "a text file", "give the image itself"
     return "", ""
 

@@ -12,10 +12,12 @@ import zlib
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 JPEG_START = b"\xff\xd8"
+# Marker of a frame whose scans each add to all of the picture.
+PROGRESSIVE = 0xC2
 # A marker outside a scan: what comes before it is skipped, as decoders do.
-_MARKER = re.compile(rb"\xff+([^\x00\xff])")
+_MARKER = re.compile(rb"\xff([^\x00\xff])")
 # In a scan: other than those that restart it. Bytes of 255 in it are followed by a 0.
-_MARKER_IN_SCAN = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")
+_MARKER_IN_SCAN = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")
 _END, _SCAN = 0xD9, 0xDA
 _ALONE = {0x01, *range(0xD0, 0xD8)}
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
@@ -53,7 +55,9 @@ def jpeg_layout(data: bytes) -> JpegLayout:
             raise ValueError("its end is missing")
         code = match[1][0]
         if code == _END:
-            return JpegLayout(frame, match.start(), match.end())
+            # Any number of fill bytes may stand before a marker.
+            pixels = data[: match.start()].rstrip(b"\xff")
+            return JpegLayout(frame, len(pixels), match.end())
         position = match.end()
         if code in _ALONE:
             continue

@@ -12,7 +12,7 @@ import os
 import numpy as np
 from PIL import Image
 
-from kmax_tf.data.images import (
+from kmax_tf.data.image_files import (
     BadExampleError,
     ImageFile,
     count_pictures,

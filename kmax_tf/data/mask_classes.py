@@ -24,7 +24,7 @@ _BLACK, _WHITE = 0, 0xFFFFFF
 _UNLABELED, _STRANGE = -1, -2
 _MOST_SHOWN = 5
 # More values than classes have in practice: those of soft edges.
-_MANY = 40
+_MANY = 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,7 +105,8 @@ def classes_of(picture: LabelPicture, labels: LabelSpace, rules: MaskRules) -> n
             "its pixels are of classes both by their colors and by their values, but of others: "
             f"{_listed(picture, first, first.classes >= 0)}; remove the column value or color"
         )
-    if rules.numbered and not first.has_class and 255 not in rules.unlabeled_values:
+    settled = {255, 0} & {*rules.unlabeled_values, *(c.original_id for c in labels.classes)}
+    if not first.has_class and not settled:
         _check_unlabeled(picture, first, labels)
     return np.where(first.classes >= 0, first.classes, labels.ignore_label)
 
@@ -217,14 +218,13 @@ def _code(color: Color) -> int:
 
 
 def _check_unlabeled(picture: LabelPicture, reading: _Reading, labels: LabelSpace) -> None:
-    """Refuses a picture of white on black alone, where it isn't said what white is."""
+    """Refuses a picture of white on black alone, as nobody said what white is."""
     white = [name == "255" and alpha > 0 for name, alpha in zip(reading.names, picture.alpha)]
     if any(white):
         raise BadExampleError(
             f"its only value besides 0 is {_listed(picture, reading, np.array(white))}, which is "
-            f"of no class: these have {_known(labels)}, as the list of classes gives no values. "
-            "Write 255 into its column value, in the row of its class or in a row of its own of "
-            "kind unlabeled"
+            f"of no class: these have {_known(labels)}. Write 255 into the list of classes, column "
+            "value: in the row of its class, or in a row of its own of kind unlabeled"
         )
 
 

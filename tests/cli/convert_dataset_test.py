@@ -10,6 +10,7 @@ import kmax_tf
 from kmax_tf.cli.main import main
 from kmax_tf.data.shapes import write_shapes
 from kmax_tf.data.shapes_scene import ShapesOptions
+from kmax_tf.errors import UserError
 
 
 @pytest.fixture
@@ -156,3 +157,70 @@ def test_many_refusals_are_counted(masks, tmp_path, capsys):
 def test_a_share_that_is_none_is_a_sentence(masks, tmp_path, capsys):
     assert convert("masks", masks, tmp_path / "records", "--hold-out", "1.5") != 0
     assert "--hold-out must be a share" in capsys.readouterr().err
+
+
+def palette_picture(values, colors, order):
+    """Stores a picture of values as a palette of their colors in an order."""
+    index = np.argsort(order)[values].astype(np.uint8)
+    picture = Image.fromarray(index, "P")
+    picture.putpalette([int(c) for color in np.asarray(colors)[order] for c in color])
+    return picture
+
+
+@pytest.mark.parametrize("described", [False, True])
+def test_a_palettes_order_means_nothing(masks, tmp_path, described):
+    table = "name;Kind;color\r\nbolt;thing;#dc143c\r\nbelt;stuff;#6b8e23\r\n"
+    (masks / "classes.csv").write_bytes(b"\xef\xbb\xbf" + table.encode())
+    for name, order in zip("abcdefghijkl", [[0, 2, 1], [1, 0, 2], [2, 1, 0]] * 4):
+        path = masks / "masks" / f"{name}.png"
+        colors = [(0, 0, 0), (220, 20, 60), (107, 142, 35)]
+        palette_picture(np.asarray(Image.open(path)), colors, order).save(path)
+    output = tmp_path / "records"
+    more = ["--hold-out", "0"]
+    if described:
+        assert convert("masks", masks, tmp_path / "first", *more) == 0
+        more += ["--description", str(tmp_path / "first" / "dataset.textproto")]
+    assert convert("masks", masks, output, *more) == 0
+    classes = report(output)["train"]["classes"]
+    assert classes["bolt"]["segments"] == 26
+    assert classes["belt"]["largest"] == 40 * 60 - 2 * 60 - 300
+
+
+def test_labels_that_teach_nothing_are_an_error(masks, tmp_path, capsys):
+    output = tmp_path / "records"
+    assert convert("masks", masks, output) == 0
+    experiment = kmax_tf.load_experiment(output / "experiment.textproto")
+    (output / "experiment.textproto").unlink()
+    for path in (masks / "masks").rglob("*.png"):
+        Image.new("L", (60, 40)).save(path)
+    (masks / "masks" / "m" / "bolt_1.png").unlink()
+    (masks / "masks" / "m" / "bolt_2.png").unlink()
+    assert convert("masks", masks, output) != 0
+    assert "there is no segment in train, val" in capsys.readouterr().err
+    assert not (output / "experiment.textproto").exists()
+    with pytest.raises(UserError, match="no segment in the records in"):
+        kmax_tf.build_dataset(experiment, training=True)
+    assert main(["inspect-dataset", str(output), "--examples", "0"]) == 1
+    assert "problem: there is no segment in train, val" in capsys.readouterr().out
+    # Stuff alone, and a class that doesn't occur, are told.
+    Image.new("L", (60, 40), 2).save(masks / "masks" / "a.png")
+    assert convert("masks", masks, output, "--hold-out", "0") == 0
+    out = capsys.readouterr().out
+    assert "warning: no segment of bolt in train" in out
+    assert "warning: all segments are of the stuff class belt" in out
+
+
+def test_pictures_beside_splits_are_left_out_and_told(masks, tmp_path, capsys):
+    for folder in ("images", "masks"):
+        (masks / folder / "train").mkdir()
+        for name in "abc":
+            path = masks / folder / f"{name}.png"
+            path.rename(masks / folder / "train" / path.name)
+    for path in [*(masks / "masks").glob("?.png"), *(masks / "masks" / "m").iterdir()]:
+        path.unlink()
+    output = tmp_path / "records"
+    assert convert("masks", masks, output, "--hold-out", "0") == 0
+    assert report(output)["train"]["images"] == 3
+    out = capsys.readouterr().out
+    assert "refused d.png: it lies in" in out
+    assert "11 refused" in out

@@ -161,9 +161,12 @@ def test_indices_that_contradict_colors_dont_count(tmp_path):
         class_map(tmp_path, data, space(1, 2, 3), rules)
     # White on black, whose indices say black on white.
     data = png(WHICH % 2, PALETTE, 1, palette_of([(255, 255, 255), (0, 0, 0)]))
-    assert not class_map(tmp_path, data, space(1, 2)).any()
-    with pytest.raises(BadExampleError, match="only value besides 0 is 255"):
-        class_map(tmp_path, data, space(1, 2), MaskRules(numbered=True))
+    for rules in (PLAIN, MaskRules(numbered=True)):
+        with pytest.raises(BadExampleError, match="only value besides 0 is 255"):
+            class_map(tmp_path, data, space(1, 2), rules)
+    # Beside a class, or where 0 is one, white is the usual "ignore".
+    assert set(class_map(tmp_path, png(np.array([[0, 1, 255]]), GREY), space(1, 2)).flat) == {0, 1}
+    assert set(class_map(tmp_path, png(np.array([[255, 255]]), GREY), space(0, 1)).flat) == {0}
 
 
 def test_colors_and_values_that_contradict_each_other_are_refused(tmp_path):
