@@ -6,8 +6,10 @@ TensorFlow is imported for remote ones only: processes that read local files sta
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import stat
+import unicodedata
 
 from kmax_tf.errors import UserError
 from kmax_tf.files import PathLike, is_remote
@@ -86,6 +88,45 @@ def is_folder(path: PathLike) -> bool:
 
     there: bool = tf.io.gfile.isdir(path)
     return there
+
+
+def name_key(name: str) -> str:
+    """Returns what all spellings of a file's name have in common.
+
+    Accents are composed, as macOS takes them apart, and the ending is in lower case.
+    """
+    stem, ending = os.path.splitext(unicodedata.normalize("NFC", name))
+    return stem + ending.lower()
+
+
+def located(path: PathLike) -> str:
+    """Returns the path under which a file or folder is there, which may be spelt otherwise.
+
+    Args:
+      path: as a list of files, or the name of another file, has it.
+
+    Returns:
+      The path itself where it is there, or where nothing, or more than one, has its name_key.
+    """
+    path = os.fspath(path)
+    if is_file(path) or is_folder(path):
+        return path
+    folder, name = os.path.split(path)
+    if not name or is_remote(path) != is_remote(folder):  # a root, or a bucket
+        return path
+    folder = located(folder) if folder else ""
+    found = _names_by_key(folder or ".", version_of(folder or ".")).get(name_key(name), [])
+    return os.path.join(folder, found[0] if len(found) == 1 else name)
+
+
+@functools.lru_cache(maxsize=16)
+def _names_by_key(folder: str, version: str) -> dict[str, list[str]]:
+    """Returns the names in a folder, and nothing older than its version."""
+    del version
+    names: dict[str, list[str]] = {}
+    for name in _names_in(folder):
+        names.setdefault(name_key(name), []).append(name)
+    return names
 
 
 def version_of(path: PathLike) -> str:
