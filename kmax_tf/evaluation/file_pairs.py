@@ -65,11 +65,6 @@ def pair_images(
             f"{truth.path} has more than one annotation of image_id {some(twice)}; keep one"
         )
     pairs, way = match_images(truth, predictions, match_by)
-    if not any(image.segments for image in truth.images):
-        raise UserError(
-            f"{truth.path} lists no segment in any of its {len(truth.images)} images; there is "
-            "nothing to evaluate"
-        )
     _check_shared_pngs(truth, [pair.true for pair in pairs])
     _check_shared_pngs(predictions, [pair.predicted for pair in pairs])
     _check_pngs(pairs)
@@ -139,7 +134,7 @@ def _check_pngs(pairs: Sequence[Pair]) -> None:
         return
     first = absent[0]
     base = os.path.splitext(first.path)[0]
-    folder = first.path.removesuffix(first.name)
+    folder = first.path[: -len(first.name)]
     near = (f"{base}.png", os.path.join(folder, os.path.basename(first.name)))
     there = next((path for path in near if os.path.isfile(path)), None)
     hint = f"; there is {there}: mend file_name in the JSON" if there else ""
@@ -171,6 +166,8 @@ def _notes(
 ) -> list[str]:
     """Says what the files hold that isn't counted."""
     notes = []
+    if not any(image.segments for image in truth.images):
+        notes.append(f"{truth.path} lists no segment in any image: there is nothing to be found")
     wanted = {pair.true.image_id for pair in pairs}
     used = {pair.predicted.image_id for pair in pairs}
     extra = [i.image_id for i in predictions.images if i.image_id not in used]
@@ -201,6 +198,9 @@ def _notes(
         notes.append(
             f"{silent} true segments have no iscrowd; they count as no crowd regions (iscrowd 0)"
         )
+    crowds = sum(bool(s.crowd) for p in pairs for s in p.predicted.segments)
+    if crowds:
+        notes.append(f"{crowds} predicted segments have iscrowd 1; they count like others")
     strange = {s.category_id for p in pairs for s in p.true.segments} - known
     if strange:
         notes.append(

@@ -148,6 +148,20 @@ def test_names_are_paths(files: Path) -> None:
     assert (found["matched_by"], found["per_class"]) == ("file_name", expected["per_class"])
 
 
+def test_names_are_spelt_otherwise(files: Path) -> None:
+    """PNGs with accents that an archive took apart, and an ending in capitals."""
+    for folder in ("truth", "predictions"):
+        (files / folder / "1.png").rename(files / folder / "e\u0301.PNG")
+        change(
+            files / f"{folder}.json",
+            lambda content: content["annotations"][1].update(file_name="\u00e9.png"),
+        )
+    assert run(files) == 0
+    change(files / "predictions.json", own_numbers)
+    assert run(files) == 0
+    assert json.loads((files / "out" / "metrics.json").read_text())["matched_by"] == "file_name"
+
+
 def test_ids_and_names_that_contradict_each_other_are_not_guessed(files: Path, capsys) -> None:
     assert run(files) == 0
     expected = json.loads((files / "out" / "metrics.json").read_text())["per_class"]
@@ -195,6 +209,26 @@ def test_a_truth_without_iscrowd_is_said(files: Path, capsys) -> None:
     assert run(files) == 0
     assert json.loads((files / "out" / "metrics.json").read_text())["per_class"] == expected
     assert "true segments have no iscrowd; they count as no crowd" in capsys.readouterr().out
+
+
+def test_ids_of_images_and_annotations_may_differ_as_text_does(files: Path, capsys) -> None:
+    def texts(content) -> None:
+        images_of(content)
+        for entry in content["images"]:
+            entry["id"] = f"{entry['id']:04d}"
+
+    change(files / "truth.json", texts)
+    assert run(files) == 0
+    assert "doesn't list" not in capsys.readouterr().out.replace("its JSON doesn't list", "")
+
+
+def test_a_predicted_crowd_is_said(files: Path, capsys) -> None:
+    change(
+        files / "predictions.json",
+        lambda content: content["annotations"][0]["segments_info"][0].update(iscrowd=1),
+    )
+    assert run(files) == 0
+    assert "1 predicted segments have iscrowd 1; they count like others" in capsys.readouterr().out
 
 
 def test_other_names_of_categories_are_said(files: Path, capsys) -> None:

@@ -23,7 +23,16 @@ def test_a_name_is_found_however_it_is_spelt(tmp_path):
 
 
 def test_a_name_that_is_not_there_stays_as_it_is(tmp_path):
-    for path in ("", "a/b.png", "/", str(tmp_path / "a" / "b.png"), "\0.png", "x" * 5000, "ram://b", "ram://b/c"):
+    for path in (
+        "",
+        "a/b.png",
+        "/",
+        str(tmp_path / "a" / "b.png"),
+        "\0.png",
+        "x" * 5000,
+        "ram://b",
+        "ram://b/c",
+    ):
         assert located(path) == path
     (tmp_path / "A.png").touch()
     assert located(tmp_path / "a.png") == str(tmp_path / "a.png")
