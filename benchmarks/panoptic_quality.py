@@ -172,9 +172,10 @@ def all_cores(data: Data, args: argparse.Namespace) -> None:
 def commands(data: Data, args: argparse.Namespace, images: int) -> None:
     """Times whole commands on the first images of the set."""
     jsons, folders = [], [str(data.folder / name) for name in data.annotations]
-    for name, entries in data.annotations.items():
+    for name in data.annotations:
+        content = json.loads((data.folder / f"{name}.json").read_text())
+        content["annotations"] = content["annotations"][:images]
         path = data.folder / f"first_{name}.json"
-        content = {"annotations": entries[:images], "categories": CATEGORIES}
         path.write_text(json.dumps(content))
         jsons.append(str(path))
 
