@@ -135,8 +135,10 @@ def categories_of(file: PanopticFile) -> LabelSpace:
 def translate_categories(file: PanopticFile, table: Mapping[int, int]) -> PanopticFile:
     """Replaces category ids, such as Cityscapes' train ids by label ids.
 
+    The file's own list of categories is dropped: it may be of either numbering.
+
     Args:
-      file: whose segments and categories are changed.
+      file: whose segments are changed.
       table: other ids by category id; what isn't there stays.
     """
     images = [
@@ -149,8 +151,7 @@ def translate_categories(file: PanopticFile, table: Mapping[int, int]) -> Panopt
         )
         for image in file.images
     ]
-    categories = [dataclasses.replace(c, id=table.get(c.id, c.id)) for c in file.categories]
-    return dataclasses.replace(file, images=images, categories=categories)
+    return dataclasses.replace(file, images=images, categories=[])
 
 
 def compare_categories(truth: PanopticFile, predictions: PanopticFile) -> list[str]:

@@ -312,14 +312,19 @@ def test_ids_of_the_other_numbering_are_translated(files: Path, capsys) -> None:
 
         return edit
 
+    def copy_categories(content) -> None:
+        content["categories"] = json.loads((files / "truth.json").read_text())["categories"]
+
     assert run(files) == 0
     expected = json.loads((files / "out" / "metrics.json").read_text())["per_class"]
     for of_truth, of_predictions in ((label_ids, train_ids), (train_ids, label_ids)):
         change(files / "truth.json", renumber(of_truth))
         change(files / "predictions.json", renumber(of_predictions))
+        change(files / "predictions.json", copy_categories)
         assert run(files, "--category-ids", description) == 0
         found = json.loads((files / "out" / "metrics.json").read_text())["per_class"]
         assert found == expected
+        change(files / "predictions.json", lambda content: content.pop("categories"))
         change(files / "truth.json", renumber({new: old for old, new in of_truth.items()}))
         change(
             files / "predictions.json", renumber({new: old for old, new in of_predictions.items()})
