@@ -73,7 +73,7 @@ def install(arguments: list[str], reading: Reading) -> int:
                 reading.take(news.read())
                 display.show(reading.sentence())
             reading.take(news.read())
-            display.show(reading.sentence(), last=True)
+            display.show(reading.sentence(ended=True), last=True)
         except KeyboardInterrupt:
             pip.wait()  # it was interrupted as well, and tidies up
             raise
@@ -133,13 +133,15 @@ class Reading:
         elif line.startswith("Successfully installed "):
             self._before = self._installed() - len(self._to_install)
 
-    def sentence(self) -> str:
+    def sentence(self, ended: bool = False) -> str:
         """Returns where pip is."""
         if self._to_install:
             total = len(self._to_install)
             done = max(0, min(self._installed() - self._before, total))
             doing = f", installing {self._to_install[done]}" if done < total else ""
             return f"{self._what}: installed {done} of {total} packages{doing}"
+        if ended and not self._found:
+            return f"{self._what}: nothing to install"
         of = f" of about {self._known}" if self._known > self._found else ""
         found = f"found {self._found}{of} packages" if self._found else "starting"
         return ", ".join(part for part in (f"{self._what}: {found}", self._doing) if part)

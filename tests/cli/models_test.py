@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import copy
+import functools
 import io
 import json
 import math
@@ -15,6 +17,8 @@ import tensorflow as tf
 import kmax_tf
 from kmax_tf.cli import models
 from kmax_tf.cli.main import main
+from kmax_tf.model import builder, complexity
+from kmax_tf.model.builder import build_model
 from tests import shipped
 from tests.training.tiny import OVERRIDES, tiny_experiment
 
@@ -31,6 +35,26 @@ def output_of(*words):
 def json_of(*words):
     (line,) = output_of("--json", *words)
     return json.loads(line)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def count_once():
+    """Keeps models that were built, and what was counted of them, for the next test."""
+    built = {}
+
+    def build(experiment):
+        same = copy.deepcopy(experiment)
+        for field in ("name", "published"):
+            same.ClearField(field)
+        key = same.SerializeToString(deterministic=True)
+        if key not in built:
+            built[key] = build_model(experiment)
+        return built[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(builder, "build_model", build)
+        patch.setattr(complexity, "multiply_adds", functools.cache(complexity.multiply_adds))
+        yield
 
 
 @pytest.fixture(scope="module")
