@@ -28,7 +28,7 @@ EVERY_PIXEL = "postprocessing={pixel_wise: {class_threshold: 0} pixel_threshold:
 
 @pytest.fixture(scope="module")
 def evaluated(tiny_run: TinyRun, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with images as cameras store them, their records, the run, its export and results."""
+    """A folder of images as cameras store them, their records, the run, its export and results."""
     from kmax_tf.checkpoints.restore import restore_weights
 
     folder = tmp_path_factory.mktemp("agreement")
