@@ -1,4 +1,4 @@
-"""`kmax doctor`: versions, devices, what is missing or mismatched, and what to do about it.
+"""`kmax doctor`: versions, devices, what is missing, mismatched or fails, and what to do about it.
 
 It exits with 1 when something is broken.
 """
@@ -21,7 +21,7 @@ import kmax_tf
 from kmax_tf.processor import ONEDNN, cpu_features
 from kmax_tf.provenance import version_of
 
-HELP = "print versions and devices, what is broken, and how to mend it"
+HELP = "print versions and devices, try operations, and say how to mend what is broken"
 
 # Modules that break when versions don't fit although pip is content: (module, distribution).
 _IMPORTS = (

@@ -3,6 +3,7 @@ import sys
 
 import pytest
 
+from kmax_tf import devices
 from kmax_tf.cli import doctor, main
 from kmax_tf.cli.doctor import Finding
 
@@ -64,6 +65,17 @@ def test_a_gpu_that_tensorflow_does_not_see(monkeypatch, tmp_path):
     assert found["CPU devices"].value.startswith("1")
 
 
+@pytest.mark.parametrize(("in_use", "value"), [(True, "in use; "), (False, "off: a step takes ")])
+def test_what_the_cpu_computes_with(monkeypatch, in_use, value):
+    monkeypatch.setattr(devices, "onednn_in_use", lambda: in_use)
+    monkeypatch.setattr(doctor, "cpu_features", lambda: frozenset({"avx2", "fpu", "avx"}))
+    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
+    found = {finding.name: finding for finding in doctor._processor()}
+    assert found["CPU features"].value == "avx avx2"
+    assert found["oneDNN"].value.startswith(value)
+    assert found["oneDNN"].value.endswith("; TF_ENABLE_ONEDNN_OPTS=0")
+
+
 def test_stale_protos_are_a_finding(monkeypatch):
     monkeypatch.setattr(doctor, "_import_problem", lambda module: "TypeError: x")
     (finding,) = doctor._protos()
@@ -80,6 +92,7 @@ def test_the_report_marks_what_is_broken():
 
 def test_the_status_says_whether_something_is_broken(monkeypatch, capsys):
     monkeypatch.setattr(doctor, "_python", lambda: [Finding("python", "3")])
+    monkeypatch.setattr(doctor, "_operations", lambda: [])  # tried by operation_checks_test.py
     assert main.main(["doctor"]) == int("to mend" in capsys.readouterr().out)
     monkeypatch.setattr(doctor, "_python", lambda: [Finding("python", "2", "old", "renew")])
     assert main.main(["doctor"]) == 1

@@ -76,7 +76,7 @@ def test_dilated_convolution_of_any_kernel_equals_keras(kernel, dilation, paddin
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("dtype", ["mixed_bfloat16", "mixed_float16"])
 def test_dilated_convolution_has_gradients_in_half_precision(dtype, training):
-    """Those of float32, to the rounding of sums over 84 pixels, some of them in the type itself."""
+    """Those of float32 to the rounding of sums over 84 pixels, which kernels may do in the type."""
     options = dict(padding="same", dilation_rate=2)
     half, single = Convolution(5, 3, dtype=dtype, **options), Convolution(5, 3, **options)
     x = tf.random.stateless_normal([2, 7, 6, 4], seed=[1, 2])
