@@ -14,6 +14,7 @@ import tensorflow as tf
 from google.protobuf import text_format
 from official.core import config_definitions, train_utils
 
+from kmax_tf.checkpoints.restore import way_to_other_classes
 from kmax_tf.config import write_run_record
 from kmax_tf.errors import UserError
 from kmax_tf.protos import experiment_pb2
@@ -38,7 +39,7 @@ def prepare_run(experiment: experiment_pb2.Experiment, model_dir: str) -> None:
                 raise UserError(
                     f"{model_dir} holds a run whose `{part}` differs from this experiment's, so "
                     "its checkpoints don't fit. Give another --model_dir, or the same experiment "
-                    f"({record})."
+                    f"({record}). {way_to_other_classes(model_dir)}"
                 )
     write_run_record(experiment, model_dir)
 
@@ -97,7 +98,7 @@ def run_training(
             seen = task.first_step * experiment.train_data.batch_size
             say(f"going on from step {task.first_step}, after {seen:,} training examples")
         stability = training.stability
-        with progress.stage("the first checkpoint"):
+        with progress.stage("the checkpoint to start from"):
             runner = Runner(
                 run,
                 Patience(stability.failures_in_a_row, stability.rollbacks),
