@@ -149,8 +149,20 @@ def _check_same(prefix: str, expected: dict[str, list[int]], found: dict[str, li
     if problems:
         raise CheckpointError(
             f"the checkpoint {prefix} is of another model: {'; '.join(problems)}. Use the "
-            "experiment that it was trained with (experiment.textproto in its run's folder)."
+            "experiment that it was trained with (experiment.textproto in its run's folder). "
+            f"{way_to_other_classes(prefix)}"
         )
+
+
+def way_to_other_classes(checkpoint: str | os.PathLike[str]) -> str:
+    """Says how a model of other classes starts from a checkpoint of ours."""
+    return (
+        "To start training with other classes from it, `kmax export-weights --format=deeplab2 "
+        f"--checkpoint={os.fspath(checkpoint)} --output=WEIGHTS`, then `kmax import-weights "
+        "--config=NEW_EXPERIMENT --checkpoint=WEIGHTS --source-dataset=OLD_DESCRIPTION "
+        "--output=START` (the description is dataset.textproto in the folder of the old records), "
+        "and train with training.initial_checkpoint=START and a new model_dir."
+    )
 
 
 def _short(key: str) -> str:

@@ -12,7 +12,12 @@ import tensorflow as tf
 
 from kmax_tf.checkpoints import deeplab2, keras_weights, pytorch
 from kmax_tf.checkpoints.places import Place
-from kmax_tf.checkpoints.restore import DAMAGED, CheckpointError, find_checkpoint
+from kmax_tf.checkpoints.restore import (
+    DAMAGED,
+    CheckpointError,
+    find_checkpoint,
+    way_to_other_classes,
+)
 from kmax_tf.checkpoints.torch_file import read_state
 from kmax_tf.model.kmax import KMaX
 
@@ -88,7 +93,8 @@ def _read_deeplab2(model: KMaX, path: str) -> Source:
             ignored.append(original)
     if any(key.startswith("heads/") for key in found):
         raise CheckpointError(
-            f"{prefix} is not a deeplab2 checkpoint: it is one of ours, which need no import"
+            f"{prefix} is not a deeplab2 checkpoint: it is one of ours, which the same model takes "
+            f"as it is, by training.initial_checkpoint. {way_to_other_classes(prefix)}"
         )
     if not shapes:
         raise CheckpointError(

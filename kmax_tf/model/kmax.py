@@ -6,6 +6,7 @@ image -> backbone -> pixel decoder -> transformer decoder -> heads -> masks and 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Sequence
 from typing import Any, Callable, Optional, cast
 
@@ -126,6 +127,28 @@ class KMaX(keras.Model):
         self.fit_callbacks = list(callbacks)
         self._trackers = {name: keras.metrics.Mean(name=name) for name in (*names, "loss")}
 
+    def save(
+        self,
+        filepath: Any,
+        overwrite: bool = True,
+        save_format: Optional[str] = None,
+        **kwargs: Any,
+    ) -> None:
+        """Saves as Keras does, in a file.
+
+        Raises:
+          UserError: the name or the format is that of a folder.
+        """
+        if save_format == "tf" or (save_format is None and not _is_file_name(filepath)):
+            raise _no_folder(filepath)
+        super().save(filepath, overwrite=overwrite, save_format=save_format, **kwargs)
+
+    def _trackable_children(self, save_type: str = "checkpoint", **kwargs: Any) -> Any:
+        """Returns what checkpoints have; a SavedModel of the Keras kind can't be made."""
+        if save_type == "savedmodel":
+            raise _no_folder(None)
+        return super()._trackable_children(save_type, **kwargs)
+
     def get_config(self) -> dict[str, Any]:
         """Returns the experiment, for the `.keras` format."""
         return {"experiment": self.experiment_text}
@@ -145,6 +168,8 @@ class KMaX(keras.Model):
         """Trains as Keras does, with `fit_callbacks` in front of the others."""
         others = callbacks if isinstance(callbacks, (list, tuple)) else [callbacks]
         given = [callback for callback in others if callback is not None]
+        for callback in given:
+            _check_callback(callback, self.optimizer)
         return super().fit(*args, callbacks=[*self.fit_callbacks, *given], **kwargs)
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
@@ -193,6 +218,39 @@ class KMaX(keras.Model):
     def metrics(self) -> list[keras.metrics.Metric]:
         """Returns the means of the loss terms, which Keras resets after each epoch."""
         return list(self._trackers.values())
+
+
+def _is_file_name(path: Any) -> bool:
+    return os.fspath(path).endswith((".keras", ".h5", ".hdf5"))
+
+
+def _no_folder(path: Any) -> UserError:
+    what = "tf.saved_model.save" if path is None else f"the folder {os.fspath(path)}"
+    return UserError(
+        f"{what}: the model isn't saved as a SavedModel of Keras' kind. Save it in a file whose "
+        "name ends in .keras, its weights alone with save_weights, or the whole program, from "
+        "image to maps, with kmax_tf.export_saved_model or `kmax export`"
+    )
+
+
+def _check_callback(callback: keras.callbacks.Callback, optimizer: Any) -> None:
+    """Checks, before training, what would fail in the midst of it.
+
+    Raises:
+      UserError: a callback saves folders, or sets a rate that a schedule sets.
+    """
+    callbacks = keras.callbacks
+    whole = isinstance(callback, callbacks.ModelCheckpoint) and not callback.save_weights_only
+    if whole and not _is_file_name(callback.filepath):
+        raise _no_folder(callback.filepath)
+    if isinstance(callback, (callbacks.ReduceLROnPlateau, callbacks.LearningRateScheduler)):
+        rate = getattr(optimizer, "learning_rate", None)
+        if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
+            raise UserError(
+                f"{type(callback).__name__} sets the learning rate, which the experiment's "
+                "schedule does already: leave the callback out, or give compile_for_training an optimizer "
+                "with a constant rate, such as optimizer=keras.optimizers.Adam(1e-4)"
+            )
 
 
 def _no_loss() -> UserError:

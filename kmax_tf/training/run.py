@@ -6,20 +6,20 @@ import contextlib
 import os
 import pathlib
 import sys
-import time
 from collections.abc import Iterator
-from typing import Any, Optional
+from typing import Any
 
 import numpy as np
-import orbit
 import tensorflow as tf
 from google.protobuf import text_format
 from official.core import config_definitions, train_utils
 
+from kmax_tf.checkpoints.restore import way_to_other_classes
 from kmax_tf.config import write_run_record
 from kmax_tf.errors import UserError
 from kmax_tf.protos import experiment_pb2
-from kmax_tf.training.runner import Runner, Say, Trainer, TrainingRun
+from kmax_tf.training.progress import Progress, Say
+from kmax_tf.training.runner import Runner, Trainer, TrainingRun
 from kmax_tf.training.schedule import base_rate
 from kmax_tf.training.stability import Patience
 from kmax_tf.training.task import KMaXTask
@@ -39,7 +39,7 @@ def prepare_run(experiment: experiment_pb2.Experiment, model_dir: str) -> None:
                 raise UserError(
                     f"{model_dir} holds a run whose `{part}` differs from this experiment's, so "
                     "its checkpoints don't fit. Give another --model_dir, or the same experiment "
-                    f"({record})."
+                    f"({record}). {way_to_other_classes(model_dir)}"
                 )
     write_run_record(experiment, model_dir)
 
@@ -76,42 +76,42 @@ def run_training(
     """
     training = experiment.training
     task.first_step = trained_steps(model_dir)
-    with strategy.scope():
-        model = task.build_model()
-        training_step = task.prepare_training(model)
-        trainer = Trainer(
-            config,
-            task,
-            model,
-            training_step.optimizer,
-            train=True,
-            evaluate=mode == "train_and_eval",
-            checkpoint_exporter=train_utils.maybe_create_best_ckpt_exporter(config, model_dir),
-        )
-    run = TrainingRun(model, training_step, trainer.global_step, model_dir)
-    stability = training.stability
     with library_log(os.path.join(model_dir, "train.log")) as say:
+        progress = Progress(training.steps, experiment.train_data.batch_size, say)
+        with strategy.scope(), progress.stage("building the model"):
+            model = task.build_model()
+            training_step = task.prepare_training(model)
+            trainer = Trainer(
+                config,
+                task,
+                model,
+                training_step.optimizer,
+                train=True,
+                evaluate=mode == "train_and_eval",
+                checkpoint_exporter=train_utils.maybe_create_best_ckpt_exporter(config, model_dir),
+                progress=progress,
+            )
+        run = TrainingRun(model, training_step, trainer.global_step, model_dir)
         say(f"train {experiment.name}: {model.count_params():,} parameters, logs in {model_dir}")
         say(base_rate(experiment).explanation)
         if task.first_step:
             seen = task.first_step * experiment.train_data.batch_size
             say(f"going on from step {task.first_step}, after {seen:,} training examples")
-        progress = TrainingProgress(
-            trainer.global_step, training.steps, experiment.train_data.batch_size, say
-        )
-        Runner(
-            run,
-            Patience(stability.failures_in_a_row, stability.rollbacks),
-            say,
-            distribution_strategy=strategy,
-            task=task,
-            mode=mode,
-            params=config,
-            model_dir=model_dir,
-            trainer=trainer,
-            train_actions=[progress],
-            eval_actions=[lambda output: say(evaluation_line(output))],
-        ).run()
+        stability = training.stability
+        with progress.stage("the checkpoint to start from"):
+            runner = Runner(
+                run,
+                Patience(stability.failures_in_a_row, stability.rollbacks),
+                say,
+                distribution_strategy=strategy,
+                task=task,
+                mode=mode,
+                params=config,
+                model_dir=model_dir,
+                trainer=trainer,
+                eval_actions=[lambda output: say(evaluation_line(output))],
+            )
+        runner.run()
 
 
 @contextlib.contextmanager
@@ -124,33 +124,6 @@ def library_log(path: str) -> Iterator[Say]:
 
     with open(path, "a", encoding="utf-8") as log, contextlib.redirect_stdout(log):
         yield say
-
-
-class TrainingProgress:
-    """Prints step, loss, rate and time left after each loop."""
-
-    def __init__(self, global_step: tf.Variable, steps: int, batch_size: int, say: Say):
-        self.global_step = global_step
-        self.steps = steps
-        self.batch_size = batch_size
-        self.say = say
-        self.last: Optional[tuple[int, float]] = None
-
-    def __call__(self, output: Optional[orbit.runner.Output]) -> None:
-        """Prints one line."""
-        step, now = int(self.global_step.numpy()), time.monotonic()
-        line = f"step {step}/{self.steps}"
-        if output:
-            line += f"  loss {float(np.asarray(output['training_loss'])):.3f}"
-        if self.last and step > self.last[0]:
-            seconds = (now - self.last[1]) / (step - self.last[0])
-            left = round(seconds * (self.steps - step))
-            line += (
-                f"  {seconds * 1000:.0f} ms/step  {self.batch_size / seconds:.1f} images/s"
-                f"  {left // 60}:{left % 60:02d} left"
-            )
-        self.last = (step, now)
-        self.say(line)
 
 
 def evaluation_line(output: Any) -> str:

@@ -11,14 +11,51 @@ from official.core import actions, base_trainer, train_lib
 
 from kmax_tf.model.kmax import KMaX
 from kmax_tf.training.optimizer import GroupedOptimizer, without_loss_scaling
+from kmax_tf.training.progress import Progress, Say
 from kmax_tf.training.stability import Failures, Patience
 from kmax_tf.training.step import TrainingStep
 
-Say = Callable[[str], None]
-
 
 class Trainer(base_trainer.Trainer):
-    """Evaluates, and exports the best checkpoint, with averaged weights where there are any."""
+    """Evaluates, and exports the best checkpoint, with averaged weights where there are any.
+
+    Attributes:
+      progress: is told of every step, but on TPUs, which run a whole loop by themselves.
+    """
+
+    def __init__(self, *args: Any, progress: Progress, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.progress = progress
+
+    def train_loop_end(self) -> dict[str, Any]:
+        """Ends a loop: returns its results, and tells of them."""
+        logs = super().train_loop_end()
+        self.progress.end_loop(logs, int(self.global_step.numpy()))
+        return logs
+
+    def create_train_loop_fn(self) -> Callable[[Any, tf.Tensor], None]:
+        """Returns a loop in Python: one in the graph takes longer to make and tells nothing."""
+        if isinstance(self.strategy, tf.distribute.TPUStrategy):
+            return super().create_train_loop_fn()
+        progress, step = self.progress, tf.function(self.train_step)
+        first = True
+
+        def loop(iterator: Any, num_steps: tf.Tensor) -> None:
+            nonlocal first
+            progress.begin_loop(int(self.global_step.numpy()))
+            for _ in range(int(num_steps)):
+                if not first:
+                    step(iterator)
+                    progress.step_done()
+                    continue
+                with progress.stage("making the graph of a step"):
+                    step.get_concrete_function(iterator)
+                with progress.stage("optimizing the graph, and the first step"):
+                    step(iterator)
+                progress.first_step_done()
+                first = False
+
+        return loop
 
     def eval_begin(self) -> None:
         """Starts an evaluation."""
@@ -189,9 +226,11 @@ class Runner(train_lib.OrbitExperimentRunner):
         )
 
     def _build_controller(
-        self, *args: Any, train_actions: list[orbit.Action], **options: Any
+        self, *args: Any, train_actions: Optional[list[orbit.Action]] = None, **options: Any
     ) -> orbit.Controller:
         recovery = orbit.actions.ConditionalAction(
             self._condition, actions.RecoveryAction(self.checkpoint_manager)
         )
-        return super()._build_controller(*args, train_actions=[recovery, *train_actions], **options)
+        return super()._build_controller(
+            *args, train_actions=[recovery, *(train_actions or [])], **options
+        )

@@ -227,7 +227,8 @@ def test_wrong_files_are_one_clear_error(small, tmp_path):
     (tmp_path / "text.h5").write_text("not a checkpoint")
     cases["cannot read the weights"] = (tmp_path / "text.h5", "auto")
     own = tf.train.Checkpoint(**model.checkpoint_items).write(str(tmp_path / "own"))
-    cases["it is one of ours, which need no import"] = (own, "auto")
+    cases["it is one of ours, which the same model takes as it is"] = (own, "auto")
+    cases["`kmax export-weights --format=deeplab2"] = (own, "auto")
     for message, (path, format) in cases.items():
         with pytest.raises(CheckpointError, match=re.escape(message)):
             kmax_tf.import_checkpoint(model, path, format)
