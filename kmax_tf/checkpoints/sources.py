@@ -14,6 +14,7 @@ from kmax_tf.checkpoints import deeplab2, keras_weights, pytorch
 from kmax_tf.checkpoints.places import Place
 from kmax_tf.checkpoints.restore import DAMAGED, CheckpointError, find_checkpoint
 from kmax_tf.checkpoints.torch_file import read_state
+from kmax_tf.files import plain_path
 from kmax_tf.model.kmax import KMaX
 
 _TORCH_SUFFIXES = (".pth", ".pt", ".pkl", ".safetensors")
@@ -73,7 +74,7 @@ def _format_of(path: str) -> str:
 def _read_deeplab2(model: KMaX, path: str) -> Source:
     prefix = find_checkpoint(path)
     try:
-        reader = tf.train.load_checkpoint(prefix)
+        reader = tf.train.load_checkpoint(plain_path(prefix))
         found = reader.get_variable_to_shape_map()
     except DAMAGED as error:
         raise CheckpointError(f"cannot read the checkpoint {prefix}: {error}") from error
