@@ -32,8 +32,7 @@ _SET = flags.DEFINE_multi_string("set", [], "override: path.to.field=value (repe
 
 def main(_: list[str]) -> None:
     """The evaluation as a story."""
-    import tensorflow as tf
-
+    from kmax_tf.checkpoints.folders import checkpoints_as_they_come
     from kmax_tf.checkpoints.restore import restore_weights
     from kmax_tf.config import label_space, load_experiment
     from kmax_tf.evaluation.evaluator import evaluate_model
@@ -78,7 +77,7 @@ def main(_: list[str]) -> None:
     if _MODE.value == "eval":
         evaluate(_CHECKPOINT.value or model_dir)
         return
-    for checkpoint in tf.train.checkpoints_iterator(model_dir, timeout=_TIMEOUT.value):
+    for checkpoint in checkpoints_as_they_come(model_dir, _TIMEOUT.value):
         if evaluate(checkpoint) >= experiment.training.steps:
             break
 

@@ -5,6 +5,7 @@ What must hold between fields is in config_validation.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -27,7 +28,7 @@ class _Range(NamedTuple):
 
 _ANY = _Range("any number", lambda x: True)
 _COUNT = _Range("at least 1", lambda x: x >= 1)
-_NOT_NEGATIVE = _Range("at least 0, and finite", lambda x: 0 <= x < float("inf"))
+_NOT_NEGATIVE = _Range("at least 0", lambda x: x >= 0)
 _POSITIVE = _Range("above 0", lambda x: 0 < x < float("inf"))
 _PROBABILITY = _Range("in 0..1", lambda x: 0 <= x <= 1)
 _SHARE = _Range("above 0 and at most 1", lambda x: 0 < x <= 1)
@@ -184,6 +185,8 @@ def out_of_range(message: Message, prefix: str = "") -> Iterator[Problem]:
         for place, item in _elements(path, value) if is_repeated(field) else [(path, value)]:
             if field.message_type is not None:
                 yield from out_of_range(item, place)
+            elif isinstance(item, float) and not math.isfinite(item):
+                yield Problem(place, f"must be a finite number, not {item}")
             elif field.name in ranges and not ranges[field.name].holds(item):
                 yield Problem(place, f"must be {ranges[field.name].text}, not {item:g}")
 

@@ -6,9 +6,13 @@ Paths may be local or of any file system that TensorFlow knows (`gs://...`).
 from __future__ import annotations
 
 import codecs
+import contextlib
+import functools
+import hashlib
 import os
 import pathlib
 import re
+import tempfile
 import uuid
 from typing import Union
 
@@ -81,6 +85,31 @@ def check_writable(folder: PathLike) -> None:
 def escaped(path: PathLike) -> str:
     """Returns a path as a part of a pattern (tf.io.gfile.glob): only the file of this name fits."""
     return _MAGIC.sub(r"\\\1", os.fspath(path))
+
+
+def plain_path(path: PathLike) -> str:
+    """Returns a path of the same file or folder that has nothing of a pattern in it.
+
+    TensorFlow's readers of checkpoints and of SavedModels take the name of their folder as a
+    pattern, and don't find run[1]. So they get a link to it, which goes with this process.
+
+    Args:
+      path: of a folder, or of files in it; a remote one, which can't be linked, stays as it is.
+    """
+    path = os.fspath(path)
+    if is_remote(path) or not _MAGIC.search(path):
+        return path
+    folder, name = (path, "") if os.path.isdir(path) else os.path.split(path)
+    folder = os.path.abspath(folder)
+    link = os.path.join(_links().name, hashlib.sha256(os.fsencode(folder)).hexdigest())
+    with contextlib.suppress(FileExistsError):
+        os.symlink(folder, link)
+    return os.path.join(link, name)
+
+
+@functools.cache
+def _links() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="kmax_links_")
 
 
 def decode_text(data: bytes) -> str:

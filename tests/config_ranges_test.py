@@ -52,5 +52,5 @@ def test_all_depths_and_lists_are_looked_at():
         ("dataset.classes[0].color[1]", "must be in 0..255, not 256"),
         ("train_data.augmentation.flip_probability", "must be in 0..1, not 1.5"),
         ("model.pixel_decoder.stages[1].filters", "must be at least 1, not 0"),
-        ("training.optimizer.learning_rate", "must be above 0, not nan"),
+        ("training.optimizer.learning_rate", "must be a finite number, not nan"),
     ]

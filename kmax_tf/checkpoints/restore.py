@@ -7,7 +7,9 @@ import os
 
 import tensorflow as tf
 
+from kmax_tf.checkpoints.folders import latest_checkpoint
 from kmax_tf.errors import UserError
+from kmax_tf.files import plain_path
 from kmax_tf.model.kmax import KMaX
 
 # What TensorFlow raises for a checkpoint that is damaged, here or there.
@@ -45,7 +47,7 @@ def find_checkpoint(path: str | os.PathLike[str]) -> str:
     """
     path = os.fspath(path)
     if tf.io.gfile.isdir(path):
-        latest = tf.train.latest_checkpoint(path)
+        latest = latest_checkpoint(path)
         if latest is None:
             raise CheckpointError(
                 f"the folder {path} holds no checkpoint (no file named 'checkpoint', or what it "
@@ -87,15 +89,15 @@ def restore_weights(model: KMaX, path: str | os.PathLike[str]) -> RestoreReport:
     """
     prefix = find_checkpoint(path)
     try:
-        shapes = dict(tf.train.list_variables(prefix))
+        shapes = dict(tf.train.list_variables(plain_path(prefix)))
     except DAMAGED as error:
         raise CheckpointError(f"cannot read the checkpoint {prefix}: {error}") from error
     expected = checkpoint_shapes(model)
     _check_same(prefix, expected, shapes)
     checkpoint = tf.train.Checkpoint(**model.checkpoint_items)
     try:
-        checkpoint.restore(prefix).expect_partial().assert_existing_objects_matched()
-        step = int(tf.train.load_variable(prefix, _STEP)) if _STEP in shapes else -1
+        checkpoint.restore(plain_path(prefix)).expect_partial().assert_existing_objects_matched()
+        step = int(tf.train.load_variable(plain_path(prefix), _STEP)) if _STEP in shapes else -1
     except (*DAMAGED, AssertionError) as error:
         raise CheckpointError(f"cannot read the checkpoint {prefix}: {error}") from error
     return RestoreReport(prefix, step, len(expected))

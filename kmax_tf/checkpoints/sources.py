@@ -19,6 +19,7 @@ from kmax_tf.checkpoints.restore import (
     way_to_other_classes,
 )
 from kmax_tf.checkpoints.torch_file import read_state
+from kmax_tf.files import plain_path
 from kmax_tf.model.kmax import KMaX
 
 _TORCH_SUFFIXES = (".pth", ".pt", ".pkl", ".safetensors")
@@ -78,7 +79,7 @@ def _format_of(path: str) -> str:
 def _read_deeplab2(model: KMaX, path: str) -> Source:
     prefix = find_checkpoint(path)
     try:
-        reader = tf.train.load_checkpoint(prefix)
+        reader = tf.train.load_checkpoint(plain_path(prefix))
         found = reader.get_variable_to_shape_map()
     except DAMAGED as error:
         raise CheckpointError(f"cannot read the checkpoint {prefix}: {error}") from error

@@ -14,6 +14,7 @@ import tensorflow as tf
 from kmax_tf.config import label_space, load_experiment
 from kmax_tf.errors import UserError
 from kmax_tf.export.saved_model import EXPERIMENT_FILE, read_labels
+from kmax_tf.files import plain_path
 from kmax_tf.postprocessing.islands import remove_islands
 from kmax_tf.structures import LabelSpace
 
@@ -39,7 +40,7 @@ class _SavedModelPredictor:
         options = load_experiment(folder / EXPERIMENT_FILE).postprocessing
         self._island_area_limit = options.island_area_limit
         try:
-            self._model = tf.saved_model.load(str(folder))
+            self._model = tf.saved_model.load(plain_path(folder))
         except (OSError, ValueError, tf.errors.OpError) as error:
             raise UserError(f"cannot load the SavedModel {folder}: {error}") from error
         self._serve = self._model.signatures["serving_default"]

@@ -7,19 +7,21 @@ import os
 import pathlib
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
 import tensorflow as tf
 from google.protobuf import text_format
-from official.core import config_definitions, train_utils
+from official.core import config_definitions
 
+from kmax_tf.checkpoints.folders import latest_checkpoint
 from kmax_tf.checkpoints.restore import way_to_other_classes
 from kmax_tf.config import write_run_record
 from kmax_tf.errors import UserError
+from kmax_tf.files import plain_path
 from kmax_tf.protos import experiment_pb2
 from kmax_tf.training.progress import Progress, Say
-from kmax_tf.training.runner import Runner, Trainer, TrainingRun
+from kmax_tf.training.runner import BestCheckpoint, Runner, Trainer, TrainingRun
 from kmax_tf.training.schedule import base_rate
 from kmax_tf.training.stability import Patience
 from kmax_tf.training.task import KMaXTask
@@ -32,8 +34,8 @@ def prepare_run(experiment: experiment_pb2.Experiment, model_dir: str) -> None:
       UserError: the folder holds a run of another model or dataset, or cannot be written.
     """
     record = pathlib.Path(model_dir) / "experiment.textproto"
-    if record.exists() and tf.train.latest_checkpoint(model_dir):
-        earlier = text_format.Parse(record.read_text(), experiment_pb2.Experiment())
+    if record.exists() and latest_checkpoint(model_dir):
+        earlier = text_format.Parse(record.read_text("utf-8"), experiment_pb2.Experiment())
         for part in ("model", "dataset"):
             if getattr(earlier, part) != getattr(experiment, part):
                 raise UserError(
@@ -46,10 +48,10 @@ def prepare_run(experiment: experiment_pb2.Experiment, model_dir: str) -> None:
 
 def trained_steps(model_dir: str) -> int:
     """Returns the step of the newest checkpoint of a run's folder, 0 where there is none."""
-    newest = tf.train.latest_checkpoint(model_dir)
+    newest = latest_checkpoint(model_dir)
     if newest is None:
         return 0
-    reader = tf.train.load_checkpoint(newest)
+    reader = tf.train.load_checkpoint(plain_path(newest))
     return int(reader.get_tensor("global_step/.ATTRIBUTES/VARIABLE_VALUE"))
 
 
@@ -88,7 +90,7 @@ def run_training(
                 training_step.optimizer,
                 train=True,
                 evaluate=mode == "train_and_eval",
-                checkpoint_exporter=train_utils.maybe_create_best_ckpt_exporter(config, model_dir),
+                checkpoint_exporter=_best_checkpoint(config.trainer, model_dir),
                 progress=progress,
             )
         run = TrainingRun(model, training_step, trainer.global_step, model_dir)
@@ -112,6 +114,17 @@ def run_training(
                 eval_actions=[lambda output: say(evaluation_line(output))],
             )
         runner.run()
+
+
+def _best_checkpoint(
+    trainer: config_definitions.TrainerConfig, model_dir: str
+) -> Optional[BestCheckpoint]:
+    """Returns what keeps the best checkpoint, if the configuration names its folder."""
+    subdir, metric = trainer.best_checkpoint_export_subdir, trainer.best_checkpoint_eval_metric
+    if not subdir or not metric:
+        return None
+    folder = os.path.join(model_dir, subdir)
+    return BestCheckpoint(folder, metric, trainer.best_checkpoint_metric_comp)
 
 
 @contextlib.contextmanager

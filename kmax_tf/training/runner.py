@@ -7,8 +7,10 @@ from typing import Any, Callable, Optional
 
 import orbit
 import tensorflow as tf
-from official.core import actions, base_trainer, train_lib
+from official.core import actions, base_trainer, train_lib, train_utils
 
+from kmax_tf.checkpoints.folders import FolderCheckpointManager, latest_checkpoint
+from kmax_tf.files import plain_path
 from kmax_tf.model.kmax import KMaX
 from kmax_tf.training.optimizer import GroupedOptimizer, without_loss_scaling
 from kmax_tf.training.progress import Progress, Say
@@ -73,7 +75,7 @@ class Trainer(base_trainer.Trainer):
         optimizer.hold_averages(self.model.trainable_variables, averages)
 
 
-class CheckpointManager(tf.train.CheckpointManager):
+class CheckpointManager(FolderCheckpointManager):
     """Keeps the checkpoints of a run, all of them good, and with averaged weights where there are.
 
     A step that failed leaves the weights as they were, and these may be what made it fail: so
@@ -115,17 +117,32 @@ class CheckpointManager(tf.train.CheckpointManager):
         Workers that save into a folder of their own, because only the chief's counts, restore the
         chief's as well: theirs is gone after a restart.
         """
-        path = tf.train.latest_checkpoint(self._run.model_dir)
+        path = latest_checkpoint(self._run.model_dir)
         if path is None:
             super().restore_or_initialize()
             self._run.begin()
             self.save(0, check_interval=False)
             return None
         self._run.begin()
-        self.checkpoint.restore(path)
+        self.checkpoint.restore(plain_path(path))
         self._run.hold_averages(False)
         self._last_step = self._run.step()
         return path
+
+
+class BestCheckpoint(train_utils.BestCheckpointExporter):
+    """Keeps the checkpoint with the best results in a folder of any name."""
+
+    def _get_checkpoint_manager(self, checkpoint: tf.train.Checkpoint) -> FolderCheckpointManager:
+        manager = super()._get_checkpoint_manager(checkpoint)
+        if not isinstance(manager, FolderCheckpointManager):
+            self._checkpoint_manager = manager = FolderCheckpointManager(
+                checkpoint,
+                directory=self._export_dir,
+                max_to_keep=1,
+                checkpoint_name=train_utils.BEST_CHECKPOINT_NAME,
+            )
+        return manager
 
 
 class TrainingRun:
