@@ -1,6 +1,8 @@
-"""The order of the tests, and no noise around them."""
+"""The order of the tests, quick compilation, and no noise around them."""
 
 from __future__ import annotations
+
+import os
 
 import pytest
 
@@ -17,3 +19,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 quiet_libraries(look_for_devices=False)
+# What LLVM makes of a program that XLA compiled is not what is tested, and takes most of the time.
+# Read at the first compilation; processes that tests start have it, too.
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true",
+)

@@ -164,7 +164,29 @@ CASES = {
         [FEATURES],
     ),
 }
-every_layer = pytest.mark.parametrize("case", CASES.values(), ids=list(CASES))
+
+
+@pytest.fixture(scope="module", params=CASES.values(), ids=list(CASES))
+def case(request):
+    """Each layer in turn."""
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def layer(case):
+    """The layer with random weights, which tests leave as they are."""
+    return built(case)
+
+
+@pytest.fixture(scope="module")
+def inputs(case):
+    return random_inputs(case)
+
+
+@pytest.fixture(scope="module")
+def outputs(layer, inputs):
+    """Of inference, eagerly."""
+    return layer(*inputs)
 
 
 def is_shape(structure):
@@ -233,11 +255,8 @@ def test_every_layer_class_has_a_case():
     assert {name.split("-")[0] for name in CASES} == layer_classes() - {"Affine", "Attention"}
 
 
-@every_layer
-def test_symbolic_equals_eager(case):
+def test_symbolic_equals_eager(case, layer, inputs, outputs):
     """Sizes are unknown when the graph is made, as for a model of any input size."""
-    layer = built(case)
-    inputs = random_inputs(case)
 
     def placeholder(shape):
         # Centers keep their number: [N, C]; features [H, W, C] have any size.
@@ -245,29 +264,20 @@ def test_symbolic_equals_eager(case):
 
     symbolic = map_shapes(placeholder, case.inputs)
     model = keras.Model(tf.nest.flatten(symbolic), layer(*symbolic))
-    assert_same(model(tf.nest.flatten(inputs)), layer(*inputs), 1e-5)
+    assert_same(model(tf.nest.flatten(inputs)), outputs, 1e-5)
 
 
-@every_layer
-def test_function_equals_eager(case):
-    layer = built(case)
-    inputs = random_inputs(case)
-    assert_same(tf.function(layer)(*inputs), layer(*inputs), 1e-5)
+def test_function_equals_eager(layer, inputs, outputs):
+    assert_same(tf.function(layer)(*inputs), outputs, 1e-5)
 
 
-@every_layer
-def test_xla_equals_eager(case):
-    layer = built(case)
-    inputs = random_inputs(case)
-    assert_same(tf.function(layer, jit_compile=True)(*inputs), layer(*inputs), 1e-4)
+def test_xla_equals_eager(layer, inputs, outputs):
+    assert_same(tf.function(layer, jit_compile=True)(*inputs), outputs, 1e-4)
 
 
-@every_layer
-def test_output_of_an_example_does_not_depend_on_the_others(case):
-    layer = built(case)
-    inputs = random_inputs(case)
+def test_output_of_an_example_does_not_depend_on_the_others(layer, inputs, outputs):
     alone = layer(*tf.nest.map_structure(lambda x: x[:1], inputs))
-    assert_same(alone, tf.nest.map_structure(lambda x: x[:1], layer(*inputs)), 1e-4)
+    assert_same(alone, tf.nest.map_structure(lambda x: x[:1], outputs), 1e-4)
 
 
 @pytest.fixture
@@ -277,7 +287,6 @@ def mixed_bfloat16():
     keras.mixed_precision.set_global_policy("float32")
 
 
-@every_layer
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.usefixtures("mixed_bfloat16")
 def test_mixed_bfloat16_is_finite_and_keeps_float32_variables(case, training):
@@ -287,10 +296,7 @@ def test_mixed_bfloat16_is_finite_and_keeps_float32_variables(case, training):
         assert np.isfinite(tf.cast(output, tf.float32)).all()
 
 
-@every_layer
-def test_gradient_reaches_every_variable(case):
-    layer = built(case)
-    inputs = random_inputs(case)
+def test_gradient_reaches_every_variable(layer, inputs):
     with tf.GradientTape() as tape:
         outputs = tf.nest.flatten(layer(*inputs))
         loss = tf.add_n([tf.reduce_sum(tf.sin(3.0 * x + 1.0)) for x in outputs])
@@ -302,20 +308,19 @@ def test_gradient_reaches_every_variable(case):
             assert np.abs(tf.convert_to_tensor(gradient)).max() > 1e-6, variable.name
 
 
-@every_layer
-def test_training_moves_every_statistic(case):
-    layer = built(case)
+def test_training_moves_every_statistic(layer, inputs):
     statistics = layer.non_trainable_variables
     before = [variable.numpy() for variable in statistics]
-    layer(*random_inputs(case), training=True)
-    for variable, old in zip(statistics, before):
-        assert (variable.numpy() != old).any(), variable.name
+    layer(*inputs, training=True)
+    after = [variable.numpy() for variable in statistics]
+    for variable, old, new in zip(statistics, before, after):
+        variable.assign(old)
+        assert (new != old).any(), variable.name
 
 
-@every_layer
-def test_no_layer_or_variable_names_itself(case):
+def test_no_layer_or_variable_names_itself(case, layer):
     """Keras numbers the names that it makes up, so two layers would differ."""
-    first, second = built(case), built(case)
+    first, second = layer, built(case)
     for layers_or_variables in ("submodules", "variables"):
         names = [
             [item.name for item in getattr(layer, layers_or_variables)] for layer in (first, second)
@@ -325,22 +330,20 @@ def test_no_layer_or_variable_names_itself(case):
     assert len(set(names)) == len(names)
 
 
-@every_layer
-def test_layers_are_named_like_their_attributes(case):
+def test_layers_are_named_like_their_attributes(layer):
     """And so like their checkpoint keys; those in lists are numbered or named by what they do."""
-    for layer in [built(case), *built(case).submodules]:
-        if not type(layer).__module__.startswith("kmax_tf."):
+    for part in [layer, *layer.submodules]:
+        if not type(part).__module__.startswith("kmax_tf."):
             continue
-        for attribute, value in vars(layer).items():
+        for attribute, value in vars(part).items():
             if isinstance(value, keras.layers.Layer):
-                assert attribute == value.name, type(layer).__name__
+                assert attribute == value.name, type(part).__name__
 
 
-@every_layer
-def test_checkpoint_survives_a_round_trip(case, tmp_path):
-    saved, restored = built(case, seed=1), built(case, seed=2)
+def test_checkpoint_survives_a_round_trip(case, layer, inputs, outputs, tmp_path):
+    saved, restored = layer, built(case, seed=2)
     path = tf.train.Checkpoint(layer=saved).write(str(tmp_path / "checkpoint"))
     tf.train.Checkpoint(layer=restored).read(path).assert_consumed()
     for ours, theirs in zip(restored.variables, saved.variables):
         np.testing.assert_array_equal(ours, theirs)
-    assert_same(restored(*random_inputs(case)), saved(*random_inputs(case)), 0.0)
+    assert_same(restored(*inputs), outputs, 0.0)

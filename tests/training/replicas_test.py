@@ -9,14 +9,11 @@ import pytest
 
 from tests.end_to_end.conftest import run_python
 
-# What LLVM does to the compiled step is not what is tested, and takes five minutes.
-XLA_FLAGS = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
-
 
 def weights(folder: Path, devices: int, jit_compile: bool) -> dict[str, np.ndarray]:
     output = folder / f"{devices}-{jit_compile}.npz"
     mode = "jit" if jit_compile else "plain"
-    run_python("-m", "tests.training.replicas", devices, mode, output, XLA_FLAGS=XLA_FLAGS)
+    run_python("-m", "tests.training.replicas", devices, mode, output)
     return dict(np.load(output))
 
 
