@@ -15,16 +15,10 @@ from kmax_tf.keras_api import keras
 from kmax_tf.losses.matching import match_on_host
 from kmax_tf.losses.self_similarity import log_normalizers
 from kmax_tf.model.axial_attention import AxisAttention
+from kmax_tf.model.batch_norm import BatchNorm, BatchNormFactory
 from kmax_tf.model.convolutions import Convolution, DepthwiseConvolution
 from kmax_tf.model.kmeans_attention import sum_by_segments
-from kmax_tf.model.layers import (
-    BatchNorm,
-    BatchNormFactory,
-    LayerNorm,
-    activate,
-    gelu,
-    resize_bilinear,
-)
+from kmax_tf.model.layers import LayerNorm, activate, gelu, resize_bilinear
 
 Operation = Callable[[tf.Tensor], tf.Tensor]
 PRECISIONS = ("float32", "mixed_bfloat16")

@@ -248,8 +248,8 @@ def _check_callback(callback: keras.callbacks.Callback, optimizer: Any) -> None:
         if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
             raise UserError(
                 f"{type(callback).__name__} sets the learning rate, which the experiment's "
-                "schedule does already: leave the callback out, or give compile_for_training an optimizer "
-                "with a constant rate, such as optimizer=keras.optimizers.Adam(1e-4)"
+                "schedule does already: leave the callback out, or give compile_for_training an "
+                "optimizer with a constant rate, such as optimizer=keras.optimizers.Adam(1e-4)"
             )
 
 
