@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import importlib
 import io
 import os
 import warnings
@@ -167,7 +168,12 @@ def _opened(data: bytes) -> Image.Image:
 
 @functools.cache
 def _known_formats() -> tuple[str, ...]:
-    Image.init()  # only its registry knows which formats this Pillow was built with
+    # Only its registry knows which formats this Pillow was built with. To fill it with all formats
+    # that there are (Image.init) would take longer than to decode some images.
+    Image.preinit()
+    for plugin in ("MpoImagePlugin", "TiffImagePlugin", "WebPImagePlugin"):
+        with contextlib.suppress(ImportError):
+            importlib.import_module(f"PIL.{plugin}")
     return tuple(name for name in _FORMATS if name in Image.OPEN)
 
 
