@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
+from kmax_tf.checkpoints.restore import restore_weights
 from kmax_tf.config import label_space, load_experiment, write_run_record
 from kmax_tf.data.images import read_image
 from kmax_tf.evaluation.coco_results import read_panoptic_png
@@ -28,9 +29,7 @@ EVERY_PIXEL = "postprocessing={pixel_wise: {class_threshold: 0} pixel_threshold:
 
 @pytest.fixture(scope="module")
 def evaluated(tiny_run: TinyRun, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of images as cameras store them, their records, the run, its export and results."""
-    from kmax_tf.checkpoints.restore import restore_weights
-
+    """A folder of images as cameras store them, their records, a run, its export and results."""
     folder = tmp_path_factory.mktemp("agreement")
     coco, run = folder / "coco", folder / "run"
     shutil.copytree(tiny_run.folder / "coco", coco)
@@ -42,11 +41,11 @@ def evaluated(tiny_run: TinyRun, tmp_path_factory: pytest.TempPathFactory) -> Pa
     source = ["--source", coco, "--output", folder / "records", "--split", "val"]
     kmax("convert-dataset", "coco", *source, "--description=shapes")
     run.mkdir()
-    for path in tiny_run.model_dir.glob("ckpt-*"):
+    for path in tiny_run.folder.glob("ckpt-*"):
         shutil.copy(path, run)
-    shutil.copy(tiny_run.model_dir / "checkpoint", run)
+    shutil.copy(tiny_run.folder / "checkpoint", run)
     experiment = load_experiment(
-        tiny_run.model_dir / "experiment.textproto",
+        tiny_run.folder / "experiment.textproto",
         [EVERY_PIXEL, f"data_dir={folder / 'records'}", "eval_data.batch_size=4"],
     )
     write_run_record(experiment, run)
