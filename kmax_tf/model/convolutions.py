@@ -146,10 +146,9 @@ def _pairs(
         # How many pixels lie before the first that the tap sees, and behind the last; where it is
         # less than none, as many outputs see padding.
         ways.append([(tap * step - before, (taps - 1 - tap) * step - after) for tap in range(taps)])
-    for vertical, horizontal in itertools.product(*ways):
-        seen = (_without(*vertical), _without(*horizontal))
-        seers = (_without(*(-pixels for pixels in way)) for way in (vertical, horizontal))
-        yield x[(slice(None), *seen)], outputs[(slice(None), *seers)]
+    for (up, down), (left, right) in itertools.product(*ways):
+        seen = x[:, _without(up, down), _without(left, right)]
+        yield seen, outputs[:, _without(-up, -down), _without(-left, -right)]
 
 
 def _without(first: int, last: int) -> slice:
