@@ -90,7 +90,7 @@ def _without_padding_only(
 
 
 def _convolve_dilated(
-    x: tf.Tensor, kernel: tf.Tensor, padding: str, dilation: tuple[int, int]
+    x: tf.Tensor, kernel: tf.Tensor, padding: str | list[list[int]], dilation: tuple[int, int]
 ) -> tf.Tensor:
     """Convolves with stride 1, with gradients that every CPU can compute.
 
@@ -102,23 +102,24 @@ def _convolve_dilated(
     Args:
       x: [B, H, W, C].
       kernel: [h, w, C, filters], of the same type.
-      padding: "SAME" or "VALID".
+      padding: "SAME", "VALID", or the zeros before and after each axis.
       dilation: vertical and horizontal.
 
     Returns:
       [B, H', W', filters].
     """
     reach = [(taps - 1) * step for taps, step in zip(kernel.shape[:2], dilation)]
-    around = [
-        [pixels // 2, pixels - pixels // 2] if padding == "SAME" else [0, 0] for pixels in reach
-    ]
+    if padding == "SAME":
+        around = [[pixels // 2, pixels - pixels // 2] for pixels in reach]
+    else:
+        around = [[0, 0], [0, 0]] if isinstance(padding, str) else padding[1:3]
 
     @tf.custom_gradient
     def convolve(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
         def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             turned = tf.transpose(tf.reverse(kernel, [0, 1]), [0, 1, 3, 2])
             margins = [[pixels - side for side in sides] for pixels, sides in zip(reach, around)]
-            of_x = tf.nn.conv2d(upstream, turned, 1, [[0, 0], *margins, [0, 0]], dilations=dilation)
+            of_x = _convolve_dilated(upstream, turned, [[0, 0], *margins, [0, 0]], dilation)
             products = [
                 tf.matmul(_pixels(seen), _pixels(seers), transpose_a=True)
                 for seen, seers in _pairs(x, upstream, kernel.shape[:2], around, dilation)
@@ -146,10 +147,9 @@ def _pairs(
         # How many pixels lie before the first that the tap sees, and behind the last; where it is
         # less than none, as many outputs see padding.
         ways.append([(tap * step - before, (taps - 1 - tap) * step - after) for tap in range(taps)])
-    for vertical, horizontal in itertools.product(*ways):
-        seen = (_without(*vertical), _without(*horizontal))
-        seers = (_without(*(-pixels for pixels in way)) for way in (vertical, horizontal))
-        yield x[(slice(None), *seen)], outputs[(slice(None), *seers)]
+    for (up, down), (left, right) in itertools.product(*ways):
+        seen = x[:, _without(up, down), _without(left, right)]
+        yield seen, outputs[:, _without(-up, -down), _without(-left, -right)]
 
 
 def _without(first: int, last: int) -> slice:

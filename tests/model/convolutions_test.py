@@ -73,6 +73,28 @@ def test_dilated_convolution_of_any_kernel_equals_keras(kernel, dilation, paddin
     )
 
 
+@pytest.mark.parametrize("padding", ["same", "valid"])
+def test_dilated_convolution_has_gradients_of_gradients(padding):
+    options = dict(padding=padding, dilation_rate=2, name="conv")
+    ours = Convolution(5, 3, **options)
+    theirs = keras.layers.Conv2D(5, 3, use_bias=False, **options)
+    x = tf.random.stateless_normal([2, 8, 6, 4], seed=[1, 2])
+
+    def penalty(layer):
+        with tf.GradientTape() as outer:
+            outer.watch(x)
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                total = tf.reduce_sum(tf.sin(layer(x)))
+            squares = tf.reduce_sum(tf.square(tape.gradient(total, x)))
+        return outer.gradient(squares, [x, layer.kernel])
+
+    ours.build(x.shape), theirs.build(x.shape)
+    theirs.kernel.assign(ours.kernel)
+    for found, expected in zip(penalty(ours), penalty(theirs)):
+        np.testing.assert_allclose(found, expected, atol=2e-5 * np.abs(expected).max())
+
+
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("dtype", ["mixed_bfloat16", "mixed_float16"])
 def test_dilated_convolution_has_gradients_in_half_precision(dtype, training):
