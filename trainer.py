@@ -26,14 +26,18 @@ _STRATEGY = flags.DEFINE_enum(
 def main(_: list[str]) -> None:
     """The training run as a story."""
     from kmax_tf.config import load_experiment, validate
+    from kmax_tf.data.builder import find_records
     from kmax_tf.keras_api import keras
     from kmax_tf.training.run import prepare_run, run_training
     from kmax_tf.training.strategy import build_strategy, set_precision, set_threads
     from kmax_tf.training.task import KMaXTask, experiment_config
 
-    # What: the experiment, complete, and a record of it in the run's folder.
+    # What: the experiment, complete, with records of its classes; all is noted in the run's folder.
     strategy_override = [f"runtime.strategy={_STRATEGY.value.upper()}"] if _STRATEGY.value else []
     experiment = load_experiment(_CONFIG.value, [*_SET.value, *strategy_override])
+    find_records(experiment, training=True)
+    if _MODE.value == "train_and_eval":
+        find_records(experiment, training=False)
     prepare_run(experiment, _MODEL_DIR.value)
 
     # Where: threads and devices (before anything else runs on them), precision; the seed of all

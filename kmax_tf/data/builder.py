@@ -62,11 +62,7 @@ def build_dataset(
     batch_size = _replica_batch_size(data, context)
     # Other machines, workers of a service or hosts of a TPU, get the index with the pipeline.
     elsewhere = bool(data.service_address) or experiment.runtime.tpu not in ("", "local")
-    files = find_files(data.records, experiment.data_dir)
-    check_descriptions(files, labels, f"the experiment {experiment.name!r}")
-    if training:
-        check_trainable(files, labels)
-    index = index_records(files, in_memory=elsewhere)
+    index = index_records(find_records(experiment, training), in_memory=elsewhere)
     reader = _reader_options(experiment, training, context, first_step)
     if training:
         example = training_example(experiment)
@@ -84,6 +80,21 @@ def build_dataset(
         )
         dataset = _padded_batches(dataset, batch_size, labels)
     return dataset.prefetch(tf.data.AUTOTUNE)
+
+
+def find_records(experiment: experiment_pb2.Experiment, training: bool) -> list[str]:
+    """Finds the files of an experiment's records, which must be of its classes.
+
+    Raises:
+      UserError: no file matches, records of other classes, or to train on without any segment.
+    """
+    data = experiment.train_data if training else experiment.eval_data
+    files = find_files(data.records, experiment.data_dir)
+    labels = label_space(experiment.dataset)
+    check_descriptions(files, labels, f"the experiment {experiment.name!r}")
+    if training:
+        check_trainable(files, labels)
+    return files
 
 
 def training_example(experiment: experiment_pb2.Experiment) -> TrainingExample:

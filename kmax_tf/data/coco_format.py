@@ -138,13 +138,17 @@ def read_panoptic_files(files: PanopticFiles) -> Split:
     images, refused = _images(entries(content, "images", files.json), files)
     names = {key: name for key, name in images.items() if name}
     known_by = dict(zip(names, image_names(list(names.values()))))
+    alike = {str(key): key for key in images}  # 1 is not "1", but may have been meant
     annotations: list[CocoAnnotation] = []
     seen: dict[ImageId, int] = {}
     for number, entry in enumerate(content["annotations"]):
         try:
             key = fields.image_id(fields.require_object(entry), "image_id")
             if key not in images:
-                raise BadExampleError(f"image_id {fields.show(key)} is not among the images")
+                raise BadExampleError(
+                    f"image_id {fields.show(key)} is not among the images"
+                    + (f", which have {fields.show(alike[str(key)])}" if str(key) in alike else "")
+                )
             _once(seen, key, number, "annotations", "image_id", files.json)
             parsed = parse_annotation(entry)
             if key in names:  # else its image was refused

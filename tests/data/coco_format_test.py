@@ -239,6 +239,8 @@ def test_what_could_be_meant_twice_is_an_error_that_names_both(tree, images, ann
 
 
 def test_numbers_and_names_are_different_ids(tree):
+    tree.content["annotations"][0]["image_id"] = "1"
+    assert tree.read().refused[0][1] == 'image_id "1" is not among the images, which have 1'
     tree.content["images"] = [{"id": 1, "file_name": "a.jpg"}, {"id": "1", "file_name": "b.jpg"}]
     tree.content["annotations"][0]["image_id"] = "1"
     (annotation,) = tree.read().annotations

@@ -1,15 +1,19 @@
 import dataclasses
+import os
 import resource
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kmax_tf.data.images import EncodedImage
 from kmax_tf.data.records import (
     LabeledImage,
     decode_example,
     encode_example,
+    image_names,
     shard_name,
     source_id_of,
     write_shard,
@@ -41,6 +45,26 @@ def test_the_id_of_the_annotation_file_is_kept_with_its_type(source_id):
     record = encode_example(dataclasses.replace(example(), source_id=source_id))
     found = source_id_of(decode_example(tf.constant(record))["source_id"].numpy())
     assert (found, type(found)) == (source_id, type(source_id))
+
+
+PARTS = st.sampled_from(["a", "b", "a.b", "é", "[1]", "a.jpg"])
+PATHS = st.builds(
+    lambda folders, stem, ending: "/".join([*folders, f"{stem}{ending}"]),
+    st.lists(PARTS, max_size=2),
+    PARTS,
+    st.sampled_from(["", ".jpg", ".png", ".jpg.png", ".PNG"]),
+)
+
+
+@given(st.lists(PATHS, max_size=12, unique=True))
+def test_images_are_known_by_their_paths_without_the_ending_where_that_is_enough(paths):
+    names = image_names(paths)
+    assert len(set(names)) == len(names)
+    short = [os.path.splitext(path)[0] for path in paths]
+    for name, path, stem in zip(names, paths, short):
+        assert name in (stem, path)
+        alone = short.count(stem) == 1 and stem not in paths
+        assert name == stem if alone else True
 
 
 @pytest.mark.parametrize("text", ["img_1", "1.5", "[1]", "true", "{", '"'])
