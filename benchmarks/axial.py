@@ -13,7 +13,7 @@ import tensorflow as tf
 from measuring import finished, print_line, ratio, summary, time_in_turns
 
 from kmax_tf.model.axial_attention import AxisAttention
-from kmax_tf.model.layers import BatchNormFactory
+from kmax_tf.model.batch_norm import BatchNormFactory
 
 
 class EinsumAttention(AxisAttention):

@@ -11,15 +11,8 @@ import numpy as np
 import tensorflow as tf
 
 from kmax_tf.keras_api import keras
-from kmax_tf.model.layers import (
-    Affine,
-    BatchNormFactory,
-    DenseBN,
-    activate,
-    affine_of,
-    gelu,
-    static_or_dynamic_shape,
-)
+from kmax_tf.model.batch_norm import BatchNormFactory
+from kmax_tf.model.layers import Affine, DenseBN, activate, affine_of, gelu, static_or_dynamic_shape
 
 
 class Attention(keras.layers.Layer):

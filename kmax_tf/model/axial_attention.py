@@ -8,14 +8,9 @@ import numpy as np
 import tensorflow as tf
 
 from kmax_tf.keras_api import keras
+from kmax_tf.model.batch_norm import BatchNormFactory
 from kmax_tf.model.convolutions import convolve_pixels
-from kmax_tf.model.layers import (
-    Affine,
-    BatchNormFactory,
-    affine_of,
-    fold_into,
-    static_or_dynamic_shape,
-)
+from kmax_tf.model.layers import Affine, affine_of, fold_into, static_or_dynamic_shape
 
 
 class AxisAttention(keras.layers.Layer):

@@ -11,9 +11,10 @@ from kmax_tf.config import experiment_text
 from kmax_tf.keras_api import keras
 from kmax_tf.model.backbones.convnext import ConvNeXt, ConvNeXtStage
 from kmax_tf.model.backbones.resnet import ResNet, ThreeConvStem
+from kmax_tf.model.batch_norm import BatchNormFactory
 from kmax_tf.model.heads import HeadOptions, PredictionHeads
 from kmax_tf.model.kmax import KMaX
-from kmax_tf.model.layers import ACTIVATIONS, ActivationFn, BatchNormFactory, ConvBN, gelu
+from kmax_tf.model.layers import ACTIVATIONS, ActivationFn, ConvBN, gelu
 from kmax_tf.model.pixel_decoder import PixelDecoder
 from kmax_tf.model.residual import BlockOptions, ResidualStage
 from kmax_tf.model.semantic_branch import (

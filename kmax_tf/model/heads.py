@@ -9,10 +9,10 @@ from typing import Optional
 import tensorflow as tf
 
 from kmax_tf.keras_api import keras
+from kmax_tf.model.batch_norm import BatchNormFactory
 from kmax_tf.model.convolutions import Convolution
 from kmax_tf.model.layers import (
     Affine,
-    BatchNormFactory,
     DenseBN,
     SeparableConvBN,
     affine_of,

@@ -8,13 +8,8 @@ import tensorflow as tf
 
 from kmax_tf.devices import accelerated
 from kmax_tf.keras_api import keras
-from kmax_tf.model.layers import (
-    Affine,
-    BatchNormFactory,
-    DenseBN,
-    affine_of,
-    static_or_dynamic_shape,
-)
+from kmax_tf.model.batch_norm import BatchNormFactory
+from kmax_tf.model.layers import Affine, DenseBN, affine_of, static_or_dynamic_shape
 
 
 def assign_pixels(mask_logits: tf.Tensor) -> tf.Tensor:

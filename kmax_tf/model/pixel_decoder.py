@@ -8,15 +8,8 @@ from typing import Optional
 import tensorflow as tf
 
 from kmax_tf.keras_api import keras
-from kmax_tf.model.layers import (
-    BatchNormFactory,
-    ConvBN,
-    LayerNorm,
-    activate,
-    gelu,
-    resize_bilinear,
-    spatial_size,
-)
+from kmax_tf.model.batch_norm import BatchNormFactory
+from kmax_tf.model.layers import ConvBN, LayerNorm, activate, gelu, resize_bilinear, spatial_size
 from kmax_tf.model.residual import BlockOptions, ResidualStage
 
 

@@ -66,7 +66,7 @@ def call_block(
 
     Args:
       block: x -> a tensor, with `training`. What it draws at random it draws by `random_uniform`,
-        and its normalizations are `layers.BatchNorm`.
+        and its normalizations are `batch_norm.BatchNorm`.
       x: its input.
       training: whether this is training.
       recompute: whether the gradient computes it a second time, in training.

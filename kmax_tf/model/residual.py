@@ -10,7 +10,8 @@ import tensorflow as tf
 
 from kmax_tf.keras_api import keras
 from kmax_tf.model.axial_attention import AxialAttention
-from kmax_tf.model.layers import ActivationFn, BatchNormFactory, ConvBN, DropPath, activate
+from kmax_tf.model.batch_norm import BatchNormFactory
+from kmax_tf.model.layers import ActivationFn, ConvBN, DropPath, activate
 from kmax_tf.model.recompute import call_block
 
 

@@ -8,11 +8,11 @@ from typing import Optional
 import tensorflow as tf
 
 from kmax_tf.keras_api import keras
+from kmax_tf.model.batch_norm import BatchNormFactory
 from kmax_tf.model.convolutions import Convolution
 from kmax_tf.model.heads import last_layer_initializer
 from kmax_tf.model.layers import (
     ActivationFn,
-    BatchNormFactory,
     ConvBN,
     SeparableConvBN,
     activate,

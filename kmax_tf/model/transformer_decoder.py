@@ -10,16 +10,10 @@ import tensorflow as tf
 
 from kmax_tf.keras_api import keras
 from kmax_tf.model.attention import SelfAttention, SoftmaxAttention
+from kmax_tf.model.batch_norm import BatchNormFactory
 from kmax_tf.model.heads import HeadOptions, PredictionHeads
 from kmax_tf.model.kmeans_attention import KMeansAttention
-from kmax_tf.model.layers import (
-    BatchNormFactory,
-    ConvBN,
-    DenseBN,
-    DropPath,
-    activate,
-    gelu,
-)
+from kmax_tf.model.layers import ConvBN, DenseBN, DropPath, activate, gelu
 from kmax_tf.structures import Predictions
 
 

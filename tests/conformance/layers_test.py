@@ -18,6 +18,7 @@ from kmax_tf.keras_api import keras
 from kmax_tf.model import (
     attention,
     axial_attention,
+    batch_norm,
     convolutions,
     heads,
     kmeans_attention,
@@ -64,9 +65,11 @@ def _resnet(norm, stem, **options):
 
 
 CASES = {
-    "BatchNorm": Case(lambda _: layers.BatchNorm(name="x"), [(5, 4, 3)]),
-    "BatchNorm-unfused": Case(lambda _: layers.BatchNorm(name="x"), [(5, 3)]),
-    "BatchNorm-unbiased": Case(lambda _: layers.BatchNorm(unbiased=True, name="x"), [(5, 4, 3)]),
+    "BatchNorm": Case(lambda _: batch_norm.BatchNorm(name="x"), [(5, 4, 3)]),
+    "BatchNorm-unfused": Case(lambda _: batch_norm.BatchNorm(name="x"), [(5, 3)]),
+    "BatchNorm-unbiased": Case(
+        lambda _: batch_norm.BatchNorm(unbiased=True, name="x"), [(5, 4, 3)]
+    ),
     "LayerNorm": Case(lambda _: layers.LayerNorm(name="x"), [(5, 4, 3)]),
     "Convolution": Case(
         lambda _: convolutions.Convolution(4, 3, padding="same", dilation_rate=2, name="x"),
@@ -186,7 +189,7 @@ def random_inputs(case, dtype="float32"):
 
 
 def make(case):
-    return case.make(layers.BatchNormFactory())
+    return case.make(batch_norm.BatchNormFactory())
 
 
 def built(case, seed=0):

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from kmax_tf.model.attention import SelfAttention, SoftmaxAttention
-from kmax_tf.model.layers import BatchNormFactory
+from kmax_tf.model.batch_norm import BatchNormFactory
 from tests.model.weights import array, norm_of, random, randomize
 from tests.reference import layers_oracle as oracle
 

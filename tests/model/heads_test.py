@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
+from kmax_tf.model.batch_norm import BatchNormFactory
 from kmax_tf.model.heads import ClassHead, HeadOptions, MaskHead, PixelHead, PredictionHeads
-from kmax_tf.model.layers import BatchNormFactory
 from tests.model.weights import array, norm_of, random, randomize
 from tests.reference import layers_oracle as oracle
 

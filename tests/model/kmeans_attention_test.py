@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kmax_tf.keras_api import keras
+from kmax_tf.model.batch_norm import BatchNormFactory
 from kmax_tf.model.kmeans_attention import (
     KMeansAttention,
     assign_pixels,
@@ -18,7 +19,6 @@ from kmax_tf.model.kmeans_attention import (
     sum_by_segments,
     update_centers,
 )
-from kmax_tf.model.layers import BatchNormFactory
 from tests.model.weights import array, norm_of, random, randomize
 from tests.reference import layers_oracle as oracle
 

@@ -8,9 +8,9 @@ import tensorflow as tf
 
 from kmax_tf.keras_api import keras
 from kmax_tf.model import layers
+from kmax_tf.model.batch_norm import BatchNormFactory
 from kmax_tf.model.layers import (
     ACTIVATIONS,
-    BatchNormFactory,
     ConvBN,
     DenseBN,
     DropPath,

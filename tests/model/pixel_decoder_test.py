@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kmax_tf.model.layers import BatchNormFactory, gelu
+from kmax_tf.model.batch_norm import BatchNormFactory
+from kmax_tf.model.layers import gelu
 from kmax_tf.model.pixel_decoder import Fuse, PixelDecoder
 from kmax_tf.model.residual import BlockOptions
 from tests.model.weights import array, norm_of, random, randomize

@@ -9,7 +9,8 @@ import tensorflow as tf
 import kmax_tf
 from kmax_tf.keras_api import keras
 from kmax_tf.model.backbones.convnext import ConvNeXtStage
-from kmax_tf.model.layers import BatchNorm, BatchNormFactory, DropPath, gelu
+from kmax_tf.model.batch_norm import BatchNorm, BatchNormFactory
+from kmax_tf.model.layers import DropPath, gelu
 from kmax_tf.model.recompute import call_block
 from kmax_tf.model.residual import BlockOptions, ResidualStage
 from tests.model.weights import random, randomize

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kmax_tf.model.layers import BatchNormFactory
+from kmax_tf.model.batch_norm import BatchNormFactory
 from kmax_tf.model.semantic_branch import (
     AtrousSpatialPyramidPooling,
     SemanticDecoder,

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from kmax_tf.model.batch_norm import BatchNormFactory
 from kmax_tf.model.heads import HeadOptions
-from kmax_tf.model.layers import BatchNormFactory
 from kmax_tf.model.transformer_decoder import (
     KMaXBlock,
     KMaXBlockOptions,

@@ -8,7 +8,8 @@ from typing import Optional
 import tensorflow as tf
 
 from kmax_tf.keras_api import keras
-from kmax_tf.model.layers import ActivationFn, BatchNormFactory, ConvBN
+from kmax_tf.model.batch_norm import BatchNormFactory
+from kmax_tf.model.layers import ActivationFn, ConvBN
 from kmax_tf.model.residual import BlockOptions, ResidualStage
 
 

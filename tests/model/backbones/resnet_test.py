@@ -7,7 +7,8 @@ import pytest
 import tensorflow as tf
 
 from kmax_tf.model.backbones.resnet import ResNet, ThreeConvStem, keep_prob
-from kmax_tf.model.layers import BatchNormFactory, ConvBN, gelu
+from kmax_tf.model.batch_norm import BatchNormFactory
+from kmax_tf.model.layers import ConvBN, gelu
 from kmax_tf.model.residual import BlockOptions
 from tests.model.weights import array, norm_of, random, randomize
 from tests.reference import layers_oracle as oracle
