@@ -162,12 +162,10 @@ class BatchNorm(keras.layers.BatchNormalization):
         if not (training and self.trainable):
             return super().call(inputs, training=training)
         _state.count = _size(inputs) / self.moving_mean.shape.num_elements()
-        if self.fused and inputs.shape.rank == 4 and list(self.axis) == [3]:
-            return self._normalize(inputs)
-        return super().call(inputs, training=True)
+        return self._normalize(inputs) if self.fused else super().call(inputs, training=True)
 
     def _normalize(self, inputs: tf.Tensor) -> tf.Tensor:
-        """Normalizes [B, H, W, C] by the fused operation alone: Keras makes 20 more beside it."""
+        """Normalizes four axes by the fused operation alone: Keras makes 20 more beside it."""
         none = tf.zeros([0])
         outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
             x=inputs,
@@ -176,6 +174,7 @@ class BatchNorm(keras.layers.BatchNormalization):
             mean=none,
             variance=none,
             epsilon=max(self.epsilon, _SMALLEST_EPSILON),
+            data_format="NHWC" if list(self.axis) == [3] else "NCHW",
         )
         self.add_update(lambda: self._take_up(self.moving_mean, mean))
         self.add_update(lambda: self._take_up(self.moving_variance, variance))
