@@ -10,7 +10,7 @@ from kmax_tf.data.images import IMAGE_SUFFIXES
 from kmax_tf.errors import UserError
 from kmax_tf.evaluation.panoptic_files import ImageInfo, PanopticFile, stem
 from kmax_tf.panoptic.coco_json import repeated, some
-from kmax_tf.panoptic.fields import ImageId
+from kmax_tf.panoptic.fields import ImageId, as_number
 
 # Ways of matching, in the order in which they are tried.
 WAYS = ("image_id", "file_name")
@@ -87,15 +87,9 @@ def _id_keys(*files: PanopticFile) -> _Keys:
     """Reads ids of digits as numbers, unless that makes two ids of a file the same."""
     for file in files:
         ids = {image.image_id for image in file.images}
-        if repeated(_as_number(image_id) for image_id in ids):
+        if repeated(as_number(image_id) for image_id in ids):
             return lambda image: [image.image_id]
-    return lambda image: [_as_number(image.image_id)]
-
-
-def _as_number(image_id: ImageId) -> ImageId:
-    if isinstance(image_id, str) and image_id.isascii() and image_id.isdecimal():
-        return int(image_id) if len(image_id) < 20 else image_id
-    return image_id
+    return lambda image: [as_number(image.image_id)]
 
 
 def _name_keys(file: PanopticFile) -> _Keys:

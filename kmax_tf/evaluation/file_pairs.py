@@ -12,6 +12,7 @@ import numpy as np
 from kmax_tf.data.images import read_id_map
 from kmax_tf.errors import UserError
 from kmax_tf.evaluation.file_matching import Pair, match_images
+from kmax_tf.evaluation.file_notes import notes_on_files
 from kmax_tf.evaluation.mask_ap import Instances
 from kmax_tf.evaluation.matching import PredictedSegments, TrueSegments
 from kmax_tf.evaluation.metrics import PanopticMetrics
@@ -65,17 +66,12 @@ def pair_images(
             f"{truth.path} has more than one annotation of image_id {some(twice)}; keep one"
         )
     pairs, way = match_images(truth, predictions, match_by)
-    if not any(image.segments for image in truth.images):
-        raise UserError(
-            f"{truth.path} lists no segment in any of its {len(truth.images)} images; there is "
-            "nothing to evaluate"
-        )
     _check_shared_pngs(truth, [pair.true for pair in pairs])
     _check_shared_pngs(predictions, [pair.predicted for pair in pairs])
     _check_pngs(pairs)
     notes = compare_categories(truth, predictions)
     _check_categories(pairs, predictions, label_space)
-    return Pairing(pairs, way, [*notes, *_notes(truth, predictions, pairs, label_space)])
+    return Pairing(pairs, way, [*notes, *notes_on_files(truth, predictions, pairs, label_space)])
 
 
 def count_pair(
@@ -139,7 +135,7 @@ def _check_pngs(pairs: Sequence[Pair]) -> None:
         return
     first = absent[0]
     base = os.path.splitext(first.path)[0]
-    folder = first.path.removesuffix(first.name)
+    folder = first.path[: -len(first.name)]
     near = (f"{base}.png", os.path.join(folder, os.path.basename(first.name)))
     there = next((path for path in near if os.path.isfile(path)), None)
     hint = f"; there is {there}: mend file_name in the JSON" if there else ""
@@ -164,50 +160,6 @@ def _check_categories(
             f"{min(known)} to {max(known)}. If they are ids of another numbering of the same "
             "classes, such as Cityscapes' train ids, name its description with --category-ids."
         )
-
-
-def _notes(
-    truth: PanopticFile, predictions: PanopticFile, pairs: Sequence[Pair], label_space: LabelSpace
-) -> list[str]:
-    """Says what the files hold that isn't counted."""
-    notes = []
-    wanted = {pair.true.image_id for pair in pairs}
-    used = {pair.predicted.image_id for pair in pairs}
-    extra = [i.image_id for i in predictions.images if i.image_id not in used]
-    if extra:
-        notes.append(
-            f"{len(extra)} predictions are of images that aren't in the ground truth; they are "
-            f"left out: image_id {some(extra)}"
-        )
-    twice = len(predictions.images) - len({image.image_id for image in predictions.images})
-    if twice:
-        notes.append(f"{twice} predictions are followed by another one of the same image_id")
-    for file in (truth, predictions):
-        if file.repeated:
-            notes.append(f"{file.path}: {file.repeated} segments share an id; the last one counts")
-    known = {category.original_id for category in label_space.classes}
-    listed = truth.file_names.keys()
-    unlisted = [image.image_id for image in truth.images if image.image_id not in listed]
-    if listed and unlisted:
-        notes.append(f"{truth.path} doesn't list the images of image_id {some(unlisted)}")
-    bare = listed - wanted
-    if bare:
-        notes.append(
-            f"{len(bare)} images of {truth.path} have no annotation; they aren't evaluated: "
-            f"image_id {some(image_id for image_id in truth.file_names if image_id in bare)}"
-        )
-    silent = sum(s.crowd is None for p in pairs for s in p.true.segments)
-    if silent:
-        notes.append(
-            f"{silent} true segments have no iscrowd; they count as no crowd regions (iscrowd 0)"
-        )
-    strange = {s.category_id for p in pairs for s in p.true.segments} - known
-    if strange:
-        notes.append(
-            f"true segments of category_id {some(sorted(strange))} count nowhere: {truth.path} "
-            "doesn't list these categories"
-        )
-    return notes
 
 
 def _true_segments(

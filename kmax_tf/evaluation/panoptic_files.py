@@ -6,7 +6,7 @@ import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 
-from kmax_tf.data.sources import read_file
+from kmax_tf.data.sources import located, read_file
 from kmax_tf.errors import UserError
 from kmax_tf.panoptic.coco_json import (
     CategoryEntry,
@@ -19,7 +19,7 @@ from kmax_tf.panoptic.coco_json import (
     repeated,
     some,
 )
-from kmax_tf.panoptic.fields import FieldError, ImageId
+from kmax_tf.panoptic.fields import FieldError, ImageId, as_number
 from kmax_tf.structures import Category, LabelSpace
 
 # More instances of a class in an image than any model predicts; times classes, it fits an int32.
@@ -95,11 +95,11 @@ def read_panoptic_file(
             raise UserError(f"annotations[{number}] of {path}: {error}") from error
         by_id = {segment.id: segment for segment in annotation.segments}
         replaced += len(annotation.segments) - len(by_id)
-        png = os.path.join(folder, annotation.file_name)
+        png = located(os.path.join(folder, annotation.file_name))
         images.append(
             ImageInfo(annotation.image_id, png, tuple(by_id.values()), annotation.file_name)
         )
-    names = parse_images(entries(content, "images", path), path)
+    names = _of_annotations(parse_images(entries(content, "images", path), path), images)
     categories = parse_categories(entries(content, "categories", path), path)
     return PanopticFile(path, folder, images, categories, names, replaced)
 
@@ -135,8 +135,10 @@ def categories_of(file: PanopticFile) -> LabelSpace:
 def translate_categories(file: PanopticFile, table: Mapping[int, int]) -> PanopticFile:
     """Replaces category ids, such as Cityscapes' train ids by label ids.
 
+    The file's own list of categories is dropped: it may be of either numbering.
+
     Args:
-      file: whose segments and categories are changed.
+      file: whose segments are changed.
       table: other ids by category id; what isn't there stays.
     """
     images = [
@@ -149,8 +151,7 @@ def translate_categories(file: PanopticFile, table: Mapping[int, int]) -> Panopt
         )
         for image in file.images
     ]
-    categories = [dataclasses.replace(c, id=table.get(c.id, c.id)) for c in file.categories]
-    return dataclasses.replace(file, images=images, categories=categories)
+    return dataclasses.replace(file, images=images, categories=[])
 
 
 def compare_categories(truth: PanopticFile, predictions: PanopticFile) -> list[str]:
@@ -191,6 +192,20 @@ def compare_categories(truth: PanopticFile, predictions: PanopticFile) -> list[s
         f"{len(other)} categories have another name or isthing in {predictions.path}; those of "
         f"the ground truth count: id {some(entry.id for entry in other)}"
     ]
+
+
+def _of_annotations(
+    names: Mapping[ImageId, str], images: Sequence[ImageInfo]
+) -> dict[ImageId, str]:
+    """Lets file names have the ids of annotations, where these differ as "7" and 7 do."""
+    known = {image.image_id for image in images}
+    if names.keys() <= known or len({as_number(i) for i in names}) < len(names):
+        return dict(names)
+    by_number = {as_number(image_id): image_id for image_id in known}
+    return {
+        image_id if image_id in known else by_number.get(as_number(image_id), image_id): name
+        for image_id, name in names.items()
+    }
 
 
 def _spare_color(index: int) -> tuple[int, int, int]:

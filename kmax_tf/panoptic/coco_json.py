@@ -217,7 +217,8 @@ def repeated(values: Iterable[Any]) -> list[Any]:
 def some(values: Iterable[Any]) -> str:
     """Lists the first few of several values."""
     listed = list(values)
-    return ", ".join(str(value) for value in listed[:5]) + (", ..." if len(listed) > 5 else "")
+    shown = (str(value) if str(value).isprintable() else repr(value) for value in listed[:5])
+    return ", ".join(shown) + (", ..." if len(listed) > 5 else "")
 
 
 def _refuse_other_kinds(annotations: Sequence[Any], path: str) -> None:

@@ -110,6 +110,13 @@ def image_id(entry: Mapping[str, Any], key: str) -> ImageId:
     return number
 
 
+def as_number(image_id: ImageId) -> ImageId:
+    """Returns the number that an id of digits means, as in "000000000139"; other ids stay."""
+    if isinstance(image_id, str) and image_id.isascii() and image_id.isdecimal():
+        return int(image_id) if len(image_id) < 20 else image_id
+    return image_id
+
+
 def show(value: Any) -> str:
     """Returns a value as JSON says it, shortened, for errors."""
     try:

@@ -148,6 +148,20 @@ def test_names_are_paths(files: Path) -> None:
     assert (found["matched_by"], found["per_class"]) == ("file_name", expected["per_class"])
 
 
+def test_names_are_spelt_otherwise(files: Path) -> None:
+    """PNGs with accents that an archive took apart, and an ending in capitals."""
+    for folder in ("truth", "predictions"):
+        (files / folder / "1.png").rename(files / folder / "e\u0301.PNG")
+        change(
+            files / f"{folder}.json",
+            lambda content: content["annotations"][1].update(file_name="\u00e9.png"),
+        )
+    assert run(files) == 0
+    change(files / "predictions.json", own_numbers)
+    assert run(files) == 0
+    assert json.loads((files / "out" / "metrics.json").read_text())["matched_by"] == "file_name"
+
+
 def test_ids_and_names_that_contradict_each_other_are_not_guessed(files: Path, capsys) -> None:
     assert run(files) == 0
     expected = json.loads((files / "out" / "metrics.json").read_text())["per_class"]
@@ -195,6 +209,36 @@ def test_a_truth_without_iscrowd_is_said(files: Path, capsys) -> None:
     assert run(files) == 0
     assert json.loads((files / "out" / "metrics.json").read_text())["per_class"] == expected
     assert "true segments have no iscrowd; they count as no crowd" in capsys.readouterr().out
+
+
+def test_ids_of_images_and_annotations_may_differ_as_text_does(files: Path, capsys) -> None:
+    def texts(content) -> None:
+        images_of(content)
+        for entry in content["images"]:
+            entry["id"] = f"{entry['id']:04d}"
+
+    change(files / "truth.json", texts)
+    assert run(files) == 0
+    assert "doesn't list" not in capsys.readouterr().out.replace("its JSON doesn't list", "")
+
+
+def test_a_truth_without_segments_is_said(files: Path, capsys) -> None:
+    def empty(content) -> None:
+        for entry in content["annotations"]:
+            entry["segments_info"] = []
+
+    change(files / "truth.json", empty)
+    assert run(files) == 0
+    assert "lists no segment in any image: there is nothing to be found" in capsys.readouterr().out
+
+
+def test_a_predicted_crowd_is_said(files: Path, capsys) -> None:
+    change(
+        files / "predictions.json",
+        lambda content: content["annotations"][0]["segments_info"][0].update(iscrowd=1),
+    )
+    assert run(files) == 0
+    assert "1 predicted segments have iscrowd 1; they count like others" in capsys.readouterr().out
 
 
 def test_other_names_of_categories_are_said(files: Path, capsys) -> None:
@@ -268,14 +312,19 @@ def test_ids_of_the_other_numbering_are_translated(files: Path, capsys) -> None:
 
         return edit
 
+    def copy_categories(content) -> None:
+        content["categories"] = json.loads((files / "truth.json").read_text())["categories"]
+
     assert run(files) == 0
     expected = json.loads((files / "out" / "metrics.json").read_text())["per_class"]
     for of_truth, of_predictions in ((label_ids, train_ids), (train_ids, label_ids)):
         change(files / "truth.json", renumber(of_truth))
         change(files / "predictions.json", renumber(of_predictions))
+        change(files / "predictions.json", copy_categories)
         assert run(files, "--category-ids", description) == 0
         found = json.loads((files / "out" / "metrics.json").read_text())["per_class"]
         assert found == expected
+        change(files / "predictions.json", lambda content: content.pop("categories"))
         change(files / "truth.json", renumber({new: old for old, new in of_truth.items()}))
         change(
             files / "predictions.json", renumber({new: old for old, new in of_predictions.items()})
@@ -300,11 +349,6 @@ def strange_category(content) -> None:
 
 def twice(content) -> None:
     content["annotations"].append(content["annotations"][0])
-
-
-def no_segments(content) -> None:
-    for entry in content["annotations"]:
-        entry["segments_info"] = []
 
 
 def one_name(content) -> None:
@@ -376,10 +420,6 @@ def other_categories(content) -> None:
             "truth.json has more than one annotation of image_id 0",
         ),
         (lambda f: change(f / "truth.json", lambda c: c["annotations"].clear()), "nothing to eval"),
-        (
-            lambda f: change(f / "truth.json", no_segments),
-            "lists no segment in any of its 6 images",
-        ),
         (lambda f: change(f / "truth.json", one_name), "several images of the file_name a.jpg"),
         (lambda f: change(f / "truth.json", one_id), "several images of the id 0"),
         (
