@@ -34,6 +34,7 @@ def files(tmp_path: Path, monkeypatch) -> Path:
 def run(folder: Path, *more: str) -> int:
     words = ["--ground-truth", folder / "truth.json", "--predictions", folder / "predictions.json"]
     words += ["--output", folder / "out", "--workers=1", *more]
+    words += [] if "--images" in more else ["--no-pictures"]
     return main(["evaluate-files", *(str(word) for word in words)])
 
 
@@ -343,7 +344,14 @@ def test_tensorflow_is_never_needed(files: Path) -> None:
     )
     change(files / "truth.json", renumber(LABEL_IDS))
     change(files / "predictions.json", renumber(TRAIN_IDS))
-    words = ["evaluate-files", "--category-ids", "cityscapes", "--output", files / "out"]
+    words = [
+        "evaluate-files",
+        "--no-pictures",
+        "--category-ids",
+        "cityscapes",
+        "--output",
+        files / "out",
+    ]
     words += ["--ground-truth", files / "truth.json", "--predictions", files / "predictions.json"]
     command = [sys.executable, "-c", program, *words]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
