@@ -206,5 +206,5 @@ def test_deep_values_are_refused_in_a_sentence():
     for depth in range(900, 1000, 3):
         area = "[" * depth + "]" * depth
         text = json.dumps(CONTENT).replace('"area": 7', f'"area": {area}')
-        with pytest.raises(UserError, match="area must be a finite number|not valid JSON"):
+        with pytest.raises(UserError, match=r"area must be a finite number|not valid JSON"):
             read_text(text)
