@@ -25,8 +25,8 @@ import scipy.ndimage
 from measuring import print_line, ratio, summary, time_in_turns
 from PIL import Image
 
-from kmax_tf.data.builder import read_description
 from kmax_tf.data.coco_format import CocoAnnotation, read_split
+from kmax_tf.data.dataset_file import read_description
 from kmax_tf.data.images import read_encoded, read_id_map
 from kmax_tf.data.panoptic_ids import panoptic_label
 from kmax_tf.data.records import LabeledImage, encode_example, write_shard

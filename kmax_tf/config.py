@@ -93,15 +93,18 @@ def validate(experiment: experiment_pb2.Experiment, num_replicas: int = 1) -> No
         raise ConfigError(_report(found, {}, "experiment"))
 
 
-def validate_dataset(dataset: dataset_pb2.Dataset, name: str) -> None:
-    """Checks a dataset description by itself; `name` is what messages call it.
+def parse_dataset(text: str, name: str) -> LabelSpace:
+    """Returns what a dataset description by itself says; `name` is what messages call it.
 
     Raises:
       ConfigError: lists all problems, each with the path of its field.
     """
+    dataset = dataset_pb2.Dataset()
+    merge_text(text, lambda line: f"{name}:{line}", dataset, {})
     found = dataset_problems(dataset)
     if found:
         raise ConfigError(f"{name}: {_report(found, {}, name)}")
+    return label_space(dataset)
 
 
 def label_space(dataset: dataset_pb2.Dataset) -> LabelSpace:

@@ -16,7 +16,7 @@ from kmax_tf.checkpoints.places import Place, variable_names
 from kmax_tf.checkpoints.restore import CheckpointError
 from kmax_tf.checkpoints.sources import Source, read_source
 from kmax_tf.config import label_space
-from kmax_tf.data.builder import read_description
+from kmax_tf.data.dataset_file import read_description
 from kmax_tf.model.kmax import KMaX
 from kmax_tf.protos import experiment_pb2
 

@@ -165,7 +165,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _published(args: argparse.Namespace) -> _Source:
-    from kmax_tf.data.builder import read_description
+    from kmax_tf.data.dataset_file import read_description
     from kmax_tf.data.layouts import LAYOUTS, plain_name
 
     layout = LAYOUTS[args.layout]
@@ -281,7 +281,7 @@ def _check_names(names: list[str]) -> None:
 
 def _described(args: argparse.Namespace, description: str) -> tuple[LabelSpace, str]:
     """Returns the labels and the description: that of the arguments, or one that was made."""
-    from kmax_tf.data.builder import read_description
+    from kmax_tf.data.dataset_file import read_description
     from kmax_tf.files import write_atomically
 
     if args.description:

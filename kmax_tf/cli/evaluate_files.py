@@ -68,8 +68,10 @@ def run(args: argparse.Namespace) -> int:
     from kmax_tf.evaluation.report import write_report
     from kmax_tf.evaluation.results import format_table, write_results
     from kmax_tf.files import check_writable
+    from kmax_tf.ownership import check_free
 
     check_writable(args.output)
+    check_free(os.path.join(args.output, name) for name in ("metrics.json", "report.html"))
     truth = read_panoptic_file(args.ground_truth, args.ground_truth_folder, least_segment_id=1)
     predictions = read_panoptic_file(args.predictions, args.predictions_folder)
     labels = categories_of(truth)
@@ -129,7 +131,7 @@ def _pictures(
 
 def _translated(predictions: PanopticFile, description: str, known: set[int]) -> PanopticFile:
     """Brings the predictions' category ids into the numbering of the ground truth."""
-    from kmax_tf.data.builder import read_description
+    from kmax_tf.data.dataset_file import read_description
     from kmax_tf.evaluation.panoptic_files import translate_categories
 
     labels, _ = read_description(description)

@@ -40,7 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Inspects each split; the status is 1 where anything is wrong."""
-    from kmax_tf.data.builder import check_descriptions, read_description
+    from kmax_tf.data.builder import check_descriptions
+    from kmax_tf.data.dataset_file import read_description
     from kmax_tf.data.inspection import check_written, find_shards, inspect
     from kmax_tf.data.label_checks import doubts_about
     from kmax_tf.errors import UserError

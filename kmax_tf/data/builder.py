@@ -9,22 +9,21 @@ from typing import Any
 
 import tensorflow as tf
 
-from kmax_tf.config import label_space, shipped_configs, validate_dataset
+from kmax_tf.config import label_space
 from kmax_tf.data import preprocessing
 from kmax_tf.data.agreement import check_same_labels
 from kmax_tf.data.color import ColorPolicy, Step
 from kmax_tf.data.copy_paste import CopyPasteOptions
+from kmax_tf.data.dataset_file import read_description
 from kmax_tf.data.label_checks import check_trainable
 from kmax_tf.data.reader import ReaderOptions, read_forever, read_once
 from kmax_tf.data.record_index import find_files, index_records
-from kmax_tf.data.sources import is_file, read_file
+from kmax_tf.data.sources import is_file
 from kmax_tf.data.targets import TargetOptions, make_targets
 from kmax_tf.data.training_example import AugmentationOptions, TrainingExample
 from kmax_tf.errors import UserError
-from kmax_tf.files import decode_text
-from kmax_tf.protos import data_pb2, dataset_pb2, experiment_pb2
+from kmax_tf.protos import data_pb2, experiment_pb2
 from kmax_tf.structures import LabelSpace, Targets
-from kmax_tf.textproto import merge_text
 
 Example = dict[str, tf.Tensor]
 
@@ -117,35 +116,6 @@ def training_example(experiment: experiment_pb2.Experiment) -> TrainingExample:
     targets = dataclasses.replace(_target_options(data), compile=data.compile)
     labels = label_space(experiment.dataset)
     return TrainingExample(options, targets, labels, experiment.training.seed)
-
-
-def read_description(path: str) -> tuple[LabelSpace, str]:
-    """Reads a dataset description.
-
-    Args:
-      path: a textproto file, or the name of one that ships with the package ("shapes").
-
-    Returns:
-      What its ids mean, and its text.
-
-    Raises:
-      UserError: there is no such file, or it is malformed or inconsistent.
-    """
-    shipped = shipped_configs() / "datasets"
-    file = path if is_file(path) else os.fspath(shipped / f"{path}.textproto")
-    try:
-        text = decode_text(read_file(file))
-    except OSError as error:
-        names = ", ".join(sorted(found.stem for found in shipped.glob("*.textproto")))
-        raise UserError(
-            f"no dataset description {path}; give a textproto file or one of: {names}"
-        ) from error
-    except ValueError as error:
-        raise UserError(f"the dataset description {file} cannot be read: {error}") from error
-    dataset = dataset_pb2.Dataset()
-    merge_text(text, lambda line: f"{file}:{line}", dataset, {})
-    validate_dataset(dataset, file)
-    return label_space(dataset), text
 
 
 def check_descriptions(files: Sequence[str], labels: LabelSpace, who: str) -> None:

@@ -7,9 +7,9 @@ import pathlib
 import numpy as np
 import pytest
 
-from kmax_tf.data.builder import read_description
 from kmax_tf.data.coco_format import read_split
 from kmax_tf.data.convert import convert
+from kmax_tf.data.dataset_file import read_description
 from kmax_tf.data.shapes import write_shapes
 from kmax_tf.data.shapes_scene import ShapesOptions
 from kmax_tf.protos import experiment_pb2

@@ -9,7 +9,7 @@ import pathlib
 
 import pytest
 
-from kmax_tf.data.builder import read_description
+from kmax_tf.data.dataset_file import read_description
 from kmax_tf.data.layouts import LAYOUTS
 
 FACTS = json.loads((pathlib.Path(__file__).parent / "golden" / "datasets.json").read_text())

@@ -1,6 +1,6 @@
 import pytest
 
-from kmax_tf.data.builder import read_description
+from kmax_tf.data.dataset_file import read_description
 from kmax_tf.data.descriptions import (
     ClassEntry,
     classes_of_categories,

@@ -74,7 +74,7 @@ def test_whole_records_have_no_problems_and_the_converters_counts(records, capsy
     import json
 
     written = json.loads((records / "report.json").read_text())["train"]
-    from kmax_tf.data.builder import read_description
+    from kmax_tf.data.dataset_file import read_description
 
     labels, _ = read_description("shapes")
     files = find_shards(str(records))["train"]

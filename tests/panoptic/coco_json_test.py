@@ -71,7 +71,11 @@ ENTRIES = [path[:-1] for path in FAULTS]
 
 def read(content):
     """Reads all of a file."""
-    parsed = coco_json.parse_json(json.dumps(content).encode(), "the.json")
+    return read_text(json.dumps(content))
+
+
+def read_text(text):
+    parsed = coco_json.parse_json(text.encode(), "the.json")
     images = coco_json.parse_images(coco_json.entries(parsed, "images", "the.json"), "the.json")
     annotations = [coco_json.parse_annotation(entry) for entry in parsed["annotations"]]
     listed = coco_json.entries(parsed, "categories", "the.json")
@@ -195,3 +199,12 @@ def test_values_are_shown_as_json_and_shortened():
     assert fields.show(None) == "null"
     assert fields.show(True) == "true"
     assert len(fields.show(["a"] * 1000)) == 60
+
+
+def test_deep_values_are_refused_in_a_sentence():
+    """Of which some can be parsed, but not written again."""
+    for depth in range(900, 1000, 3):
+        area = "[" * depth + "]" * depth
+        text = json.dumps(CONTENT).replace('"area": 7', f'"area": {area}')
+        with pytest.raises(UserError, match=r"area must be a finite number|not valid JSON"):
+            read_text(text)
