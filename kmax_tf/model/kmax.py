@@ -227,9 +227,9 @@ def _is_keras_file(path: Any) -> bool:
 def _other_format(what: str) -> UserError:
     return UserError(
         f"{what}: the whole model is saved in a file whose name ends in .keras, not as a "
-        "SavedModel of Keras' kind or in HDF5. Its weights alone go into any format, by save_weights; the "
-        "program from image to maps into a SavedModel, by kmax_tf.export_saved_model or "
-        "`kmax export`"
+        "SavedModel of Keras' kind or in HDF5. Its weights alone go into any format, by "
+        "save_weights; the program from image to maps into a SavedModel, by "
+        "kmax_tf.export_saved_model or `kmax export`"
     )
 
 
