@@ -134,19 +134,19 @@ class KMaX(keras.Model):
         save_format: Optional[str] = None,
         **kwargs: Any,
     ) -> None:
-        """Saves as Keras does, in a file.
+        """Saves as Keras does, in a .keras file.
 
         Raises:
-          UserError: the name or the format is that of a folder.
+          UserError: the name or the format is that of a folder or an HDF5 file.
         """
-        if save_format == "tf" or (save_format is None and not _is_file_name(filepath)):
-            raise _no_folder(filepath)
+        if save_format in ("tf", "h5") or not _is_keras_file(filepath):
+            raise _other_format(os.fspath(filepath))
         super().save(filepath, overwrite=overwrite, save_format=save_format, **kwargs)
 
     def _trackable_children(self, save_type: str = "checkpoint", **kwargs: Any) -> Any:
-        """Returns what checkpoints have; a SavedModel of the Keras kind can't be made."""
+        """Returns what checkpoints have; a SavedModel of Keras' kind can't be made."""
         if save_type == "savedmodel":
-            raise _no_folder(None)
+            raise _other_format("tf.saved_model.save")
         return super()._trackable_children(save_type, **kwargs)
 
     def get_config(self) -> dict[str, Any]:
@@ -220,16 +220,16 @@ class KMaX(keras.Model):
         return list(self._trackers.values())
 
 
-def _is_file_name(path: Any) -> bool:
-    return os.fspath(path).endswith((".keras", ".h5", ".hdf5"))
+def _is_keras_file(path: Any) -> bool:
+    return os.fspath(path).endswith(".keras")
 
 
-def _no_folder(path: Any) -> UserError:
-    what = "tf.saved_model.save" if path is None else f"the folder {os.fspath(path)}"
+def _other_format(what: str) -> UserError:
     return UserError(
-        f"{what}: the model isn't saved as a SavedModel of Keras' kind. Save it in a file whose "
-        "name ends in .keras, its weights alone with save_weights, or the whole program, from "
-        "image to maps, with kmax_tf.export_saved_model or `kmax export`"
+        f"{what}: the whole model is saved in a file whose name ends in .keras, not as a "
+        "SavedModel of Keras' kind or in HDF5. Its weights alone go into any format, by "
+        "save_weights; the program from image to maps into a SavedModel, by "
+        "kmax_tf.export_saved_model or `kmax export`"
     )
 
 
@@ -237,12 +237,12 @@ def _check_callback(callback: keras.callbacks.Callback, optimizer: Any) -> None:
     """Checks, before training, what would fail in the midst of it.
 
     Raises:
-      UserError: a callback saves folders, or sets a rate that a schedule sets.
+      UserError: a callback saves in another format, or sets a rate that a schedule sets.
     """
     callbacks = keras.callbacks
     whole = isinstance(callback, callbacks.ModelCheckpoint) and not callback.save_weights_only
-    if whole and not _is_file_name(callback.filepath):
-        raise _no_folder(callback.filepath)
+    if whole and not _is_keras_file(callback.filepath):
+        raise _other_format(f"ModelCheckpoint({callback.filepath!r})")
     if isinstance(callback, (callbacks.ReduceLROnPlateau, callbacks.LearningRateScheduler)):
         rate = getattr(optimizer, "learning_rate", None)
         if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):

@@ -112,13 +112,14 @@ def test_weights_survive_each_format(
     assert_same_weights(loaded, fitted.model)
 
 
-def test_what_would_write_a_keras_saved_model_says_what_to_use(
+def test_a_format_that_cannot_be_loaded_again_is_refused_with_what_to_use(
     fitted: Fitted, tmp_path: Path
 ) -> None:
     folder = str(tmp_path / "folder")
     for save in (
         lambda: fitted.model.save(folder),
         lambda: fitted.model.save(folder, save_format="tf"),
+        lambda: fitted.model.save(folder + ".h5"),
         lambda: keras.models.save_model(fitted.model, folder),
         lambda: tf.saved_model.save(fitted.model, folder),
         lambda: fitted.model.fit(dataset(1), callbacks=[keras.callbacks.ModelCheckpoint(folder)]),

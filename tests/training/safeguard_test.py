@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from kmax_tf.keras_api import keras
+from kmax_tf.model.batch_norm import BatchNorm
 from kmax_tf.model.kmax import KMaX
 from kmax_tf.training.keras_fit import Safeguard
 from kmax_tf.training.stability import NonFiniteError, Patience
@@ -31,7 +32,7 @@ class Decoder(keras.layers.Layer):
 class Heads(keras.layers.Layer):
     def __init__(self):
         super().__init__(name="heads")
-        self.norm = keras.layers.BatchNormalization(name="norm")
+        self.norm = BatchNorm(name="norm")
 
     def call(self, pixels, class_embeddings, mask_embeddings, training=None):
         return {"class_logits": self.norm(class_embeddings, training=training)}
