@@ -106,6 +106,34 @@ def test_equals_the_oracle(merging, pixel_threshold, static):
     assert len(seen) > 2
 
 
+@pytest.mark.parametrize("merging", [mask_wise(0.3, 0.3), pixel_wise(0.3)], ids=["mask", "pixel"])
+@pytest.mark.parametrize("centers", [1, 2, 3])
+@pytest.mark.parametrize("batch", [1, 2, 3])
+def test_few_centers_at_any_threshold_equal_the_oracle(merging, centers, batch):
+    predictions = random_predictions(centers, batch, 3, 4, centers, sharpness=2.0)
+    for threshold in (0.0, 0.1, 0.25, 0.33, 1 / 3, 0.34, 0.5, 0.75, 1.0):
+        for static in (False, True):
+            maps = run(merging, predictions, pixel_threshold=threshold, static=static)
+            for image in range(batch):
+                expected, _ = expected_map(merging, predictions, image, threshold)
+                np.testing.assert_array_equal(maps["panoptic"][image], expected)
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize(("centers", "batch"), [(1, 1), (1, 2), (3, 1)])
+@pytest.mark.parametrize("threshold", [0.2, 0.5])
+def test_graphs_of_known_shapes_take_few_centers(centers, batch, threshold, jit_compile):
+    predictions = random_predictions(centers, batch, 3, 4, centers, sharpness=2.0)
+    merge = Postprocessor(
+        LABELS, mask_wise(0.3, 0.3), STRIDE, pixel_threshold=threshold, static=jit_compile
+    )
+    traced = tf.function(lambda p: merge(p)["panoptic"], jit_compile=jit_compile, autograph=False)
+    panoptic = traced({name: tf.constant(values) for name, values in predictions.items()})
+    for image in range(batch):
+        expected, _ = expected_map(merge.merging, predictions, image, threshold)
+        np.testing.assert_array_equal(panoptic[image], expected)
+
+
 @pytest.mark.parametrize("merging", [MERGINGS[0], MERGINGS[4]], ids=str)
 @settings(max_examples=8, deadline=None)
 @given(
