@@ -111,7 +111,7 @@ def test_equals_the_oracle(merging, pixel_threshold, static):
 @pytest.mark.parametrize("batch", [1, 2, 3])
 def test_few_centers_at_any_threshold_equal_the_oracle(merging, centers, batch):
     predictions = random_predictions(centers, batch, 3, 4, centers, sharpness=2.0)
-    for threshold in (0.0, 0.1, 0.25, 0.33, 1 / 3, 0.34, 0.5, 0.75, 1.0):
+    for threshold in (0.0, 0.2, 1 / 3, 0.34, 0.5, 1.0):
         for static in (False, True):
             maps = run(merging, predictions, pixel_threshold=threshold, static=static)
             for image in range(batch):
