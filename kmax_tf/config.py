@@ -93,15 +93,23 @@ def validate(experiment: experiment_pb2.Experiment, num_replicas: int = 1) -> No
         raise ConfigError(_report(found, {}, "experiment"))
 
 
-def validate_dataset(dataset: dataset_pb2.Dataset, name: str) -> None:
-    """Checks a dataset description by itself; `name` is what messages call it.
+def validate_dataset(
+    dataset: dataset_pb2.Dataset, name: str, origins: Origins | None = None
+) -> None:
+    """Checks a dataset description by itself.
+
+    Args:
+      dataset: the description.
+      name: what messages call it.
+      origins: where its fields were set ("dataset.classes[0].id").
 
     Raises:
       ConfigError: lists all problems, each with the path of its field.
     """
     found = dataset_problems(dataset)
     if found:
-        raise ConfigError(f"{name}: {_report(found, {}, name)}")
+        places = {problem.path: (origins or {}).get(problem.path, name) for problem in found}
+        raise ConfigError(_report(found, places, name))
 
 
 def label_space(dataset: dataset_pb2.Dataset) -> LabelSpace:
@@ -211,6 +219,7 @@ def _merge(
             experiment.ClearField("dataset")
             file = dataset[1]
             merge_text(file.text, file.where, experiment.dataset, origins, "dataset")
+            origins.setdefault("dataset", _shown(file.path))
         if source is not None:
             merge_text(source.text, source.where, experiment, origins)
     for override in overrides:

@@ -23,7 +23,7 @@ from kmax_tf.errors import UserError
 from kmax_tf.files import decode_text
 from kmax_tf.protos import data_pb2, dataset_pb2, experiment_pb2
 from kmax_tf.structures import LabelSpace, Targets
-from kmax_tf.textproto import merge_text
+from kmax_tf.textproto import Origins, merge_text
 
 Example = dict[str, tf.Tensor]
 
@@ -139,8 +139,9 @@ def read_description(path: str) -> tuple[LabelSpace, str]:
     except ValueError as error:
         raise UserError(f"the dataset description {file} cannot be read: {error}") from error
     dataset = dataset_pb2.Dataset()
-    merge_text(text, lambda line: f"{file}:{line}", dataset, {})
-    validate_dataset(dataset, file)
+    origins: Origins = {}
+    merge_text(text, lambda line: f"{file}:{line}", dataset, origins, "dataset")
+    validate_dataset(dataset, file, origins)
     return label_space(dataset), text
 
 
