@@ -94,16 +94,18 @@ def validate(experiment: experiment_pb2.Experiment, num_replicas: int = 1) -> No
 
 
 def parse_dataset(text: str, name: str) -> LabelSpace:
-    """Returns what a dataset description by itself says; `name` is what messages call it.
+    """Returns what a dataset description by itself says; `name` is its file, for messages.
 
     Raises:
       ConfigError: lists all problems, each with the path of its field.
     """
     dataset = dataset_pb2.Dataset()
-    merge_text(text, lambda line: f"{name}:{line}", dataset, {})
+    origins: Origins = {}
+    merge_text(text, lambda line: f"{name}:{line}", dataset, origins, "dataset")
     found = dataset_problems(dataset)
     if found:
-        raise ConfigError(f"{name}: {_report(found, {}, name)}")
+        places = {problem.path: origins.get(problem.path, name) for problem in found}
+        raise ConfigError(_report(found, places, name))
     return label_space(dataset)
 
 
@@ -219,6 +221,7 @@ def _merge(
             experiment.ClearField("dataset")
             file = dataset[1]
             merge_text(file.text, file.where, experiment.dataset, origins, "dataset")
+            origins.setdefault("dataset", _shown(file.path))
         if source is not None:
             merge_text(source.text, source.where, experiment, origins)
     for override in overrides:
