@@ -72,9 +72,13 @@ def build_model(experiment: experiment_pb2.Experiment) -> KMaX:
     return model
 
 
-def build_model_from_text(text: str) -> KMaX:
-    """Builds the model of a resolved experiment's textproto."""
-    return build_model(text_format.Parse(text, experiment_pb2.Experiment()))
+def build_model_from_text(text: str, semantic_branch: bool = True) -> KMaX:
+    """Builds the model of a resolved experiment's textproto, without its branch if asked to."""
+    experiment = text_format.Parse(text, experiment_pb2.Experiment())
+    branch = experiment.model.WhichOneof("semantic_branch")
+    if branch and not semantic_branch:
+        experiment.model.ClearField(branch)
+    return build_model(experiment)
 
 
 def build_backbone(options: model_pb2.Model, batch_norm: BatchNormFactory) -> keras.layers.Layer:

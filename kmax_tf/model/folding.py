@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from kmax_tf.model.builder import build_model_from_text
 from kmax_tf.model.kmax import KMaX
 
 
@@ -14,17 +15,11 @@ def fold_batch_norms(model: KMaX) -> KMaX:
     Args:
       model: with its weights; unchanged.
     """
-    copy = KMaX.from_config(model.get_config())
+    # Built once: what it computes is asked of its layers again at each call.
+    copy = build_model_from_text(model.experiment_text, semantic_branch=False)
     for name, part in copy.checkpoint_items.items():  # not the means that a compiled model tracks
         part.set_weights(model.checkpoint_items[name].get_weights())
     # Those inside come first: a mask head's factor goes into its folded projection.
     for layer in reversed([part for part in copy.submodules if hasattr(part, "fold")]):
         layer.fold()
-    return KMaX(
-        copy.backbone,
-        copy.pixel_decoder,
-        copy.transformer_decoder,
-        copy.heads,
-        feature_activation=copy.feature_activation,
-        name=model.name,
-    )
+    return copy
