@@ -13,8 +13,9 @@ PROBE := import ensurepip, sys, venv; sys.exit(not (3, 9) <= sys.version_info[:2
 PYTHON ?= $(shell for python in $(CANDIDATES); do \
   $$python -c '$(PROBE)' >/dev/null 2>&1 && { echo $$python; break; }; done)
 
-# Two processes, each file in one of them: TensorFlow's import is paid twice, not once a test.
-PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+# Two processes, each file in one of them (tests/conftest.py): TensorFlow's import is paid twice, not
+# once a test.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .PHONY: demo test test-slow check package format protos clean install

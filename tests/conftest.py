@@ -13,9 +13,17 @@ from kmax_tf.library_noise import quiet_libraries
 LONG = ("tests/training/", "tests/end_to_end/", "tests/golden/", "tests/model/")
 
 
+# Their files share a tiny run of the whole system.
+TOGETHER = "tests/end_to_end/"
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Puts long tests first."""
+    """Puts long tests first, and tests that share fixtures into one process."""
     items.sort(key=lambda item: not item.nodeid.startswith(LONG))
+    for item in items:
+        file = item.nodeid.split("::")[0]
+        group = TOGETHER if file.startswith(TOGETHER) else file
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 quiet_libraries(look_for_devices=False)

@@ -30,6 +30,7 @@ STAGES = {
     "evaluate": "measure the trained model on held-out images, with a report",
     "export": "write the model as a TensorFlow Serving folder",
     "predict": f"segment {HELD_OUT_PICTURES} held-out images with the export alone",
+    "compare": "check that evaluation, run and export give every held-out image the same map",
 }
 
 
@@ -62,9 +63,10 @@ def run(args: argparse.Namespace) -> int:
         stages.run("generate", ["make-shapes", "--output", root / "coco", *draw])
         stages.run("convert", ["convert-dataset", "coco", *convert])
         stages.run("train", ["train", *train])
-        stages.run("evaluate", ["evaluate", "--model_dir", root])
+        stages.run("evaluate", ["evaluate", "--model_dir", root, "--submission", "coco"])
         stages.run("export", ["export", "--checkpoint", root, "--output", root / "export"])
         stages.call("predict", lambda: _predict(root))
+        stages.call("compare", lambda: _compare(root))
     except StageError as failure:
         print(f"kmax demo: {failure}; mend it and run the same again: it continues there")
         return 1
@@ -148,6 +150,17 @@ def _predict(root: Path) -> None:
             write_result(str(output), path.stem, read_image(path), dict(maps), labels)
 
 
+def _compare(root: Path) -> None:
+    """Checks that an image has one map, whichever way it is predicted."""
+    from kmax_tf.export.agreement import count_agreeing
+
+    images = {path.stem: path for path in (root / "coco" / "val2017").glob("*.jpg")}
+    submission = root / "submission" / "panoptic_results.json"
+    same = count_agreeing(submission, [root, root / "export"], images)
+    if same < len(images):
+        raise StageError(f"{len(images) - same} of {len(images)} images have several maps")
+
+
 def _sum_up(root: Path, seconds: dict[str, float]) -> None:
     metrics = json.loads((root / "metrics.json").read_text())
     times = ", ".join(f"{name} {value:.0f} s" for name, value in seconds.items())
@@ -156,6 +169,7 @@ def _sum_up(root: Path, seconds: dict[str, float]) -> None:
 PQ on {metrics["images"]} held-out images: {metrics["pq"]["all"]:.1f}\
  (things {metrics["pq"]["things"]:.1f}, stuff {metrics["pq"]["stuff"]:.1f})\
    mIoU {metrics["miou"]:.1f}
+one result:    each image has the same map from evaluation, run, export and its two signatures
 time:          {sum(seconds.values()):.0f} s ({times})
 all numbers:   {root / "metrics.json"}
 report:        {root / "report.html"} (open it in a browser)

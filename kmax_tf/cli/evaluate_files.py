@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             f"--{name}-folder",
             metavar="DIR",
-            help="their PNGs; by default the JSON's path without .json",
+            help="their PNGs; by default the JSON's path without .json, or the JSON's own folder",
         )
     parser.add_argument("--output", required=True, metavar="DIR", help="folder of the results")
     parser.add_argument(

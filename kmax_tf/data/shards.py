@@ -22,6 +22,7 @@ from kmax_tf.data.sources import version_of
 from kmax_tf.data.statistics import Statistics
 from kmax_tf.errors import OutputError
 from kmax_tf.files import write_atomically
+from kmax_tf.ownership import check_free
 from kmax_tf.structures import LabelSpace
 
 # Raised whenever the same files would give other records: finished shards are then made again.
@@ -96,7 +97,7 @@ def convert_shard(task: ShardTask, advance: Callable[[], None]) -> ShardReport:
 
     Raises:
       BadExampleError: the first bad example, if strict.
-      OutputError: the shard cannot be written.
+      OutputError: the shard cannot be written, or something else has its name.
     """
     fingerprint = _fingerprint(task)
     report = _kept(task, fingerprint)
@@ -104,6 +105,8 @@ def convert_shard(task: ShardTask, advance: Callable[[], None]) -> ShardReport:
         for _ in task.annotations:
             advance()
         return report
+    if read_note(task.path) is None:  # so no conversion wrote what is there
+        check_free([task.path])
     statistics = Statistics()
     refused: list[tuple[str, str]] = []
 

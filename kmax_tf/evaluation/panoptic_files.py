@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Mapping, Sequence
+from typing import Any
 
-from kmax_tf.data.sources import located, read_file
+from kmax_tf.data.sources import is_file, located, read_file
 from kmax_tf.errors import UserError
 from kmax_tf.panoptic.coco_json import (
     CategoryEntry,
@@ -72,7 +73,8 @@ def read_panoptic_file(
 
     Args:
       path: of the JSON.
-      folder: of the PNGs; by default the JSON's path without ".json".
+      folder: of the PNGs; by default the JSON's path without ".json", as COCO has it, or the JSON's
+        own folder, as `kmax predict` has it.
       least_segment_id: 1 for ground truth, in which id 0 is unlabeled.
 
     Raises:
@@ -84,7 +86,7 @@ def read_panoptic_file(
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
     if not content["annotations"]:
         raise UserError(f"{path} lists no annotations; there is nothing to evaluate")
-    folder = folder or os.path.splitext(path)[0]
+    folder = folder or _folder_of_pngs(path, content["annotations"][0])
     if not os.path.isdir(folder):
         raise UserError(f"the folder {folder} of the PNGs of {path} doesn't exist; name another")
     images, replaced = [], 0
@@ -102,6 +104,15 @@ def read_panoptic_file(
     names = _of_annotations(parse_images(entries(content, "images", path), path), images)
     categories = parse_categories(entries(content, "categories", path), path)
     return PanopticFile(path, folder, images, categories, names, replaced)
+
+
+def _folder_of_pngs(path: str, first: Any) -> str:
+    """Returns where the PNGs of a JSON are, judged by its first annotation."""
+    folder, beside = os.path.splitext(path)[0], os.path.dirname(path)
+    name = first.get("file_name") if isinstance(first, dict) else None
+    if os.path.isdir(folder) or not isinstance(name, str):
+        return folder
+    return (beside or os.curdir) if is_file(os.path.join(beside, name)) else folder
 
 
 def categories_of(file: PanopticFile) -> LabelSpace:

@@ -34,12 +34,13 @@ def count_agreeing(
       images: files by name.
 
     Raises:
-      UserError: the evaluation had other images.
+      UserError: the evaluation didn't have all of the images.
     """
     predictors = [load_predictor(model) for model in models]
     evaluated = _evaluated(pathlib.Path(submission), predictors[0].label_space)
-    if evaluated.keys() != images.keys():
-        raise UserError(f"{submission} has other images than are compared with it")
+    missing = images.keys() - evaluated.keys()
+    if missing:
+        raise UserError(f"{submission} has no map of {min(missing)}")
     agreeing = dict.fromkeys(images, True)
     for name, path in images.items():
         image = read_image(path)

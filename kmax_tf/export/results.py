@@ -15,6 +15,7 @@ from kmax_tf.data.records import image_names
 from kmax_tf.errors import UserError
 from kmax_tf.evaluation.coco_results import (
     annotation_entry,
+    id_of_name,
     write_panoptic_json,
     write_panoptic_png,
 )
@@ -70,7 +71,7 @@ def write_result(
       image: [H, W, 3] uint8.
       prediction: with panoptic [H, W], and segment_ids and segment_scores [N].
       label_space: what ids mean.
-      image_id: that annotations give the image; None: its name.
+      image_id: that annotations give the image; None: told by its name.
 
     Returns:
       The image's entry in a JSON of annotations.
@@ -87,7 +88,8 @@ def write_result(
     }
     base = os.path.join(folder, name)
     segments = write_panoptic_png(f"{base}.png", panoptic, label_space, scores)
-    entry = annotation_entry(name if image_id is None else image_id, f"{name}.png", segments)
+    image_id = id_of_name(name) if image_id is None else image_id
+    entry = annotation_entry(image_id, f"{name}.png", segments)
     write_panoptic_json(f"{base}.json", [entry], label_space)
     picture = io.BytesIO()
     Image.fromarray(draw_panoptic(image, panoptic, label_space)).save(picture, "PNG")

@@ -30,6 +30,7 @@ def run_stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[...,
 
         monkeypatch.setattr(demo, "run_process", process)
         monkeypatch.setattr(demo, "_predict", lambda root: None)
+        monkeypatch.setattr(demo, "_compare", lambda root: None)
         monkeypatch.setattr(demo, "_sum_up", lambda root, seconds: None)
         assert main(["demo", "--output", str(tmp_path), *words]) == expected
         return commands

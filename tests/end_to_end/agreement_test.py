@@ -82,7 +82,7 @@ def test_predicted_files_are_measured_as_they_are(evaluated: Path) -> None:
     folder = evaluated / "coco" / "val2017"
     words = ["--model", evaluated / "export", folder, "--output", output, "--annotations", truth]
     kmax("predict", *words, "--write=panoptic", "--write=instances")
-    words = ["--predictions", output / "predictions.json", "--predictions-folder", output]
+    words = ["--predictions", output / "predictions.json"]
     kmax("evaluate-files", "--ground-truth", truth, *words, "--output", evaluated / "files")
     measured = json.loads((evaluated / "files" / "metrics.json").read_text())
     assert measured["pq"] == json.loads((evaluated / "metrics.json").read_text())
