@@ -70,8 +70,11 @@ def convolve_pixels(
         x = tf.nn.avg_pool2d(x, 1, strides, "VALID")  # of one pixel: quicker than a strided slice
     channels, filters = kernel.shape[2:]
     product = tf.matmul(tf.reshape(x, [-1, channels]), tf.reshape(kernel, [channels, filters]))
-    shape = tf.concat([tf.shape(x)[:3], [filters]], axis=0)
-    return tf.ensure_shape(tf.reshape(product, shape), [*x.shape[:3], filters])
+    shape = [-1 if size is None else size for size in (*x.shape[:3], filters)]
+    if shape.count(-1) < 2:  # as in training: one operation instead of seven
+        return tf.reshape(product, shape)
+    dynamic = tf.concat([tf.shape(x)[:3], [filters]], axis=0)
+    return tf.ensure_shape(tf.reshape(product, dynamic), [*x.shape[:3], filters])
 
 
 def _without_padding_only(
