@@ -15,7 +15,13 @@ from tests.golden import recordings
 from tests.model.building import build_with_zeros
 
 
-@pytest.fixture(scope="module", params=["ade20k/resnet50", "cityscapes/convnext_tiny"])
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param("ade20k/resnet50", marks=pytest.mark.slow),
+        "cityscapes/convnext_tiny",
+    ],
+)
 def model(request):
     """Networks whose classes have another order in the PyTorch implementation."""
     model = build_with_zeros(kmax_tf.load_experiment(f"{request.param}.textproto"))
@@ -45,7 +51,9 @@ def test_a_tensorflow_checkpoint_has_the_published_names_and_shapes(tmp_path):
     assert {key: list(shape) for key, shape in tf.train.list_variables(path)} == published
 
 
-@pytest.mark.parametrize("backbone", ["resnet50", "convnext_tiny"])
+@pytest.mark.parametrize(
+    "backbone", [pytest.param("resnet50", marks=pytest.mark.slow), "convnext_tiny"]
+)
 def test_a_pytorch_file_has_the_published_names_and_shapes(tmp_path, backbone):
     model = build_with_zeros(kmax_tf.load_experiment(f"pytorch/coco_{backbone}.textproto"))
     path = kmax_tf.export_checkpoint(model, tmp_path / "model", "pytorch")

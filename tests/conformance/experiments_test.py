@@ -152,7 +152,19 @@ def assert_variables_are(model, recorded):
         assert (id(variable) in trainable) == expected.trainable, variable.name
 
 
-@pytest.mark.parametrize("name", COUNTS)
+# One of each backbone and dataset; to build all takes minutes.
+FIRST = {"coco/resnet50", "coco/max_s", "cityscapes/convnext_tiny", "ade20k/resnet50"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        name
+        if name in FIRST or name.startswith("shapes")
+        else pytest.param(name, marks=pytest.mark.slow)
+        for name in COUNTS
+    ],
+)
 def test_variables_and_parameters(name):
     model = build_with_zeros(load(name))
     assert count_of(model) == COUNTS[name]

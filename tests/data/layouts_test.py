@@ -14,20 +14,22 @@ from kmax_tf.errors import UserError
 from tests.reference.dataset_trees import IDS, ade20k, cityscapes, coco
 
 
-def expected(ids):
+def expected(ids, void):
     """Panoptic ids by segment id; whatever isn't there is unlabeled."""
-    return lambda void: np.vectorize(lambda i: ids.get(int(i), void))(IDS)
+    return np.vectorize(lambda i: ids.get(int(i), void))(IDS)
 
 
 # By hand, from the publishers' classes: record class id * divisor + instance.
 EXPECTED = {
-    # person is 1, stop sign 12, grass-merged 126; the crowd of persons is unlabeled.
-    "coco": (expected({300: 257, 7: 258, 9: 12 * 256 + 1, 70000: 126 * 256}), 0),
+    # person is 1, stop sign 12, grass-merged 126.
+    "coco": ({300: 257, 7: 258, 9: 12 * 256 + 1, 70000: 126 * 256}, 0),
     # car 13, road 0, sky 10.
-    "cityscapes": (expected({7: 13001, 300: 13002, 70000: 0, 5: 10000}), 255000),
+    "cityscapes": ({7: 13001, 300: 13002, 70000: 0, 5: 10000}, 255000),
     # bed is 7 + 1, wall 0 + 1, flag 149 + 1 (a thing).
-    "ade20k": (expected({7: 8001, 300: 8002, 70000: 1000, 5: 150001}), 0),
+    "ade20k": ({7: 8001, 300: 8002, 70000: 1000, 5: 150001}, 0),
 }
+# Groups of persons: unlabeled where one trains; metrics need their class.
+CROWDS = {"coco": {5: 256}, "cityscapes": {9: 11000}, "ade20k": {}}
 TREES = {"coco": coco, "cityscapes": cityscapes, "ade20k": ade20k}
 
 
@@ -53,13 +55,14 @@ def test_trees_convert_bit_for_bit(layout, root):
     images = {split: TREES[layout](root, split) for split in ("train", "val")}
     status, output = convert(layout, root)
     assert status == 0
-    of_pixels, void = EXPECTED[layout]
+    ids, void = EXPECTED[layout]
     is_png = layout == "cityscapes"
     for split, image in images.items():
         found = features(output, split)
         label = found["image/segmentation/class/encoded"].bytes_list.value[0]
         panoptic = np.frombuffer(label, "<i4").reshape(6, 8)
-        np.testing.assert_array_equal(panoptic, of_pixels(void))
+        of_split = ids if split == "train" else {**ids, **CROWDS[layout]}
+        np.testing.assert_array_equal(panoptic, expected(of_split, void))
         assert found["image/encoded"].bytes_list.value[0] == image.read_bytes()
         name = f"aachen/{image.stem}" if layout == "cityscapes" else image.stem
         assert found["image/filename"].bytes_list.value[0] == name.encode()
@@ -84,8 +87,7 @@ def test_cityscapes_label_ids_serve_too(root):
     status, output = convert("cityscapes", root, "--split", "train", "--keep-crowd-class")
     assert status == 0
     label = features(output, "train")["image/segmentation/class/encoded"].bytes_list.value[0]
-    of_pixels, void = EXPECTED["cityscapes"]
-    wanted = np.where(IDS == 9, 11000, of_pixels(void))
+    wanted = np.where(IDS == 9, 11000, expected(*EXPECTED["cityscapes"]))
     np.testing.assert_array_equal(np.frombuffer(label, "<i4").reshape(6, 8), wanted)
 
 

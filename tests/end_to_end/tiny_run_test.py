@@ -114,6 +114,7 @@ def test_a_run_of_another_model_is_refused(tiny_run: TinyRun) -> None:
     assert "Traceback" not in printed
 
 
+@pytest.mark.slow
 def test_losses_that_stay_not_finite_roll_the_run_back_and_then_stop_it(
     tiny_run: TinyRun, tmp_path: Path
 ) -> None:

@@ -68,7 +68,7 @@ def test_segments_info(tmp_path):
 def test_files_read_back_as_they_were(tmp_path):
     path, json_path = tmp_path / "a.png", tmp_path / "a.json"
     info = coco_results.write_panoptic_png(path, PANOPTIC, LABELS)
-    entry = coco_results.annotation_entry(7, str(path), info)
+    entry = coco_results.annotation_entry(7, path.name, info)
     coco_results.write_panoptic_json(json_path, [entry], LABELS)
     content = json.loads(json_path.read_text())
     assert content["annotations"][0]["file_name"] == "a.png"

@@ -45,13 +45,14 @@ def forward(request):
     return types.SimpleNamespace(model=model, image=image, recorded=recorded, name=name)
 
 
-@pytest.mark.parametrize("run", RUNS)
+@pytest.mark.parametrize("run", ["eager", "function", pytest.param("xla", marks=pytest.mark.slow)])
 def test_inference_agrees(forward, run):
     outputs = RUNS[run](forward.model)(forward.image, training=False)
     assert set(outputs) == OUTPUTS
     recordings.check(forward.recorded, outputs, tolerance=1e-4)
 
 
+@pytest.mark.slow
 def test_folded_inference_agrees(forward):
     outputs = tf.function(fold_batch_norms(forward.model))(forward.image, training=False)
     assert set(outputs) == OUTPUTS - {"semantic_logits"}

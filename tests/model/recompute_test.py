@@ -51,13 +51,14 @@ def test_gradients_and_statistics_are_the_same(kind: str, mode: str) -> None:
         results.append([tf.convert_to_tensor(v).numpy() for v in [*values, *layer.variables]])
     names = ["output", "input", *(v.name for v in layer.trainable_variables)]
     assert len(results[0]) == len(results[1])
-    # XLA fuses the two differently: where a gradient is zero but for rounding, as that of an offset
-    # before a softmax, what is left is compared with the largest of all.
+    # XLA fuses the two differently, so that sums round otherwise: where a gradient is zero but for
+    # rounding, as that of an offset before a softmax, what is left is compared with the largest.
     least_scale = max(np.abs(plain).max() for plain in results[0]) if mode == "xla" else 1.0
+    tolerance = 4e-6 if mode == "xla" else 1e-6
     for index, (plain, recomputed) in enumerate(zip(*results)):
         scale = max(np.abs(plain).max(), least_scale)
         name = names[index] if index < len(names) else "variable"
-        np.testing.assert_allclose(recomputed / scale, plain / scale, atol=1e-6, err_msg=name)
+        np.testing.assert_allclose(recomputed / scale, plain / scale, atol=tolerance, err_msg=name)
 
 
 def test_statistics_are_taken_up_once() -> None:

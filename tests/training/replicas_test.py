@@ -42,10 +42,12 @@ def assert_same(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -
             assert difference.max() < 4e-3, name
 
 
+@pytest.mark.slow
 def test_two_replicas_train_as_one(one_device: dict[str, np.ndarray], tmp_path: Path) -> None:
     assert_same(weights(tmp_path, 2, False), one_device)
 
 
+@pytest.mark.slow
 def test_a_step_compiled_by_xla_is_the_same(
     one_device: dict[str, np.ndarray], tmp_path: Path
 ) -> None:

@@ -37,6 +37,7 @@ def images(monkeypatch: pytest.MonkeyPatch) -> tf.Tensor:
     sizes = tf.constant([[SIDE, SIDE]] * BATCH)
     raw = {
         "image_id": tf.constant(["a", "b", "c"]),
+        "source_id": tf.constant(["", "", ""]),
         "raw_size": sizes,
         "resized_size": sizes,
         "panoptic": targets["semantic_map"] * load().dataset.label_divisor,
