@@ -19,7 +19,7 @@ from kmax_tf.cli import arguments
 from kmax_tf.cli.scripts import run_process
 from kmax_tf.library_noise import without_known_lines
 
-HELP = "generate, train, evaluate, export and predict on a laptop (about 7 minutes)"
+HELP = "generate, train, evaluate, export and predict on a laptop (about 5 minutes)"
 
 CONFIG = "shapes/laptop.textproto"
 HELD_OUT_PICTURES = 12
