@@ -17,6 +17,7 @@ LONG = ("tests/training/", "tests/end_to_end/", "tests/golden/", "tests/model/")
 TOGETHER = "tests/end_to_end/"
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Puts long tests first, and tests that share fixtures into one process."""
     items.sort(key=lambda item: not item.nodeid.startswith(LONG))

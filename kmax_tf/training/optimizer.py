@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import re
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Callable, Optional, cast
 
 import tensorflow as tf
@@ -55,11 +55,12 @@ class GroupedOptimizer(keras.optimizers.legacy.Optimizer):
       rules: see there.
       holds_averages: whether the model holds the averages now and the slots its own weights. It is
         in checkpoints, which are written that way.
-      update_may_be_nothing: whether `_nothing` tells the algorithm to leave everything as it is.
-        Thousands of operations inside a branch take seconds longer to make than outside.
+      idle: the algorithm's coefficients with which a gradient of zero changes nothing; None: it has
+        none, so a skipped step takes a branch, in which thousands of operations take seconds longer
+        to make.
     """
 
-    update_may_be_nothing = False
+    idle: Optional[Mapping[str, float]] = None
 
     def __init__(self, rules: Rules, **algorithm: Any):
         super().__init__(**algorithm)
@@ -121,7 +122,7 @@ class GroupedOptimizer(keras.optimizers.legacy.Optimizer):
           factor: of all gradients.
         """
         self._apply_if = condition
-        if self.update_may_be_nothing:
+        if self.idle is not None:
             factor = tf.where(condition, factor, 0.0)
         # Also what isn't a number, times zero, is zero.
         scaled = [
@@ -134,7 +135,7 @@ class GroupedOptimizer(keras.optimizers.legacy.Optimizer):
     def _distributed_apply(self, *args: Any, **kwargs: Any) -> Any:
         """Updates all variables: here replicas have met, so that they may branch together."""
         update = functools.partial(super()._distributed_apply, *args, **kwargs)
-        if self._apply_if is None or self.update_may_be_nothing:
+        if self._apply_if is None or self.idle is not None:
             return update()
 
         def apply() -> tf.Tensor:
@@ -167,18 +168,14 @@ class GroupedOptimizer(keras.optimizers.legacy.Optimizer):
             step = tf.cast(self.iterations, var_dtype)
             decay = tf.minimum(self.rules.average_decay, (1.0 + step) / (10.0 + step))
             state["average_share"] = 1.0 - decay
-        if self._apply_if is not None and self.update_may_be_nothing:
-            nothing = {**self._nothing(), "average_share": 0.0}
-            for name in nothing.keys() & state.keys():
-                state[name] = tf.where(self._apply_if, state[name], nothing[name])
+        if self._apply_if is not None and self.idle is not None:
+            for name, value in {**self.idle, "average_share": 0.0}.items():
+                if name in state:
+                    state[name] = tf.where(self._apply_if, state[name], value)
         state["of_rate"] = {
             factor: _with_rate(state, factor, self.rules.weight_decay)
             for factor in {1.0, *self.rules.groups.rates.values()}
         }
-
-    def _nothing(self) -> dict[str, float]:
-        """Returns the coefficients with which a gradient of zero changes nothing."""
-        raise NotImplementedError
 
     def _resource_apply_dense(
         self, grad: tf.Tensor, var: tf.Variable, apply_state: dict[Any, Any]
@@ -231,10 +228,7 @@ def _subtract(variable: tf.Variable, share: tf.Tensor, value: tf.Tensor) -> tf.O
 class AdamW(GroupedOptimizer, keras.optimizers.legacy.Adam):
     """Adam with decoupled weight decay (arXiv 1711.05101), as published."""
 
-    update_may_be_nothing = True
-
-    def _nothing(self) -> dict[str, float]:
-        return {"lr_t": 0.0, "beta_1_t": 1.0, "beta_2_t": 1.0}
+    idle: Optional[Mapping[str, float]] = {"lr_t": 0.0, "beta_1_t": 1.0, "beta_2_t": 1.0}
 
 
 class SGDW(GroupedOptimizer, keras.optimizers.legacy.SGD):

@@ -148,7 +148,11 @@ def test_a_backbone_alone_leaves_the_rest(small, tmp_path, prefix):
 
 
 @pytest.mark.parametrize(
-    ("backbone", "suffix"), [("resnet50", ".pth"), ("convnext_tiny", ".safetensors")]
+    ("backbone", "suffix"),
+    [
+        pytest.param("resnet50", ".pth", marks=pytest.mark.slow),
+        ("convnext_tiny", ".safetensors"),
+    ],
 )
 def test_a_public_pytorch_checkpoint_is_loaded_whole(tmp_path, backbone, suffix):
     model = build_with_zeros(kmax_tf.load_experiment(f"pytorch/coco_{backbone}.textproto"))

@@ -132,7 +132,8 @@ def test_gradients_agree(training):
     assert len(norms) == len(expected)
     np.testing.assert_allclose(np.linalg.norm(norms), total, rtol=1e-4)
     errors = np.maximum(np.abs(norms - expected) - 1e-7 * total, 0)
-    assert np.mean(errors <= 1e-4 * expected) > 0.95
+    # How many depends on the order of sums: on two threads 0.98 of them, on one 0.93.
+    assert np.mean(errors <= 1e-4 * expected) > 0.9
     assert np.all(errors <= 1e-4 * expected + 2 * training["rounding"])
     assert np.all(errors <= 5e-3 * expected)
 

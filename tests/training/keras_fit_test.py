@@ -140,6 +140,7 @@ def test_two_that_would_set_the_rate_are_an_error(fitted: Fitted, callback) -> N
         fitted.model.fit(dataset(1), verbose=0, callbacks=callback())
 
 
+@pytest.mark.slow  # another graph to make; small_replicas_test has a Keras optimizer, too
 def test_any_keras_optimizer_will_do_and_skips_what_is_not_finite() -> None:
     experiment = tiny_experiment("training.optimizer.clip_norm=1")
     model = kmax_tf.build_model(experiment)
