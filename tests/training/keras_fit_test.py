@@ -164,6 +164,6 @@ def test_predictions_merge_into_maps(fitted: Fitted) -> None:
 
 def test_fit_without_the_loss_says_what_to_do(loaded: KMaX, monkeypatch) -> None:
     monkeypatch.setattr(loaded, "training_step", None)
-    loaded.compile("adam")
+    loaded.compile(keras.optimizers.legacy.Adam())
     with pytest.raises(kmax_tf.UserError, match="compile_for_training"):
         loaded.fit(dataset(), verbose=0)
