@@ -167,6 +167,7 @@ def test_a_public_pytorch_checkpoint_is_loaded_whole(tmp_path, backbone, suffix)
     assert report.ignored == ("backbone.anything.num_batches_tracked",)
 
 
+@pytest.mark.slow
 def test_the_official_convnext_classifier_gives_a_backbone(tmp_path):
     model = build_with_zeros(kmax_tf.load_experiment("coco/convnext_tiny.textproto"))
     state = {
@@ -243,6 +244,7 @@ def test_wrong_files_are_one_clear_error(small, tmp_path):
         kmax_tf.import_checkpoint(model, path)
 
 
+@pytest.mark.slow
 def test_keras_convnext_is_the_same_function(tmp_path):
     theirs = keras.applications.ConvNeXtTiny(
         include_top=False, weights=None, include_preprocessing=False, input_shape=(64, 64, 3)
@@ -265,6 +267,7 @@ def test_keras_convnext_is_the_same_function(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_keras_resnet_is_equal_as_far_as_it_goes(tmp_path):
     theirs = keras.applications.ResNet50(include_top=False, weights=None)
     rng = np.random.default_rng(0)

@@ -87,6 +87,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
 
+@pytest.mark.slow
 def test_many_records_need_no_more_memory_than_few(tmp_path):
     path = write(tmp_path / "a", [b"x"] * 1000)
     data = (tmp_path / "a").read_bytes()

@@ -29,7 +29,15 @@ RUNS = {
 }
 
 
-@pytest.fixture(scope="module", params=[*PUBLISHED, PYTORCH])
+# One of each implementation in all tests; the others with the slow ones.
+QUICK = ("coco_resnet50", PYTORCH)
+
+
+def each(names):
+    return [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in names]
+
+
+@pytest.fixture(scope="module", params=each([*PUBLISHED, PYTORCH]))
 def forward(request):
     """A model with the weights of the recording, the image, and what was recorded."""
     name = request.param
@@ -95,7 +103,7 @@ SETTINGS = {
 }
 
 
-@pytest.mark.parametrize("forward", PUBLISHED, indirect=True)
+@pytest.mark.parametrize("forward", each(PUBLISHED), indirect=True)
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_maps_agree(forward, setting):
     """Of the model's own outputs; other tests merge recorded ones."""
