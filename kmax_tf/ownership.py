@@ -56,13 +56,21 @@ def check_free(paths: Iterable[str | os.PathLike[str]]) -> None:
     for path in (os.fspath(path) for path in paths):
         if "://" in path or not os.path.lexists(path):
             continue
-        folder, name = os.path.split(path)
-        known = _notes(folder or ".").read().get((command, name), set())
-        if not known or _checksum(path) not in known:
+        if not wrote(path):
             raise OutputError(
                 f"{path} is there already, and isn't what `{command}` wrote there; give another "
                 "output, move the file away, or allow it with --overwrite"
             )
+
+
+def wrote(path: str | os.PathLike[str]) -> bool:
+    """Returns whether the command that runs wrote a file, now or earlier, as it is."""
+    command = os.environ.get(_COMMAND)
+    if not command:
+        return False
+    folder, name = os.path.split(os.fspath(path))
+    known = _notes(folder or ".").read().get((command, name), set())
+    return bool(known) and _checksum(os.fspath(path)) in known
 
 
 def note_written(path: str | os.PathLike[str], content: bytes | None = None) -> None:

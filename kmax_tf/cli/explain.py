@@ -41,12 +41,11 @@ def run(args: argparse.Namespace) -> int:
 
     from kmax_tf.export.explainer import load_explainer
     from kmax_tf.files import check_writable, write_atomically
-    from kmax_tf.ownership import check_free
 
     images = image_files.find_images(args.images)
     files = {image: os.path.join(args.output, f"{image.name}_clusters.png") for image in images}
     check_writable(args.output)
-    check_free(files.values())
+    image_files.check_outputs(list(files.values()), images)
     explainer = load_explainer(args.model, args.config)
     explainer.check_blocks(args.blocks)
     for image, pixels in image_files.read_images(images, "explain"):

@@ -28,7 +28,8 @@ class NamedImage(NamedTuple):
 def find_images(paths: Sequence[str]) -> list[NamedImage]:
     """Finds the images of a command line.
 
-    An image is known by its path below what all have in common, as in cam1/0000.
+    An image is known by its path below what all have in common, as in cam1/0000. Pictures of a
+    folder that the command itself wrote are its results, and left out.
 
     Args:
       paths: of files and folders.
@@ -42,6 +43,7 @@ def find_images(paths: Sequence[str]) -> list[NamedImage]:
     from kmax_tf.data.images import IMAGE_SUFFIXES
     from kmax_tf.errors import UserError
     from kmax_tf.export.results import result_names
+    from kmax_tf.ownership import wrote
 
     files: list[str] = []
     folders = [path if os.path.isdir(path) else os.path.dirname(path) for path in paths]
@@ -55,6 +57,7 @@ def find_images(paths: Sequence[str]) -> list[NamedImage]:
             if file.name.lower().endswith(IMAGE_SUFFIXES)
             and file.is_file()
             and not any(part.startswith(".") for part in file.relative_to(path).parts)
+            and not wrote(file)
         ]
         if not found:
             raise UserError(
@@ -68,6 +71,27 @@ def find_images(paths: Sequence[str]) -> list[NamedImage]:
     root = os.path.commonpath([os.path.abspath(folder) for folder in folders])
     relative = [pathlib.Path(os.path.relpath(file, root)).as_posix() for file in absolute]
     return [NamedImage(*image) for image in zip(files, relative, result_names(relative))]
+
+
+def check_outputs(outputs: Sequence[str], images: Sequence[NamedImage]) -> None:
+    """Checks that results replace nothing but earlier results of the command, and no image ever.
+
+    Raises:
+      OutputError: names the first file that is in the way.
+    """
+    import os
+
+    from kmax_tf.errors import OutputError
+    from kmax_tf.ownership import check_free
+
+    inputs = {os.path.realpath(image.path) for image in images}
+    for path in outputs:
+        if os.path.realpath(path) in inputs:
+            raise OutputError(
+                f"{path} is there already: it is the image itself, which its result would replace; "
+                "give another --output"
+            )
+    check_free(outputs)
 
 
 def image_ids(images: Sequence[NamedImage], annotations: str | None) -> list[Union[int, str]]:

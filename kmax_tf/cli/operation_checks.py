@@ -53,7 +53,8 @@ def _failure(operation: Operation) -> str:
         return outputs, tape.gradient(total, x)
 
     try:
-        values = run(x)
+        # The graph itself: calls of many functions look like retracing to TensorFlow, which warns.
+        values = run.get_concrete_function(x)(x)
         if values[1] is None:
             return "it has no gradient"
         values = [np.asarray(tf.cast(value, tf.float32)) for value in values]

@@ -57,7 +57,6 @@ def run(args: argparse.Namespace) -> int:
     from kmax_tf.export.predictor import load_predictor
     from kmax_tf.export.results import ENDINGS, JOINED
     from kmax_tf.files import check_writable
-    from kmax_tf.ownership import check_free
 
     kinds = list(dict.fromkeys(args.write or ["panoptic"]))
     images = image_files.find_images(args.images)
@@ -66,8 +65,8 @@ def run(args: argparse.Namespace) -> int:
     endings = [ending for kind in (*kinds, *["why"] * args.why) for ending in ENDINGS[kind]]
     files = [f"{image.name}{ending}" for image in images for ending in endings]
     joined = {kind: os.path.join(args.output, name) for kind, name in JOINED.items()}
-    check_free([os.path.join(args.output, file) for file in files])
-    check_free([path for kind, path in joined.items() if kind in kinds])
+    files += [JOINED[kind] for kind in kinds if kind in JOINED]
+    image_files.check_outputs([os.path.join(args.output, file) for file in files], images)
     predictor = load_predictor(args.model, sorted({_KINDS[kind] for kind in kinds}))
     writer = _Writer(args, kinds, predictor.label_space)
     try:

@@ -88,7 +88,10 @@ def read_panoptic_file(
         raise UserError(f"{path} lists no annotations; there is nothing to evaluate")
     folder = folder or _folder_of_pngs(path, content["annotations"][0])
     if not os.path.isdir(folder):
-        raise UserError(f"the folder {folder} of the PNGs of {path} doesn't exist; name another")
+        raise UserError(
+            f"the folder {folder} of the PNGs of {path} doesn't exist; name theirs by "
+            "--ground-truth-folder or --predictions-folder"
+        )
     images, replaced = [], 0
     for number, entry in enumerate(content["annotations"]):
         try:

@@ -106,7 +106,8 @@ def test_predicting_beside_the_images_replaces_none(evaluated: Path, tmp_path: P
     words = ["predict", "--model", evaluated / "export", tmp_path / "photo.png"]
     done = kmax(*words, "--output", tmp_path, check=False)
     assert done.returncode == 2
-    assert "photo.png is there already" in done.stderr
+    assert "photo.png is there already: it is the image itself" in done.stderr
+    assert kmax(*words, "--output", tmp_path, "--overwrite", check=False).returncode == 2
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
     both = [*words, tmp_path / "photo_overlay.png", "--output", tmp_path / "out"]
     for _ in range(2):  # its own results it replaces
@@ -116,3 +117,7 @@ def test_predicting_beside_the_images_replaces_none(evaluated: Path, tmp_path: P
         *("photo.png", "photo_overlay.png"),
         *("photo_overlay.png.png", "photo_overlay.png_overlay.png"),
     }
+    # Of a folder of images and results, the images are predicted.
+    shutil.copy(tmp_path / "photo.png", tmp_path / "out" / "new.png")
+    kmax("predict", "--model", evaluated / "export", tmp_path / "out", "--output", tmp_path / "3")
+    assert [path.name for path in (tmp_path / "3").glob("*_overlay.png")] == ["new_overlay.png"]
