@@ -242,13 +242,11 @@ def _strange(picture: LabelPicture, readings: list[_Reading], labels: LabelSpace
     count = int(strange.sum())
     what = "colors" if best.column == "color" else "values"
     listed = _listed(picture, best, strange)
-    if best.column == "color":
-        known = "give every class its color in the list of classes"
-    else:
-        known = f"classes have {_known(labels)}"
+    known = "" if best.column == "color" else f" (those of the classes are {_known(labels)})"
     return (
-        f"it has pixels of {what} that are of no class: {listed}; {known}, or write them into its "
-        f"column {best.column}, in rows of kind unlabeled if they mean nothing{_smooth(count)}"
+        f"it has pixels of {what} that are of no class: {listed}{known}; give each of them a row "
+        f"in the list of classes (classes.csv), with its {best.column}, and the kind unlabeled if "
+        f"it means nothing{_smooth(count)}"
     )
 
 

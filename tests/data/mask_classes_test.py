@@ -157,7 +157,7 @@ def test_indices_that_contradict_colors_dont_count(tmp_path):
     # The list of classes lacks a color: indices would fit, but mean others.
     data = png(WHICH, PALETTE, 8, palette_of(COLORS[[0, 3, 1, 2]]))
     rules = MaskRules(colored=("bolt", "nut"))
-    with pytest.raises(BadExampleError, match=r"of no class: #6b8e23 \(\d+ pixels\); give every"):
+    with pytest.raises(BadExampleError, match=r"of no class: #6b8e23 \(\d+ pixels\); give each"):
         class_map(tmp_path, data, space(1, 2, 3), rules)
     # White on black, whose indices say black on white.
     data = png(WHICH % 2, PALETTE, 1, palette_of([(255, 255, 255), (0, 0, 0)]))
@@ -180,7 +180,7 @@ def test_what_is_found_is_told(tmp_path):
     labels = space(1, 2, 3)
     values = np.array([[0, 7, 7, 7, 9, 1]])
     with pytest.raises(
-        BadExampleError, match=r"values .*: 7 \(3 pixels\), 9 \(1 pixels\); .*1 \(b"
+        BadExampleError, match=r"values .*: 7 \(3 pixels\), 9 \(1 pixels\) .*1 \(b"
     ):
         class_map(tmp_path, png(values, GREY), labels)
     with pytest.raises(BadExampleError, match="come of smoothing, resizing or a lossy format"):

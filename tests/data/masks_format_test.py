@@ -77,7 +77,7 @@ def test_colors_stand_for_classes(labels, panoptic_of):
     rules = MaskRules(colored=("cat", "dog", "grass", "sky"), components=ALL)
     wanted, _ = panoptic_of(VALUES, rules)
     np.testing.assert_array_equal(panoptic_of(colors, rules)[0], wanted)
-    with pytest.raises(BadExampleError, match="give every class its color"):
+    with pytest.raises(BadExampleError, match="give each of them a row"):
         panoptic_of(colors, MaskRules())
     colors[0, 0] = (9, 9, 9)
     with pytest.raises(BadExampleError, match=r"of no class: #090909 \(1 pixels\)"):
