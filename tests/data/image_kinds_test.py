@@ -81,7 +81,11 @@ EXACT = {
     "png interlaced": (png(RGB, PNG_RGB, interlaced=True), True, RGB),
     "png animated": (encoded("PNG", save_all=True, append_images=[SHIFTED]), True, RGB),
     "png 16 bits": (png(RGB.astype(int) * 256 + 7, PNG_RGB, 16), False, RGB),
-    "png 16 bits, alpha": (png(np.dstack([RGB, GREY_VALUES]) * 257, PNG_RGBA, 16), False, RGB),
+    "png 16 bits, alpha": (
+        png(np.dstack([RGB, GREY_VALUES]).astype(np.uint16) * 257, PNG_RGBA, 16),
+        False,
+        RGB,
+    ),
     "png grey": (png(GREY_VALUES, GREY), False, GREY_VALUES),
     "png grey of 16 bits": (png(DEEP, GREY, 16), False, GREY_VALUES),
     "png grey of 2 bits": (png(GREY_VALUES // 85, GREY, 2), False, GREY_VALUES // 85 * 85),

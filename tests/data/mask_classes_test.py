@@ -179,9 +179,7 @@ def test_colors_and_values_that_contradict_each_other_are_refused(tmp_path):
 def test_what_is_found_is_told(tmp_path):
     labels = space(1, 2, 3)
     values = np.array([[0, 7, 7, 7, 9, 1]])
-    with pytest.raises(
-        BadExampleError, match=r"values .*: 7 \(3 pixels\), 9 \(1 pixels\) .*1 \(b"
-    ):
+    with pytest.raises(BadExampleError, match=r"values .*: 7 \(3 pixels\), 9 \(1 pixels\) .*1 \(b"):
         class_map(tmp_path, png(values, GREY), labels)
     with pytest.raises(BadExampleError, match="come of smoothing, resizing or a lossy format"):
         class_map(tmp_path, png(np.arange(256).reshape(16, 16), GREY), labels)
