@@ -10,7 +10,7 @@ import os
 
 from absl import flags
 
-from kmax_tf.command_line import run_app
+from kmax_tf.cli.command_line import run_app
 
 _CONFIG = flags.DEFINE_string(
     "config", None, "experiment file; by default the one recorded in the run's folder"
@@ -36,12 +36,12 @@ def main(_: list[str]) -> None:
     from kmax_tf.checkpoints.restore import restore_weights
     from kmax_tf.config import label_space, load_experiment
     from kmax_tf.evaluation.evaluator import evaluate_model
-    from kmax_tf.evaluation.report import write_report
+    from kmax_tf.evaluation.report.page import write_report
     from kmax_tf.evaluation.results import format_table, write_results
     from kmax_tf.evaluation.submission import SUBMISSIONS
-    from kmax_tf.files import check_writable
+    from kmax_tf.files.ownership import check_free
+    from kmax_tf.files.writing import check_writable
     from kmax_tf.model.builder import build_model
-    from kmax_tf.ownership import check_free
 
     model_dir = _MODEL_DIR.value
     output = _OUTPUT.value or model_dir

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from absl import flags
 
-from kmax_tf.command_line import run_app
+from kmax_tf.cli.command_line import run_app
 
 _CONFIG = flags.DEFINE_string("config", None, "experiment file (textproto)", required=True)
 _MODEL_DIR = flags.DEFINE_string(

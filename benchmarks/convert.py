@@ -25,12 +25,12 @@ import scipy.ndimage
 from measuring import print_line, ratio, summary, time_in_turns
 from PIL import Image
 
-from kmax_tf.data.coco_format import CocoAnnotation, read_split
-from kmax_tf.data.dataset_file import read_description
-from kmax_tf.data.images import read_encoded, read_id_map
-from kmax_tf.data.panoptic_ids import panoptic_label
-from kmax_tf.data.records import LabeledImage, encode_example, write_shard
-from kmax_tf.data.shards import ShardTask, convert_shard, file_checksum, note_path
+from kmax_tf.config.dataset import read_description
+from kmax_tf.conversion.coco_format import CocoAnnotation, read_split
+from kmax_tf.conversion.panoptic_ids import panoptic_label
+from kmax_tf.conversion.shards import ShardTask, convert_shard, file_checksum, note_path
+from kmax_tf.files.images import read_encoded, read_id_map
+from kmax_tf.records.examples import LabeledImage, encode_example, write_shard
 
 
 def main() -> None:

@@ -28,11 +28,11 @@ from plain_input import PlainExample
 import kmax_tf
 from kmax_tf.data.builder import training_example
 from kmax_tf.data.color import random_color
-from kmax_tf.data.images import EncodedImage
 from kmax_tf.data.reader import ReaderOptions, read_forever
-from kmax_tf.data.record_index import index_records
-from kmax_tf.data.records import LabeledImage, encode_example, write_shard
 from kmax_tf.data.targets import make_targets
+from kmax_tf.files.images import EncodedImage
+from kmax_tf.records.examples import LabeledImage, encode_example, write_shard
+from kmax_tf.records.index import index_records
 
 _SIZE = (480, 640)
 

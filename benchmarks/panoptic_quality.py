@@ -25,13 +25,13 @@ from typing import Any, Callable
 import numpy as np
 import PIL.Image
 
-from kmax_tf.data.workers import available_cores
-from kmax_tf.evaluation import file_pairs
 from kmax_tf.evaluation.coco_results import id2rgb
-from kmax_tf.evaluation.file_evaluation import evaluate_pairs
-from kmax_tf.evaluation.file_pairs import pair_images
+from kmax_tf.evaluation.files import pairs as file_pairs
+from kmax_tf.evaluation.files.evaluation import evaluate_pairs
+from kmax_tf.evaluation.files.pairs import pair_images
+from kmax_tf.evaluation.files.panoptic_file import categories_of, read_panoptic_file
 from kmax_tf.evaluation.overlaps import find_overlaps
-from kmax_tf.evaluation.panoptic_files import categories_of, read_panoptic_file
+from kmax_tf.files.workers import available_cores
 
 if __name__ == "__main__":  # not in the workers: it imports TensorFlow, which takes seconds
     from measuring import print_line, ratio, summary, time_in_turns

@@ -8,6 +8,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from kmax_tf.version import __version__
+
 if TYPE_CHECKING:
     from kmax_tf.checkpoints.exporter import export_checkpoint
     from kmax_tf.checkpoints.importer import import_checkpoint
@@ -19,8 +21,6 @@ if TYPE_CHECKING:
     from kmax_tf.model.builder import build_model
     from kmax_tf.postprocessing.builder import explain_masks, postprocess
     from kmax_tf.training.keras_fit import compile_for_training
-
-__version__ = "0.1.0"
 
 __all__ = [
     "UserError",

@@ -12,7 +12,7 @@ from typing import NamedTuple, Optional
 import numpy as np
 import tensorflow as tf
 
-from kmax_tf.config import label_space
+from kmax_tf.config import Experiment, label_space
 from kmax_tf.data.preprocessing import fit_image, resize_image, resize_map, restore_map
 from kmax_tf.devices import accelerated
 from kmax_tf.model.folding import fold_batch_norms
@@ -20,7 +20,6 @@ from kmax_tf.model.kmax import KMaX
 from kmax_tf.postprocessing.builder import build_postprocessor, build_views
 from kmax_tf.postprocessing.islands import remove_islands
 from kmax_tf.postprocessing.postprocessor import MAPS, SEGMENTS
-from kmax_tf.protos import experiment_pb2
 from kmax_tf.structures import Predictions
 
 
@@ -59,7 +58,7 @@ class Inference:
 
     def __init__(
         self,
-        experiment: experiment_pb2.Experiment,
+        experiment: Experiment,
         model: Optional[KMaX] = None,
         maps: Sequence[str] = MAPS,
     ):

@@ -8,6 +8,8 @@ import pytest
 
 from kmax_tf.library_noise import quiet_libraries
 
+pytest_plugins = ["tests.small_datasets"]
+
 # Those whose files take minutes. Processes take a file at a time (`make test`): if such a one came
 # last, all others would wait for it.
 LONG = ("tests/training/", "tests/end_to_end/", "tests/golden/", "tests/model/")

@@ -15,7 +15,8 @@ OLD_X86 = "flags : fpu sse2 avx\n"
 ARM = "processor : 0\nFeatures : fp asimd sve bf16\n"
 SCRIPT = """
 import os, pathlib, sys, types
-from kmax_tf import command_line, processor
+from kmax_tf.cli import command_line
+from kmax_tf import processor
 from kmax_tf.cli import main
 processor._CPU_INFO = pathlib.Path(sys.argv.pop())
 def show(*_):

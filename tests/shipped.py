@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from kmax_tf import config
+from kmax_tf.config.textproto import merge_text
 from kmax_tf.protos import experiment_pb2
-from kmax_tf.textproto import merge_text
 
 
 def experiments() -> list[str]:

@@ -13,12 +13,11 @@ from kmax_tf.checkpoints import deeplab2, pytorch
 from kmax_tf.checkpoints.places import variable_names
 from kmax_tf.checkpoints.restore import CheckpointError
 from kmax_tf.checkpoints.torch_writer import write_state
-from kmax_tf.config import label_space
+from kmax_tf.config import Experiment, label_space
 from kmax_tf.errors import OutputError
-from kmax_tf.files import check_writable
+from kmax_tf.files.ownership import check_free, note_written
+from kmax_tf.files.writing import check_writable
 from kmax_tf.model.kmax import KMaX
-from kmax_tf.ownership import check_free, note_written
-from kmax_tf.protos import experiment_pb2
 
 EXPORT_FORMATS = ("deeplab2", "pytorch", "safetensors")
 
@@ -63,7 +62,7 @@ def export_checkpoint(model: KMaX, path: str | os.PathLike[str], format: str) ->
 
 def _class_order(model: KMaX) -> np.ndarray:
     """Returns which of our class channels comes at each place in the order of ids, void last."""
-    experiment = text_format.Parse(model.experiment_text, experiment_pb2.Experiment())
+    experiment = text_format.Parse(model.experiment_text, Experiment())
     ids = label_space(experiment.dataset).ids
     return np.append(np.argsort(ids), len(ids))
 

@@ -15,10 +15,9 @@ from google.protobuf import text_format
 from kmax_tf.checkpoints.places import Place, variable_names
 from kmax_tf.checkpoints.restore import CheckpointError
 from kmax_tf.checkpoints.sources import Source, read_source
-from kmax_tf.config import label_space
-from kmax_tf.data.dataset_file import read_description
+from kmax_tf.config import Experiment, label_space
+from kmax_tf.config.dataset import read_description
 from kmax_tf.model.kmax import KMaX
-from kmax_tf.protos import experiment_pb2
 
 _CLASS_HEAD = re.compile(r".*class_head/dense/(kernel|bias)$")
 _SEMANTIC_HEAD = re.compile(r"semantic_branch/last_conv/(kernel|bias)$")
@@ -125,7 +124,7 @@ class _Plan:
         source_dataset: Optional[str],
     ):
         self.source = source
-        experiment = text_format.Parse(model.experiment_text, experiment_pb2.Experiment())
+        experiment = text_format.Parse(model.experiment_text, Experiment())
         self.labels = label_space(experiment.dataset)
         self.source_labels = read_description(source_dataset)[0] if source_dataset else self.labels
         self.values: dict[str, np.ndarray] = {}

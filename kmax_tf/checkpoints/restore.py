@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from kmax_tf.checkpoints.folders import latest_checkpoint
 from kmax_tf.errors import UserError
-from kmax_tf.files import plain_path
+from kmax_tf.files.writing import plain_path
 from kmax_tf.model.kmax import KMaX
 
 # What TensorFlow raises for a checkpoint that is damaged, here or there.

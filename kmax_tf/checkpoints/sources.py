@@ -19,7 +19,7 @@ from kmax_tf.checkpoints.restore import (
     way_to_other_classes,
 )
 from kmax_tf.checkpoints.torch_file import read_state
-from kmax_tf.files import plain_path
+from kmax_tf.files.writing import plain_path
 from kmax_tf.model.kmax import KMaX
 
 _TORCH_SUFFIXES = (".pth", ".pt", ".pkl", ".safetensors")

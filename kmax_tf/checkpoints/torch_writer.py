@@ -13,7 +13,7 @@ import numpy as np
 import safetensors.numpy
 
 from kmax_tf.errors import OutputError
-from kmax_tf.files import write_atomically
+from kmax_tf.files.writing import write_atomically
 
 _STORAGES = {
     "float32": "FloatStorage",

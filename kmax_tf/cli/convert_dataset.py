@@ -8,9 +8,9 @@ import shlex
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from kmax_tf.data.coco_format import Split
-    from kmax_tf.data.convert import Report, Runner
-    from kmax_tf.structures import LabelSpace
+    from kmax_tf.conversion.coco_format import Split
+    from kmax_tf.conversion.convert import Report, Runner
+    from kmax_tf.labels import LabelSpace
 
 from kmax_tf.cli import arguments
 
@@ -127,10 +127,11 @@ def run(args: argparse.Namespace) -> int:
     """Converts the splits; bad examples are left out, counted and named."""
     import dataclasses
 
-    from kmax_tf.data.convert import ConversionOptions, convert, read_report
-    from kmax_tf.data.descriptions import with_splits
-    from kmax_tf.data.label_checks import doubts_about
-    from kmax_tf.files import check_writable, write_atomically
+    from kmax_tf.conversion.convert import ConversionOptions, convert
+    from kmax_tf.conversion.descriptions import with_splits
+    from kmax_tf.files.writing import check_writable, write_atomically
+    from kmax_tf.records.label_checks import doubts_about
+    from kmax_tf.records.report import read_report
 
     check_writable(args.output)
     source = _published(args) if args.layout not in ("coco-format", "masks") else _own(args)
@@ -165,8 +166,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _published(args: argparse.Namespace) -> _Source:
-    from kmax_tf.data.dataset_file import read_description
-    from kmax_tf.data.layouts import LAYOUTS, plain_name
+    from kmax_tf.config.dataset import read_description
+    from kmax_tf.conversion.layouts import LAYOUTS, plain_name
 
     layout = LAYOUTS[args.layout]
     labels, description = read_description(args.description or layout.description)
@@ -176,7 +177,7 @@ def _published(args: argparse.Namespace) -> _Source:
 
 
 def _own(args: argparse.Namespace) -> _Source:
-    from kmax_tf.data.layouts import hold_out
+    from kmax_tf.conversion.layouts import hold_out
     from kmax_tf.errors import UserError
 
     if not 0 <= args.hold_out < 1:
@@ -191,8 +192,8 @@ def _own(args: argparse.Namespace) -> _Source:
 
 
 def _own_coco_format(args: argparse.Namespace) -> _Source:
-    from kmax_tf.data.descriptions import classes_of_categories, description_text
-    from kmax_tf.data.layouts import TreePatterns, find_splits, plain_name, read_tree
+    from kmax_tf.conversion.descriptions import classes_of_categories, description_text
+    from kmax_tf.conversion.layouts import TreePatterns, find_splits, plain_name, read_tree
 
     given = {name: getattr(args, name) for name in ("json", "maps", "images")}
     patterns = TreePatterns(**{name: value for name, value in given.items() if value is not None})
@@ -216,11 +217,11 @@ def _own_coco_format(args: argparse.Namespace) -> _Source:
 def _own_masks(args: argparse.Namespace) -> _Source:
     import dataclasses
 
-    from kmax_tf.data.class_table import read_class_table
-    from kmax_tf.data.descriptions import description_text
-    from kmax_tf.data.layouts import plain_name
-    from kmax_tf.data.mask_classes import MaskRules
-    from kmax_tf.data.masks_format import find_mask_splits, find_strays, read_mask_split
+    from kmax_tf.conversion.class_table import read_class_table
+    from kmax_tf.conversion.descriptions import description_text
+    from kmax_tf.conversion.layouts import plain_name
+    from kmax_tf.conversion.mask_classes import MaskRules
+    from kmax_tf.conversion.masks_format import find_mask_splits, find_strays, read_mask_split
     from kmax_tf.errors import UserError
 
     description, rules = "", MaskRules()
@@ -256,8 +257,8 @@ def _own_masks(args: argparse.Namespace) -> _Source:
 
 def _colored_classes(description: str) -> tuple[str, ...]:
     """Returns the names of the classes to which a description gives a color."""
+    from kmax_tf.config.textproto import merge_text
     from kmax_tf.protos import dataset_pb2
-    from kmax_tf.textproto import merge_text
 
     dataset = dataset_pb2.Dataset()
     merge_text(description, str, dataset, {})
@@ -266,7 +267,7 @@ def _colored_classes(description: str) -> tuple[str, ...]:
 
 def _check_names(names: list[str]) -> None:
     """Raises UserError where the records of two splits would have one name."""
-    from kmax_tf.data.layouts import plain_name
+    from kmax_tf.conversion.layouts import plain_name
     from kmax_tf.errors import UserError
 
     of_records: dict[str, str] = {}
@@ -281,8 +282,8 @@ def _check_names(names: list[str]) -> None:
 
 def _described(args: argparse.Namespace, description: str) -> tuple[LabelSpace, str]:
     """Returns the labels and the description: that of the arguments, or one that was made."""
-    from kmax_tf.data.dataset_file import read_description
-    from kmax_tf.files import write_atomically
+    from kmax_tf.config.dataset import read_description
+    from kmax_tf.files.writing import write_atomically
 
     if args.description:
         return read_description(args.description)
@@ -298,13 +299,13 @@ def _name(args: argparse.Namespace) -> str:
 def _runner(args: argparse.Namespace) -> Runner | None:
     if args.runner == "local":
         return None
-    from kmax_tf.data.beam_runner import beam_runner
+    from kmax_tf.conversion.beam_runner import beam_runner
 
     return beam_runner(args.beam_flags)
 
 
 def _print_report(name: str, report: Report, labels: LabelSpace) -> None:
-    from kmax_tf.data.statistics import segments_table, sizes_line
+    from kmax_tf.records.statistics import segments_table, sizes_line
 
     parts = [f"{name}: {report.images} images, {sum(report.segments.values())} segments"]
     if report.kept:
@@ -323,9 +324,9 @@ def _print_report(name: str, report: Report, labels: LabelSpace) -> None:
 
 
 def _write_experiment(output: str, name: str, reports: dict[str, Report]) -> None:
-    from kmax_tf.data.experiment_file import experiment_text
-    from kmax_tf.data.sources import is_file
-    from kmax_tf.files import write_atomically
+    from kmax_tf.conversion.experiment_file import experiment_text
+    from kmax_tf.files.reading import is_file
+    from kmax_tf.files.writing import write_atomically
 
     path = os.path.join(output, "experiment.textproto")
     if is_file(path):

@@ -48,7 +48,7 @@ class StageError(Exception):
 
 def run(args: argparse.Namespace) -> int:
     """Runs the stages that are not finished, then sums up."""
-    from kmax_tf.files import check_writable
+    from kmax_tf.files.writing import check_writable
 
     check_writable(args.output)
     root = Path(args.output)
@@ -111,7 +111,7 @@ class Stages:
 
     def call(self, name: str, stage: Callable[[], None]) -> None:
         """Runs a function as a stage, unless it has finished before."""
-        from kmax_tf.files import write_atomically
+        from kmax_tf.files.writing import write_atomically
 
         title = f"[{list(STAGES).index(name) + 1}/{len(STAGES)}] {name}"
         if name in self.seconds:
@@ -139,9 +139,9 @@ def _predict(root: Path) -> None:
         # Meanwhile: these import TensorFlow, which takes seconds.
         import numpy as np
 
-        from kmax_tf.data.images import read_image
         from kmax_tf.export.results import write_result
         from kmax_tf.export.saved_model import read_labels
+        from kmax_tf.files.images import read_image
     if ended.result():
         raise StageError("the process that loads the export failed")
     labels = read_labels(export)

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import kmax_tf
 from kmax_tf.processor import ONEDNN, cpu_features
-from kmax_tf.provenance import version_of
+from kmax_tf.run_record import version_of
 
 HELP = "print versions and devices, try operations, and say how to mend what is broken"
 

@@ -11,11 +11,11 @@ from kmax_tf.errors import UserError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from kmax_tf.evaluation.file_matching import Pair
-    from kmax_tf.evaluation.gallery import Picture
+    from kmax_tf.evaluation.files.pairing import Pair
+    from kmax_tf.evaluation.files.panoptic_file import PanopticFile
     from kmax_tf.evaluation.metrics import PanopticMetrics
-    from kmax_tf.evaluation.panoptic_files import PanopticFile
-    from kmax_tf.structures import LabelSpace
+    from kmax_tf.evaluation.report.gallery import Picture
+    from kmax_tf.labels import LabelSpace
 
 from kmax_tf.cli import arguments
 
@@ -60,15 +60,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measures, prints the table, and writes metrics.json and report.html."""
-    from kmax_tf.data.progress import Progress
-    from kmax_tf.data.workers import available_cores
-    from kmax_tf.evaluation.file_evaluation import evaluate_pairs
-    from kmax_tf.evaluation.file_pairs import pair_images
-    from kmax_tf.evaluation.panoptic_files import categories_of, read_panoptic_file
-    from kmax_tf.evaluation.report import write_report
+    from kmax_tf.evaluation.files.evaluation import evaluate_pairs
+    from kmax_tf.evaluation.files.pairs import pair_images
+    from kmax_tf.evaluation.files.panoptic_file import categories_of, read_panoptic_file
+    from kmax_tf.evaluation.report.page import write_report
     from kmax_tf.evaluation.results import format_table, write_results
-    from kmax_tf.files import check_writable
-    from kmax_tf.ownership import check_free
+    from kmax_tf.files.ownership import check_free
+    from kmax_tf.files.progress import Progress
+    from kmax_tf.files.workers import available_cores
+    from kmax_tf.files.writing import check_writable
 
     check_writable(args.output)
     check_free(os.path.join(args.output, name) for name in ("metrics.json", "report.html"))
@@ -120,8 +120,8 @@ def _pictures(
     workers: int,
 ) -> tuple[dict[str, list[Picture]], list[str]]:
     """Draws the worst and the best images; returns them by heading, and what to say of them."""
-    from kmax_tf.data.progress import Progress
-    from kmax_tf.evaluation.file_gallery import ImageFolder, draw_extremes
+    from kmax_tf.evaluation.files.pictures import ImageFolder, draw_extremes
+    from kmax_tf.files.progress import Progress
 
     images = None if folder is None else ImageFolder(folder, truth.file_names)
     extremes = metrics.extremes
@@ -131,8 +131,8 @@ def _pictures(
 
 def _translated(predictions: PanopticFile, description: str, known: set[int]) -> PanopticFile:
     """Brings the predictions' category ids into the numbering of the ground truth."""
-    from kmax_tf.data.dataset_file import read_description
-    from kmax_tf.evaluation.panoptic_files import translate_categories
+    from kmax_tf.config.dataset import read_description
+    from kmax_tf.evaluation.files.panoptic_file import translate_categories
 
     labels, _ = read_description(description)
     table = {category.id: category.original_id for category in labels.classes}

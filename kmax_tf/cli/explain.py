@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     from PIL import Image
 
     from kmax_tf.export.explainer import load_explainer
-    from kmax_tf.files import check_writable, write_atomically
+    from kmax_tf.files.writing import check_writable, write_atomically
 
     images = image_files.find_images(args.images)
     files = {image: os.path.join(args.output, f"{image.name}_clusters.png") for image in images}

@@ -40,10 +40,10 @@ def find_images(paths: Sequence[str]) -> list[NamedImage]:
     import os
     import pathlib
 
-    from kmax_tf.data.images import IMAGE_SUFFIXES
     from kmax_tf.errors import UserError
     from kmax_tf.export.results import result_names
-    from kmax_tf.ownership import wrote
+    from kmax_tf.files.images import IMAGE_SUFFIXES
+    from kmax_tf.files.ownership import wrote
 
     files: list[str] = []
     folders = [path if os.path.isdir(path) else os.path.dirname(path) for path in paths]
@@ -82,7 +82,7 @@ def check_outputs(outputs: Sequence[str], images: Sequence[NamedImage]) -> None:
     import os
 
     from kmax_tf.errors import OutputError
-    from kmax_tf.ownership import check_free
+    from kmax_tf.files.ownership import check_free
 
     inputs = {os.path.realpath(image.path) for image in images}
     for path in outputs:
@@ -107,9 +107,9 @@ def image_ids(images: Sequence[NamedImage], annotations: str | None) -> list[Uni
     """
     import os
 
-    from kmax_tf.data.sources import read_file
     from kmax_tf.errors import UserError
     from kmax_tf.evaluation.coco_results import id_of_name
+    from kmax_tf.files.reading import read_file
     from kmax_tf.panoptic.coco_json import entries, parse_images, parse_json
 
     if annotations is None:
@@ -152,10 +152,10 @@ def read_images(
     """
     import sys
 
-    from kmax_tf.command_line import error_line
-    from kmax_tf.data.images import BadExampleError, read_image
-    from kmax_tf.data.progress import Progress
+    from kmax_tf.cli.command_line import error_line
     from kmax_tf.errors import UserError
+    from kmax_tf.files.images import BadExampleError, read_image
+    from kmax_tf.files.progress import Progress
 
     progress = Progress(len(images), command)
     failures = 0

@@ -49,10 +49,11 @@ def run(args: argparse.Namespace) -> int:
     import tensorflow as tf
 
     from kmax_tf.checkpoints.importer import import_checkpoint
-    from kmax_tf.config import load_experiment, write_run_record
-    from kmax_tf.files import check_writable
+    from kmax_tf.config import load_experiment
+    from kmax_tf.files.ownership import check_free, note_written
+    from kmax_tf.files.writing import check_writable
     from kmax_tf.model.builder import build_model
-    from kmax_tf.ownership import check_free, note_written
+    from kmax_tf.run_record import write_run_record
 
     experiment = load_experiment(args.config, args.overrides)
     check_writable(args.output)

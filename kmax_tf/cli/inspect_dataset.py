@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import numpy as np
 
-    from kmax_tf.data.inspection import Inspection, Record
+    from kmax_tf.conversion.inspection import Inspection, Record
+    from kmax_tf.labels import LabelSpace
     from kmax_tf.protos import dataset_pb2
-    from kmax_tf.structures import LabelSpace
 
 from kmax_tf.cli import arguments
 
@@ -40,11 +40,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Inspects each split; the status is 1 where anything is wrong."""
+    from kmax_tf.config.dataset import read_description
+    from kmax_tf.conversion.inspection import check_written, find_shards, inspect
     from kmax_tf.data.builder import check_descriptions
-    from kmax_tf.data.dataset_file import read_description
-    from kmax_tf.data.inspection import check_written, find_shards, inspect
-    from kmax_tf.data.label_checks import doubts_about
     from kmax_tf.errors import UserError
+    from kmax_tf.records.label_checks import doubts_about
 
     if min(args.examples, args.workers - 1) < 0:
         raise UserError("--examples cannot be negative, and --workers must be at least 1")
@@ -82,8 +82,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _dataset(text: str) -> dataset_pb2.Dataset:
+    from kmax_tf.config.textproto import merge_text
     from kmax_tf.protos import dataset_pb2
-    from kmax_tf.textproto import merge_text
 
     dataset = dataset_pb2.Dataset()
     merge_text(text, str, dataset, {})
@@ -91,7 +91,7 @@ def _dataset(text: str) -> dataset_pb2.Dataset:
 
 
 def _print_inspection(split: str, found: Inspection, labels: LabelSpace) -> None:
-    from kmax_tf.data.statistics import segments_table, sizes_line
+    from kmax_tf.records.statistics import segments_table, sizes_line
 
     segments = sum(counted.segments for counted in found.statistics.classes.values())
     without = found.statistics.unlabeled
@@ -110,7 +110,7 @@ def _print_inspection(split: str, found: Inspection, labels: LabelSpace) -> None
 
 def _examples(found: Inspection, labels: LabelSpace, count: int) -> list[Record]:
     """Returns records from all over the split."""
-    from kmax_tf.data.inspection import read_records
+    from kmax_tf.conversion.inspection import read_records
 
     places = [(file, index) for file, n in found.records.items() for index in range(n)]
     chosen = [places[i * len(places) // count] for i in range(min(count, len(places)))]
@@ -132,7 +132,7 @@ def _write_sheet(path: str, records: list[Record], labels: LabelSpace) -> None:
 
     from kmax_tf.figures import draw_legend, draw_panoptic
     from kmax_tf.figures.panels import arrange
-    from kmax_tf.files import write_atomically
+    from kmax_tf.files.writing import write_atomically
 
     pictures, captions, present = [], [], set()
     for record in records:

@@ -16,11 +16,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import kmax_tf
+from kmax_tf.cli.command_line import INTERRUPTED, error_line
 from kmax_tf.cli.scripts import SCRIPTS, run_script
-from kmax_tf.command_line import INTERRUPTED, error_line
 from kmax_tf.errors import UserError
+from kmax_tf.files.ownership import writing_as
 from kmax_tf.library_noise import quiet_libraries
-from kmax_tf.ownership import writing_as
 from kmax_tf.processor import prefer_onednn
 
 # In the order of `kmax --help`. "make-shapes" is the module make_shapes.

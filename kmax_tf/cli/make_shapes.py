@@ -39,9 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Draws the splits train and val."""
-    from kmax_tf.data.shapes import write_shapes
-    from kmax_tf.data.shapes_scene import ShapesOptions
-    from kmax_tf.data.workers import available_cores
+    from kmax_tf.conversion.shapes import write_shapes
+    from kmax_tf.conversion.shapes_scene import ShapesOptions
+    from kmax_tf.files.workers import available_cores
 
     options = ShapesOptions(
         size=(args.size, args.size),

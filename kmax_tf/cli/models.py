@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, Optional
 from kmax_tf.cli import arguments
 
 if TYPE_CHECKING:
+    from kmax_tf.config import Experiment
     from kmax_tf.keras_api import keras
-    from kmax_tf.protos import experiment_pb2, model_pb2
+    from kmax_tf.protos import model_pb2
 
 HELP = "print the shipped experiments: parameters, multiply-adds, published results"
 
@@ -122,15 +123,14 @@ def shipped_experiments() -> list[str]:
 
     An experiment is a file with a name; the others are bases.
     """
-    from kmax_tf.config import shipped_configs
-    from kmax_tf.protos import experiment_pb2
-    from kmax_tf.textproto import merge_text
+    from kmax_tf.config import Experiment, shipped_configs
+    from kmax_tf.config.textproto import merge_text
 
     folder = shipped_configs()
     names = []
     for dataset in _DATASETS:
         for path in sorted((folder / dataset).glob("*.textproto"), key=_backbone_order):
-            content = experiment_pb2.Experiment()
+            content = Experiment()
             where = f"{path}:{{}}".format
             merge_text(path.read_text(encoding="utf-8"), where, content, {})
             if content.name:
@@ -138,9 +138,7 @@ def shipped_experiments() -> list[str]:
     return names
 
 
-def describe(
-    config: str, experiment: experiment_pb2.Experiment, size: Optional[Sequence[int]] = None
-) -> ModelRow:
+def describe(config: str, experiment: Experiment, size: Optional[Sequence[int]] = None) -> ModelRow:
     """Builds the model of an experiment, counts it and forgets it.
 
     Args:

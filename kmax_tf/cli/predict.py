@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from kmax_tf.structures import LabelSpace
+    from kmax_tf.labels import LabelSpace
 
 HELP = "segment images: panoptic PNG, COCO-style JSON and a coloured overlay each"
 
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     from kmax_tf.export.instances import write_instances
     from kmax_tf.export.predictor import load_predictor
     from kmax_tf.export.results import ENDINGS, JOINED
-    from kmax_tf.files import check_writable
+    from kmax_tf.files.writing import check_writable
 
     kinds = list(dict.fromkeys(args.write or ["panoptic"]))
     images = image_files.find_images(args.images)

@@ -10,20 +10,21 @@ from typing import Any
 import tensorflow as tf
 
 from kmax_tf.config import label_space
+from kmax_tf.config.dataset import read_description
 from kmax_tf.data import preprocessing
-from kmax_tf.data.agreement import check_same_labels
 from kmax_tf.data.color import ColorPolicy, Step
 from kmax_tf.data.copy_paste import CopyPasteOptions
-from kmax_tf.data.dataset_file import read_description
-from kmax_tf.data.label_checks import check_trainable
 from kmax_tf.data.reader import ReaderOptions, read_forever, read_once
-from kmax_tf.data.record_index import find_files, index_records
-from kmax_tf.data.sources import is_file
 from kmax_tf.data.targets import TargetOptions, make_targets
 from kmax_tf.data.training_example import AugmentationOptions, TrainingExample
 from kmax_tf.errors import UserError
+from kmax_tf.files.reading import is_file
+from kmax_tf.labels import LabelSpace
 from kmax_tf.protos import data_pb2, experiment_pb2
-from kmax_tf.structures import LabelSpace, Targets
+from kmax_tf.records.agreement import check_same_labels
+from kmax_tf.records.index import find_files, index_records
+from kmax_tf.records.label_checks import check_trainable
+from kmax_tf.structures import Targets
 
 Example = dict[str, tf.Tensor]
 

@@ -10,8 +10,8 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
-from kmax_tf.data.segments import unique_ids
-from kmax_tf.structures import LabelSpace
+from kmax_tf.labels import LabelSpace
+from kmax_tf.panoptic.unique_ids import unique_ids
 
 # What is done with the segments of a kind.
 CHOICES = ("RANDOM", "ALL", "NONE")

@@ -17,8 +17,8 @@ from typing import Optional
 
 import tensorflow as tf
 
-from kmax_tf.data.record_index import RecordIndex, read_record
-from kmax_tf.data.records import decode_example
+from kmax_tf.records.examples import decode_example
+from kmax_tf.records.index import RecordIndex, read_record
 
 Example = dict[str, tf.Tensor]
 

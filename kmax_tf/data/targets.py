@@ -7,8 +7,9 @@ from typing import Optional
 
 import tensorflow as tf
 
-from kmax_tf.data.segments import unique_ids
-from kmax_tf.structures import LabelSpace, Targets
+from kmax_tf.labels import LabelSpace
+from kmax_tf.panoptic.unique_ids import unique_ids
+from kmax_tf.structures import Targets
 
 
 @dataclasses.dataclass(frozen=True)

@@ -29,7 +29,8 @@ from kmax_tf.data.copy_paste import (
 )
 from kmax_tf.data.preprocessing import PADDING_VALUE, resize_bytes, resize_image, resized_size
 from kmax_tf.data.targets import TargetOptions, make_targets
-from kmax_tf.structures import LabelSpace, Targets
+from kmax_tf.labels import LabelSpace
+from kmax_tf.structures import Targets
 
 Example = dict[str, tf.Tensor]
 

@@ -10,7 +10,8 @@ import tensorflow as tf
 
 from kmax_tf.data.preprocessing import resize_map, restore_map
 from kmax_tf.figures import Assignment, draw_clusters
-from kmax_tf.structures import LabelSpace, Predictions
+from kmax_tf.labels import LabelSpace
+from kmax_tf.structures import Predictions
 
 # Of a panel: there are many on a sheet.
 _LONGEST_SIDE = 640

@@ -11,12 +11,12 @@ import numpy as np
 import PIL.Image
 import scipy.ndimage
 
-from kmax_tf import files
 from kmax_tf.evaluation.segments import find_segments
 from kmax_tf.figures.colors import segment_colors
+from kmax_tf.files.writing import PathLike, write_atomically
 
 if TYPE_CHECKING:
-    from kmax_tf.structures import LabelSpace
+    from kmax_tf.labels import LabelSpace
 
 _NUM_IDS = 1 << 24
 
@@ -128,7 +128,7 @@ def decode_panoptic(
 
 
 def write_panoptic_png(
-    path: files.PathLike,
+    path: PathLike,
     panoptic: np.ndarray,
     label_space: LabelSpace,
     scores: Mapping[int, float] | None = None,
@@ -151,12 +151,12 @@ def write_panoptic_png(
     ids, segments_info = encode_panoptic(panoptic, label_space, scores)
     png = io.BytesIO()
     PIL.Image.fromarray(id2rgb(ids)).save(png, format="png")
-    files.write_atomically(path, png.getvalue())
+    write_atomically(path, png.getvalue())
     return segments_info
 
 
 def read_panoptic_png(
-    path: files.PathLike, segments_info: Sequence[Mapping[str, Any]], label_space: LabelSpace
+    path: PathLike, segments_info: Sequence[Mapping[str, Any]], label_space: LabelSpace
 ) -> np.ndarray:
     """Reads a PNG of the COCO panoptic format.
 
@@ -194,7 +194,7 @@ def annotation_entry(
 
 
 def write_panoptic_json(
-    path: files.PathLike, annotations: Sequence[Mapping[str, Any]], label_space: LabelSpace
+    path: PathLike, annotations: Sequence[Mapping[str, Any]], label_space: LabelSpace
 ) -> None:
     """Writes the JSON of predictions, with the dataset's categories, whole or not at all.
 
@@ -216,7 +216,7 @@ def write_panoptic_json(
         for category in label_space.classes
     ]
     content = {"annotations": list(annotations), "categories": categories}
-    files.write_atomically(path, json.dumps(content, indent=1) + "\n")
+    write_atomically(path, json.dumps(content, indent=1) + "\n")
 
 
 def _unique_ids(panoptic_ids: np.ndarray, label_space: LabelSpace) -> dict[int, int]:

@@ -12,20 +12,20 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from kmax_tf.config import label_space
+from kmax_tf.config import Experiment, label_space
 from kmax_tf.data.builder import build_dataset
-from kmax_tf.data.progress import Progress
-from kmax_tf.data.records import source_id_of
-from kmax_tf.evaluation.gallery import Gallery, Picture
 from kmax_tf.evaluation.metrics import PanopticMetrics
+from kmax_tf.evaluation.report.gallery import Gallery, Picture
 from kmax_tf.evaluation.submission import Submission, safe_name
 from kmax_tf.figures import side_by_side
-from kmax_tf.files import write_atomically
+from kmax_tf.files.progress import Progress
+from kmax_tf.files.writing import write_atomically
 from kmax_tf.inference import Inference, RawPrediction
+from kmax_tf.labels import LabelSpace
 from kmax_tf.model.kmax import KMaX
 from kmax_tf.postprocessing.postprocessor import MAPS
-from kmax_tf.protos import experiment_pb2, postprocessing_pb2
-from kmax_tf.structures import LabelSpace
+from kmax_tf.protos import postprocessing_pb2
+from kmax_tf.records.examples import source_id_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Evaluation:
 
 def evaluate_model(
     model: KMaX,
-    experiment: experiment_pb2.Experiment,
+    experiment: Experiment,
     pictures_dir: str,
     submission: Optional[Submission] = None,
 ) -> Evaluation:

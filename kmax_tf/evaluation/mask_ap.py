@@ -15,7 +15,7 @@ from kmax_tf.evaluation.segments import class_indices, find_segments, require_ma
 from kmax_tf.panoptic.fields import ImageId
 
 if TYPE_CHECKING:
-    from kmax_tf.structures import LabelSpace
+    from kmax_tf.labels import LabelSpace
 
 # In the order of COCOeval.stats.
 STATISTICS = (

@@ -10,7 +10,7 @@ from kmax_tf.evaluation.overlaps import Overlaps, find_overlaps
 from kmax_tf.evaluation.segments import class_indices, require_map
 
 if TYPE_CHECKING:
-    from kmax_tf.structures import LabelSpace
+    from kmax_tf.labels import LabelSpace
 
 
 class MeanIoU:

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kmax_tf.evaluation.extremes import Extremes
 from kmax_tf.evaluation.mask_ap import Instances, MaskAP
 from kmax_tf.evaluation.matching import PredictedSegments, TrueSegments
 from kmax_tf.evaluation.mean_iou import MeanIoU
 from kmax_tf.evaluation.overlaps import Overlaps
 from kmax_tf.evaluation.panoptic_quality import PanopticQuality, PanopticQualityResult
+from kmax_tf.evaluation.report.extremes import Extremes
 from kmax_tf.panoptic.fields import ImageId
 
 if TYPE_CHECKING:
-    from kmax_tf.structures import LabelSpace
+    from kmax_tf.labels import LabelSpace
 
 # Results are in percent; NaN (null in files) is what isn't defined: a class without segments, the
 # things of a dataset of stuff.

@@ -26,7 +26,7 @@ from kmax_tf.evaluation.overlaps import Overlaps, find_overlaps
 from kmax_tf.evaluation.segments import class_indices, require_map
 
 if TYPE_CHECKING:
-    from kmax_tf.structures import LabelSpace
+    from kmax_tf.labels import LabelSpace
 
 # A matched IoU is a float64 above 0.5, thus a whole number of 2^-53: summed as Python integers,
 # IoUs give the exact sum in every order, and it is rounded once, in the result.

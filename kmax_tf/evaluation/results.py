@@ -8,13 +8,13 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from kmax_tf import files
 from kmax_tf.evaluation.metrics import Result
+from kmax_tf.files.writing import PathLike, write_atomically
 
 _UNDEFINED = "-"
 
 
-def write_results(result: Result, folder: files.PathLike) -> str:
+def write_results(result: Result, folder: PathLike) -> str:
     """Writes FOLDER/metrics.json, whole or not at all; what isn't defined is null.
 
     Returns:
@@ -24,7 +24,7 @@ def write_results(result: Result, folder: files.PathLike) -> str:
       OutputError: the file can't be written.
     """
     path = os.path.join(os.fspath(folder), "metrics.json")
-    files.write_atomically(path, json.dumps(_without_nan(result), indent=2) + "\n")
+    write_atomically(path, json.dumps(_without_nan(result), indent=2) + "\n")
     return path
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from kmax_tf.structures import LabelSpace
+    from kmax_tf.labels import LabelSpace
 
 # Up to this largest value, counting in a table is faster than sorting.
 _LARGEST_TABLE = 1 << 22

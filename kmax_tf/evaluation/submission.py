@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import PIL.Image
 
-from kmax_tf import files
 from kmax_tf.errors import UserError
 from kmax_tf.evaluation.coco_results import (
     annotation_entry,
@@ -20,10 +19,11 @@ from kmax_tf.evaluation.coco_results import (
     write_panoptic_png,
 )
 from kmax_tf.evaluation.mask_ap import segment_scores
+from kmax_tf.files.writing import write_atomically
 
 if TYPE_CHECKING:
+    from kmax_tf.labels import LabelSpace
     from kmax_tf.panoptic.fields import ImageId
-    from kmax_tf.structures import LabelSpace
 
 
 class Submission(Protocol):
@@ -144,7 +144,7 @@ class CityscapesSubmission:
             pixels = (prediction["panoptic"] == panoptic_id).astype(np.uint8)
             _write_gray(os.path.join(folder, mask), 255 * pixels)
             lines.append(f"{mask} {labels.classes[index].original_id} {score:.6f}\n")
-        files.write_atomically(os.path.join(folder, f"{name}_pred.txt"), "".join(lines))
+        write_atomically(os.path.join(folder, f"{name}_pred.txt"), "".join(lines))
 
 
 # By the name of the dataset whose server takes it.
@@ -175,4 +175,4 @@ def _write_gray(path: str, values: np.ndarray) -> None:
     """Writes [H, W] uint8 as a gray PNG, whole or not at all."""
     png = io.BytesIO()
     PIL.Image.fromarray(values).save(png, format="png")
-    files.write_atomically(path, png.getvalue())
+    write_atomically(path, png.getvalue())

@@ -10,11 +10,11 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import tensorflow as tf
 
-from kmax_tf.data.images import read_image
 from kmax_tf.errors import UserError
 from kmax_tf.evaluation.coco_results import read_panoptic_png
 from kmax_tf.export.predictor import Predictor, find_export, load_predictor
-from kmax_tf.structures import LabelSpace
+from kmax_tf.files.images import read_image
+from kmax_tf.labels import LabelSpace
 
 # Of different sizes, and not what the evaluation had.
 _BATCH_SIZE = 5

@@ -11,14 +11,13 @@ import numpy as np
 import tensorflow as tf
 
 from kmax_tf.checkpoints.restore import find_checkpoint, recorded_experiment, restore_weights
-from kmax_tf.config import label_space, load_experiment
+from kmax_tf.config import Experiment, label_space, load_experiment
 from kmax_tf.errors import UserError
 from kmax_tf.evaluation.assignments import InputSizes, assignments_by_block, draw_assignments
 from kmax_tf.export.predictor import find_export
 from kmax_tf.inference import Inference
 from kmax_tf.model.builder import build_model
 from kmax_tf.model.kmax import KMaX
-from kmax_tf.protos import experiment_pb2
 
 
 class Explainer:
@@ -28,7 +27,7 @@ class Explainer:
       num_blocks: kMaX blocks of the model.
     """
 
-    def __init__(self, model: KMaX, experiment: experiment_pb2.Experiment):
+    def __init__(self, model: KMaX, experiment: Experiment):
         """Prepares a model.
 
         Args:

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as rle_masks
 
-from kmax_tf.files import write_atomically
-from kmax_tf.structures import LabelSpace
+from kmax_tf.files.writing import write_atomically
+from kmax_tf.labels import LabelSpace
 
 
 def coco_instances(

@@ -14,9 +14,9 @@ import tensorflow as tf
 from kmax_tf.config import label_space, load_experiment
 from kmax_tf.errors import UserError
 from kmax_tf.export.saved_model import EXPERIMENT_FILE, read_labels
-from kmax_tf.files import plain_path
+from kmax_tf.files.writing import plain_path
+from kmax_tf.labels import LabelSpace
 from kmax_tf.postprocessing.islands import remove_islands
-from kmax_tf.structures import LabelSpace
 
 
 class Predictor(Protocol):

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from kmax_tf.data.records import image_names
 from kmax_tf.errors import UserError
 from kmax_tf.evaluation.coco_results import (
     annotation_entry,
@@ -20,10 +19,11 @@ from kmax_tf.evaluation.coco_results import (
     write_panoptic_png,
 )
 from kmax_tf.figures import draw_panoptic
-from kmax_tf.files import write_atomically
+from kmax_tf.files.writing import write_atomically
+from kmax_tf.labels import LabelSpace
 from kmax_tf.panoptic.fields import ImageId
 from kmax_tf.postprocessing.why import MaskReport, mask_reports
-from kmax_tf.structures import LabelSpace
+from kmax_tf.records.examples import image_names
 
 # What files of results end in, by the kind of result.
 ENDINGS = {

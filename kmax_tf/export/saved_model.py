@@ -11,15 +11,14 @@ from typing import Optional
 
 import tensorflow as tf
 
-from kmax_tf.config import experiment_text, label_space
-from kmax_tf.data.decoding import decode_upright
+from kmax_tf.config import Experiment, experiment_text, label_space
 from kmax_tf.errors import OutputError, UserError
-from kmax_tf.files import check_writable, write_atomically
+from kmax_tf.files.decoding import decode_upright
+from kmax_tf.files.writing import check_writable, write_atomically
 from kmax_tf.inference import Inference
+from kmax_tf.labels import Category, LabelSpace
 from kmax_tf.model.kmax import KMaX
 from kmax_tf.postprocessing.builder import output_maps
-from kmax_tf.protos import experiment_pb2
-from kmax_tf.structures import Category, LabelSpace
 
 LABELS_FILE = os.path.join("assets.extra", "labels.json")
 EXPERIMENT_FILE = os.path.join("assets.extra", "experiment.textproto")
@@ -37,7 +36,7 @@ class ServingModel(tf.Module):
     def __init__(
         self,
         model: KMaX,
-        experiment: experiment_pb2.Experiment,
+        experiment: Experiment,
         maps: Optional[Sequence[str]] = None,
     ):
         """Prepares a model.
@@ -129,9 +128,7 @@ def _assert_none(problems: tf.Tensor) -> tf.Operation:
     return tf.debugging.Assert(tf.size(bad) == 0, [tf.strings.reduce_join(bad, separator="; ")])
 
 
-def export_saved_model(
-    model: KMaX, experiment: experiment_pb2.Experiment, output: str | os.PathLike[str]
-) -> str:
+def export_saved_model(model: KMaX, experiment: Experiment, output: str | os.PathLike[str]) -> str:
     """Writes a SavedModel as the next version of a TensorFlow Serving folder.
 
     Args:

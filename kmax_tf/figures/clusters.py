@@ -15,7 +15,7 @@ from kmax_tf.figures.colors import Color
 from kmax_tf.figures.panels import arrange
 
 if TYPE_CHECKING:
-    from kmax_tf.structures import LabelSpace
+    from kmax_tf.labels import LabelSpace
 
 # Share of a center's color over the image, which is drained of all its own.
 _OPACITY = 0.62

@@ -14,7 +14,7 @@ from kmax_tf.figures.text import Label, draw_labels, place_label
 from kmax_tf.panoptic.runs import number_pixels
 
 if TYPE_CHECKING:
-    from kmax_tf.structures import LabelSpace
+    from kmax_tf.labels import LabelSpace
 
 # Smaller images are enlarged to about this short side, so that names can be read.
 _SHORT_SIDE = 480

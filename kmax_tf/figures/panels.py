@@ -16,7 +16,7 @@ from kmax_tf.figures.text import draw_centered, font, text_size
 from kmax_tf.panoptic.runs import number_values, run_ends, sum_by_index
 
 if TYPE_CHECKING:
-    from kmax_tf.structures import LabelSpace
+    from kmax_tf.labels import LabelSpace
 
 _PAPER: Color = (255, 255, 255)
 _INK: Color = (34, 36, 40)

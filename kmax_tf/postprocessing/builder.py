@@ -7,13 +7,14 @@ import dataclasses
 import tensorflow as tf
 
 from kmax_tf.config import label_space
-from kmax_tf.config_validation import mask_stride
+from kmax_tf.config.validation import mask_stride
+from kmax_tf.labels import LabelSpace
 from kmax_tf.postprocessing.merging import MaskWise, Merging, PixelWise
 from kmax_tf.postprocessing.postprocessor import MAPS, SEGMENTS, Postprocessor
 from kmax_tf.postprocessing.views import Views
 from kmax_tf.postprocessing.why import MaskReport, mask_reports
 from kmax_tf.protos import experiment_pb2, postprocessing_pb2, training_pb2
-from kmax_tf.structures import LabelSpace, Predictions
+from kmax_tf.structures import Predictions
 
 
 def build_postprocessor(experiment: experiment_pb2.Experiment) -> Postprocessor:

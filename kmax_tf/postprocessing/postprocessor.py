@@ -7,10 +7,11 @@ import enum
 
 import tensorflow as tf
 
+from kmax_tf.labels import LabelSpace
 from kmax_tf.postprocessing.cells import MaskGrid
 from kmax_tf.postprocessing.merging import Centers, Merging, Painting, lookup
 from kmax_tf.postprocessing.semantic import best_classes
-from kmax_tf.structures import LabelSpace, Predictions
+from kmax_tf.structures import Predictions
 
 MAPS = ("panoptic", "semantic", "semantic_scores", "instance_scores")
 SEGMENTS = (

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from kmax_tf.labels import LabelSpace
 from kmax_tf.postprocessing.postprocessor import Fate
-from kmax_tf.structures import LabelSpace
 
 
 class MaskReport(NamedTuple):

@@ -6,9 +6,9 @@ from typing import Any, Optional
 
 import tensorflow as tf
 
+from kmax_tf.config import Experiment
 from kmax_tf.keras_api import keras
 from kmax_tf.model.kmax import KMaX
-from kmax_tf.protos import experiment_pb2
 from kmax_tf.training.builder import build_training_step
 from kmax_tf.training.optimizer import GroupedOptimizer, without_loss_scaling
 from kmax_tf.training.stability import Patience
@@ -17,7 +17,7 @@ from kmax_tf.training.step import TrainingStep
 
 def compile_for_training(
     model: KMaX,
-    experiment: experiment_pb2.Experiment,
+    experiment: Experiment,
     optimizer: str | keras.optimizers.Optimizer | None = None,
     jit_compile: bool = False,
 ) -> KMaX:

@@ -16,10 +16,10 @@ from official.core import config_definitions
 
 from kmax_tf.checkpoints.folders import latest_checkpoint
 from kmax_tf.checkpoints.restore import way_to_other_classes
-from kmax_tf.config import write_run_record
+from kmax_tf.config import Experiment
 from kmax_tf.errors import UserError
-from kmax_tf.files import plain_path
-from kmax_tf.protos import experiment_pb2
+from kmax_tf.files.writing import plain_path
+from kmax_tf.run_record import write_run_record
 from kmax_tf.training.progress import Progress, Say
 from kmax_tf.training.runner import BestCheckpoint, Runner, Trainer, TrainingRun
 from kmax_tf.training.schedule import base_rate
@@ -27,7 +27,7 @@ from kmax_tf.training.stability import Patience
 from kmax_tf.training.task import KMaXTask
 
 
-def prepare_run(experiment: experiment_pb2.Experiment, model_dir: str) -> None:
+def prepare_run(experiment: Experiment, model_dir: str) -> None:
     """Records the experiment in the run's folder, which must be new or hold a run of this model.
 
     Raises:
@@ -35,7 +35,7 @@ def prepare_run(experiment: experiment_pb2.Experiment, model_dir: str) -> None:
     """
     record = pathlib.Path(model_dir) / "experiment.textproto"
     if record.exists() and latest_checkpoint(model_dir):
-        earlier = text_format.Parse(record.read_text("utf-8"), experiment_pb2.Experiment())
+        earlier = text_format.Parse(record.read_text("utf-8"), Experiment())
         for part in ("model", "dataset"):
             if getattr(earlier, part) != getattr(experiment, part):
                 raise UserError(
@@ -56,7 +56,7 @@ def trained_steps(model_dir: str) -> int:
 
 
 def run_training(
-    experiment: experiment_pb2.Experiment,
+    experiment: Experiment,
     config: config_definitions.ExperimentConfig,
     task: KMaXTask,
     strategy: tf.distribute.Strategy,

@@ -10,7 +10,7 @@ import tensorflow as tf
 from official.core import actions, base_trainer, train_lib, train_utils
 
 from kmax_tf.checkpoints.folders import FolderCheckpointManager, latest_checkpoint
-from kmax_tf.files import plain_path
+from kmax_tf.files.writing import plain_path
 from kmax_tf.model.kmax import KMaX
 from kmax_tf.training.optimizer import GroupedOptimizer, without_loss_scaling
 from kmax_tf.training.progress import Progress, Say

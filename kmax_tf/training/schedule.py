@@ -8,8 +8,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from kmax_tf.config import Experiment
 from kmax_tf.keras_api import keras
-from kmax_tf.protos import experiment_pb2
 
 
 class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
@@ -87,7 +87,7 @@ class BaseRate:
     explanation: str
 
 
-def base_rate(experiment: experiment_pb2.Experiment) -> BaseRate:
+def base_rate(experiment: Experiment) -> BaseRate:
     """Returns the base rate of an experiment, scaled with the batch where it says so."""
     options = experiment.training.optimizer
     batch, reference = experiment.train_data.batch_size, options.reference_batch_size
@@ -104,7 +104,7 @@ def base_rate(experiment: experiment_pb2.Experiment) -> BaseRate:
     )
 
 
-def build_schedule(experiment: experiment_pb2.Experiment) -> WarmupSchedule:
+def build_schedule(experiment: Experiment) -> WarmupSchedule:
     """Builds the schedule of an experiment."""
     training = experiment.training
     options = training.optimizer

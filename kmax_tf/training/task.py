@@ -12,7 +12,7 @@ from official.core import base_task, config_definitions, exp_factory, task_facto
 
 from kmax_tf.checkpoints.importer import import_checkpoint
 from kmax_tf.checkpoints.restore import restore_weights
-from kmax_tf.config import experiment_text, label_space
+from kmax_tf.config import Experiment, experiment_text, label_space
 from kmax_tf.data.builder import build_dataset
 from kmax_tf.evaluation.assignments import (
     InputSizes,
@@ -24,11 +24,10 @@ from kmax_tf.evaluation.metrics import PanopticMetrics
 from kmax_tf.figures import side_by_side
 from kmax_tf.inference import Inference, RawPrediction
 from kmax_tf.keras_api import keras
+from kmax_tf.labels import LabelSpace
 from kmax_tf.losses.builder import build_loss
 from kmax_tf.model.builder import build_model
 from kmax_tf.model.kmax import KMaX
-from kmax_tf.protos import experiment_pb2
-from kmax_tf.structures import LabelSpace
 from kmax_tf.training.builder import build_training_step
 from kmax_tf.training.gathering import gather_texts
 from kmax_tf.training.step import TrainingStep
@@ -46,10 +45,10 @@ class KMaXTaskConfig(config_definitions.TaskConfig):
 
 @exp_factory.register_config_factory("kmax")
 def experiment_config(
-    experiment: Optional[experiment_pb2.Experiment] = None,
+    experiment: Optional[Experiment] = None,
 ) -> config_definitions.ExperimentConfig:
     """Translates an experiment into what tf-models-official's trainer reads."""
-    experiment = experiment or experiment_pb2.Experiment()
+    experiment = experiment or Experiment()
     training = experiment.training
     return config_definitions.ExperimentConfig(
         task=KMaXTaskConfig(
@@ -86,7 +85,7 @@ class KMaXTask(base_task.Task):
         self, params: KMaXTaskConfig, logging_dir: Optional[str] = None, name: Optional[str] = None
     ):
         super().__init__(params, logging_dir, name)
-        self.experiment = text_format.Parse(params.experiment, experiment_pb2.Experiment())
+        self.experiment = text_format.Parse(params.experiment, Experiment())
         self.training_step: Optional[TrainingStep] = None
         self.first_step = 0
         self._loss_terms = build_loss(self.experiment)

@@ -7,7 +7,7 @@ from kmax_tf.checkpoints.folders import (
     latest_checkpoint,
 )
 from kmax_tf.checkpoints.restore import CheckpointError, find_checkpoint
-from kmax_tf.files import plain_path
+from kmax_tf.files.writing import plain_path
 from kmax_tf.training.runner import BestCheckpoint
 from tests.strange_names import STRANGE_NAMES
 

@@ -8,8 +8,8 @@ from PIL import Image
 
 import kmax_tf
 from kmax_tf.cli.main import main
-from kmax_tf.data.shapes import write_shapes
-from kmax_tf.data.shapes_scene import ShapesOptions
+from kmax_tf.conversion.shapes import write_shapes
+from kmax_tf.conversion.shapes_scene import ShapesOptions
 from kmax_tf.errors import UserError
 
 

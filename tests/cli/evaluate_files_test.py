@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from kmax_tf.cli.main import main
-from kmax_tf.data import shared_work
 from kmax_tf.figures import overlay
+from kmax_tf.files import shared_work
 from tests.evaluation.panoptic_sets import IDS, write_set
 from tests.reference import panoptic_files_oracle as oracle
 

@@ -12,12 +12,12 @@ from PIL import Image
 
 import kmax_tf
 from kmax_tf.cli.main import main
-from kmax_tf.config import write_run_record
 from kmax_tf.data.preprocessing import fit_image
 from kmax_tf.export import explainer
 from kmax_tf.figures import draw_panoptic
 from kmax_tf.figures.clusters import center_colors
 from kmax_tf.keras_api import keras
+from kmax_tf.run_record import write_run_record
 from tests.model.weights import randomize
 from tests.training.tiny import tiny_experiment
 

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 import kmax_tf
 from kmax_tf.cli import main
-from kmax_tf.config import write_run_record
+from kmax_tf.run_record import write_run_record
 from tests.training.tiny import OVERRIDES, tiny_experiment
 
 CONFIG = ["--config=shapes/laptop.textproto", *(f"--set={change}" for change in OVERRIDES)]

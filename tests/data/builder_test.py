@@ -8,12 +8,12 @@ import tensorflow as tf
 
 import kmax_tf
 from kmax_tf.config import experiment_text
+from kmax_tf.config.dataset import read_description
+from kmax_tf.conversion.coco_format import read_split
 from kmax_tf.data.builder import build_dataset, training_example
-from kmax_tf.data.coco_format import read_split
 from kmax_tf.data.copy_paste import CopyPasteOptions
-from kmax_tf.data.dataset_file import read_description
-from kmax_tf.data.images import read_image
 from kmax_tf.errors import UserError
+from kmax_tf.files.images import read_image
 from kmax_tf.protos import data_pb2
 
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kmax_tf.data.images import EncodedImage
 from kmax_tf.data.reader import ReaderOptions, read_forever, read_once
-from kmax_tf.data.record_index import index_records
-from kmax_tf.data.records import LabeledImage, encode_example, write_shard
+from kmax_tf.files.images import EncodedImage
+from kmax_tf.records.examples import LabeledImage, encode_example, write_shard
+from kmax_tf.records.index import index_records
 
 PNG = tf.io.encode_png(np.zeros((4, 4, 3), np.uint8)).numpy()
 

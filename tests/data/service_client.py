@@ -15,8 +15,8 @@ from google.protobuf import text_format
 
 from kmax_tf.data.builder import build_dataset
 from kmax_tf.data.reader import ReaderOptions, read_forever
-from kmax_tf.data.record_index import index_records
 from kmax_tf.protos import experiment_pb2
+from kmax_tf.records.index import index_records
 
 
 def take(experiment: experiment_pb2.Experiment, count: int) -> list:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 
 from kmax_tf.evaluation.mask_ap import STATISTICS, MaskAP
-from kmax_tf.structures import Category, LabelSpace
+from kmax_tf.labels import Category, LabelSpace
 from tests.reference.panoptic_maps import (
     CAT_1,
     DOG_1,

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 
 from kmax_tf.evaluation.mean_iou import MeanIoU
-from kmax_tf.structures import Category, LabelSpace
+from kmax_tf.labels import Category, LabelSpace
 from tests.reference.panoptic_maps import (
     CAT,
     DIVISOR,

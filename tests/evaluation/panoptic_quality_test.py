@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kmax_tf.evaluation.panoptic_quality import PanopticQuality, PanopticQualityResult
-from kmax_tf.structures import Category, LabelSpace
+from kmax_tf.labels import Category, LabelSpace
 from tests.reference import panoptic_quality_oracle
 from tests.reference.panoptic_maps import (
     CAT_1,

@@ -8,7 +8,7 @@ import numpy as np
 from pycocotools import mask as rle_masks
 
 from kmax_tf.export.instances import coco_instances, write_instances
-from kmax_tf.structures import Category, LabelSpace
+from kmax_tf.labels import Category, LabelSpace
 
 LABELS = LabelSpace(
     (Category(3, "cat", True, (1, 0, 0), 17), Category(1, "grass", False, (2, 0, 0), 90)),

@@ -10,7 +10,7 @@ from PIL import Image
 
 from kmax_tf.errors import UserError
 from kmax_tf.export.results import ENDINGS, JOINED, SemanticIds, result_names
-from kmax_tf.structures import Category, LabelSpace
+from kmax_tf.labels import Category, LabelSpace
 
 
 @pytest.mark.parametrize(

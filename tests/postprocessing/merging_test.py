@@ -10,9 +10,9 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kmax_tf.labels import Category, LabelSpace
 from kmax_tf.postprocessing.merging import MaskWise, PixelWise
 from kmax_tf.postprocessing.postprocessor import Fate, Postprocessor
-from kmax_tf.structures import Category, LabelSpace
 from tests.reference import merging_oracle
 
 # The network's order is not that of the ids.

@@ -6,7 +6,7 @@ import hypothesis.extra.numpy as hypothesis_numpy
 import numpy as np
 from hypothesis import strategies as st
 
-from kmax_tf.structures import Category, LabelSpace
+from kmax_tf.labels import Category, LabelSpace
 
 DIVISOR = 100
 # Id 0 is a class, the ignore label is above all, and original ids are others.

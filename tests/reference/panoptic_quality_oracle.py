@@ -10,7 +10,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from kmax_tf.structures import LabelSpace
+from kmax_tf.labels import LabelSpace
 
 
 @dataclasses.dataclass

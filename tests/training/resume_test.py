@@ -5,11 +5,11 @@ import pytest
 import tensorflow as tf
 from official.core import config_definitions
 
-from kmax_tf.data.coco_format import read_split
-from kmax_tf.data.convert import convert
-from kmax_tf.data.dataset_file import read_description
-from kmax_tf.data.shapes import write_shapes
-from kmax_tf.data.shapes_scene import ShapesOptions
+from kmax_tf.config.dataset import read_description
+from kmax_tf.conversion.coco_format import read_split
+from kmax_tf.conversion.convert import convert
+from kmax_tf.conversion.shapes import write_shapes
+from kmax_tf.conversion.shapes_scene import ShapesOptions
 from kmax_tf.training.run import trained_steps
 from kmax_tf.training.task import KMaXTask, experiment_config
 from tests.training.tiny import tiny_experiment

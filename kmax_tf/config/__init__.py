@@ -1,0 +1,19 @@
+"""From a textproto to a resolved, valid experiment."""
+
+from kmax_tf.config.dataset import label_space, parse_dataset, read_description
+from kmax_tf.config.experiment import experiment_text, load_experiment, validate
+from kmax_tf.config.shipped import shipped_configs
+from kmax_tf.errors import ConfigError
+from kmax_tf.protos.experiment_pb2 import Experiment
+
+__all__ = [
+    "ConfigError",
+    "Experiment",
+    "experiment_text",
+    "label_space",
+    "load_experiment",
+    "parse_dataset",
+    "read_description",
+    "shipped_configs",
+    "validate",
+]

@@ -1,0 +1,25 @@
+"""What is wrong with an experiment, all at once, each with where it stands."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from kmax_tf.config.textproto import Origins, located
+
+
+class Problem(NamedTuple):
+    """Something wrong with an experiment: the path of a field, and a sentence."""
+
+    path: str
+    text: str
+
+
+def report(found: Sequence[Problem], origins: Origins, name: str) -> str:
+    """Returns the message of all problems, each with its origin; `name` is what they are in."""
+    lines = []
+    for problem in found:
+        lines.append(located(origins.get(problem.path, ""), problem.path, problem.text))
+    if len(lines) == 1:
+        return lines[0]
+    return "\n  ".join([f"{len(lines)} problems in {name}:", *lines])

@@ -1,0 +1,1 @@
+"""Conversion: publishers' layouts, masks and shapes to records, and their inspection."""

@@ -1,0 +1,326 @@
+"""Looking through records, ours or the reference's: are they whole, and what is in them?"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import dataclasses
+import hashlib
+import os
+import struct
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from google.protobuf.message import DecodeError
+
+from kmax_tf.conversion.shards import file_checksum
+from kmax_tf.errors import UserError
+from kmax_tf.files.images import MAX_PIXELS, BadExampleError, check_encoded, decode_image
+from kmax_tf.files.progress import Progress
+from kmax_tf.files.reading import list_folder
+from kmax_tf.files.workers import run_tasks
+from kmax_tf.labels import LabelSpace
+from kmax_tf.panoptic.fields import ImageId
+from kmax_tf.records.examples import parse_shard_name, source_id_of
+from kmax_tf.records.statistics import Statistics
+
+# Of a record: its length, that number's checksum; the record; its checksum.
+_HEADER = struct.Struct("<QI")
+_FOOTER = 4
+# Enough to see what is wrong with a file.
+_MOST_PROBLEMS = 20
+_FEW = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """A record, checked.
+
+    Attributes:
+      name: what the image is known by (`records.image_names`).
+      source_id: what the annotation file calls it; None where it isn't said.
+      image: the encoded image.
+      panoptic: [H, W] int32; None where it has no label.
+      height: in pixels.
+      width: in pixels.
+      areas: pixels of each segment by class id, crowds not counted.
+    """
+
+    name: str
+    source_id: ImageId | None
+    image: bytes
+    panoptic: np.ndarray | None
+    height: int
+    width: int
+    areas: dict[int, list[int]]
+
+    def pixels(self) -> np.ndarray:
+        """Decodes the image: [H, W, 3] uint8."""
+        return decode_image(self.image, self.name)
+
+
+@dataclasses.dataclass
+class Inspection:
+    """What was found in records.
+
+    Attributes:
+      statistics: of those that are whole.
+      problems: sentences.
+      records: number of records of each file, in order.
+      names: number of images known by each name.
+    """
+
+    statistics: Statistics = dataclasses.field(default_factory=Statistics)
+    problems: list[str] = dataclasses.field(default_factory=list)
+    records: dict[str, int] = dataclasses.field(default_factory=dict)
+    names: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+
+
+def find_shards(path: str, split: str | None = None) -> dict[str, list[str]]:
+    """Finds record files: by split, in order.
+
+    Args:
+      path: a file, or a folder.
+      split: the only one that is wanted.
+
+    Raises:
+      UserError: there are none.
+    """
+    if tf.io.gfile.isdir(path):
+        names = list_folder(path)
+        files = [os.path.join(path, name) for name in names if name.endswith(".tfrecord")]
+    else:
+        files = [path] if tf.io.gfile.exists(path) else []
+    shards: dict[str, list[str]] = collections.defaultdict(list)
+    for file in files:
+        shard = parse_shard_name(os.path.basename(file))
+        name = shard[0] if shard else os.path.basename(file)
+        if split in (None, name):
+            shards[name].append(file)
+    if not shards:
+        of_split = f" of the split {split}" if split else ""
+        raise UserError(
+            f"no records{of_split} at {path}; give a .tfrecord file or a folder of them"
+        )
+    return dict(shards)
+
+
+def inspect(files: Sequence[str], labels: LabelSpace, split: str, workers: int) -> Inspection:
+    """Reads and checks all records of a split.
+
+    Args:
+      files: of the split, in order.
+      labels: what the ids mean.
+      split: its name.
+      workers: number of processes.
+
+    Raises:
+      UserError: a process died.
+    """
+    total = Inspection(problems=_missing(files))
+    progress = Progress(None, f"inspect {split}")
+    tasks = [(file, labels) for file in files]
+    for found in run_tasks(_inspect_file, tasks, workers, progress):
+        total.statistics.add(found.statistics)
+        total.problems += found.problems
+        total.records.update(found.records)
+        total.names.update(found.names)
+    progress.finish()
+    total.problems += _repeated(total.names)
+    return total
+
+
+def check_written(files: Sequence[str], split: str, shards: int, checksum: str) -> list[str]:
+    """Compares files with what dataset.textproto says that their conversion wrote.
+
+    Args:
+      files: of the split.
+      split: its name.
+      shards: number of shards.
+      checksum: of SPLIT.sha256.
+
+    Returns:
+      What is wrong.
+    """
+    problems = []
+    folder = os.path.dirname(files[0])
+    if len(files) != shards:
+        problems.append(f"{len(files)} shards of {split}, but {shards} were written")
+    sums_path = os.path.join(folder, f"{split}.sha256")
+    try:
+        with tf.io.gfile.GFile(sums_path, "rb") as file:
+            content = file.read()
+    except tf.errors.OpError:
+        return [*problems, f"{sums_path} is missing, so checksums of shards aren't known"]
+    if hashlib.sha256(content).hexdigest() != checksum:
+        return [*problems, f"{sums_path} is not the one that dataset.textproto was written with"]
+    sums = dict(line.split("  ", 1)[::-1] for line in content.decode("ascii").splitlines())
+    for path in files:
+        if sums.get(os.path.basename(path)) != file_checksum(path):
+            problems.append(f"{path} has not the checksum that {sums_path} gives it")
+    return problems
+
+
+def check_record(serialized: bytes, labels: LabelSpace) -> Record:
+    """Reads a record and checks all that can be checked.
+
+    Raises:
+      BadExampleError: says what is wrong.
+    """
+    try:
+        features = tf.train.Example.FromString(serialized).features.feature
+    except DecodeError as error:
+        raise BadExampleError("it is no tf.train.Example") from error
+    name = _bytes_of(features, "image/filename").decode("utf-8", "replace")
+    # Records of the reference don't have it.
+    given = "image/source_id" in features
+    source_id = source_id_of(_bytes_of(features, "image/source_id")) if given else None
+    data = _bytes_of(features, "image/encoded")
+    height, width = (_integer_of(features, f"image/{side}") for side in ("height", "width"))
+    if not 0 < height * width <= MAX_PIXELS or min(height, width) < 1:
+        raise BadExampleError(f"{name}: its size is given as {width} x {height}")
+    decoded = check_encoded(data, name)
+    if decoded != (height, width):
+        raise BadExampleError(
+            f"{name}: its image is {decoded[1]} x {decoded[0]}, but it says {width} x {height}"
+        )
+    if "image/segmentation/class/encoded" not in features:
+        return Record(name, source_id, data, None, height, width, {})
+    label = _bytes_of(features, "image/segmentation/class/encoded")
+    kind = _bytes_of(features, "image/segmentation/class/format")
+    if kind != b"raw" or len(label) != 4 * height * width:
+        raise BadExampleError(
+            f"{name}: its label has {len(label)} bytes of format {kind!r}, not "
+            f"{4 * height * width} of format 'raw'"
+        )
+    panoptic = np.frombuffer(label, "<i4").reshape(height, width)  # [H, W]
+    return Record(name, source_id, data, panoptic, height, width, _areas(name, panoptic, labels))
+
+
+def read_records(file: str, indices: Sequence[int], labels: LabelSpace) -> list[Record]:
+    """Reads some records of a file that was found whole; bad ones are left out."""
+    records = []
+    for index, serialized in enumerate(tf.data.TFRecordDataset(file).as_numpy_iterator()):
+        if index in indices:
+            with contextlib.suppress(BadExampleError):  # told when all were inspected
+                records.append(check_record(serialized, labels))
+        if index >= max(indices):
+            break
+    return records
+
+
+def _inspect_file(task: tuple[str, LabelSpace], advance: Callable[[], None]) -> Inspection:
+    file, labels = task
+    found = Inspection()
+    count = whole = 0
+    try:
+        whole, damage = _walk(file)
+        for serialized in tf.data.TFRecordDataset(file).take(whole).as_numpy_iterator():
+            advance()
+            try:
+                record = check_record(serialized, labels)
+                found.statistics.add_image(
+                    record.height, record.width, record.areas, labels, record.panoptic is not None
+                )
+                found.names[record.name] += 1
+            except BadExampleError as error:
+                found.problems.append(f"record {count} of {file}: {error}")
+            count += 1
+    except tf.errors.OpError:
+        damage = f"record {count} of {file} doesn't have its checksum; none after it was read"
+    found.problems = found.problems[:_MOST_PROBLEMS] + ([damage] if damage else [])
+    found.records[file] = count
+    return found
+
+
+def _walk(file: str) -> tuple[int, str]:
+    """Counts the records of a file by their lengths, which may be anything in a damaged one.
+
+    Returns:
+      How many are whole as far as lengths go, and what is wrong after them, or "".
+    """
+    size = tf.io.gfile.stat(file).length
+    if not size:
+        return 0, f"{file} is empty"
+    count = position = 0
+    with tf.io.gfile.GFile(file, "rb") as stream:
+        while position < size:
+            stream.seek(position)
+            header = stream.read(_HEADER.size)
+            length = _HEADER.unpack(header)[0] if len(header) == _HEADER.size else size
+            position += _HEADER.size + length + _FOOTER
+            if position > size:
+                return count, f"{file} is truncated or damaged at record {count}"
+            count += 1
+    return count, ""
+
+
+def _repeated(names: Mapping[str, int]) -> list[str]:
+    """Returns a problem where images are known by one name."""
+    twice = [name for name, count in names.items() if count > 1]
+    if not twice:
+        return []
+    shown = ", ".join(map(repr, twice[:_FEW])) + (", ..." if len(twice) > _FEW else "")
+    return [
+        f"{len(twice)} names are those of several images, which can't be told apart in an "
+        f"evaluation: {shown}; convert the dataset again"
+    ]
+
+
+def _missing(files: Sequence[str]) -> list[str]:
+    """Returns a problem for each number of shards that the files' names don't have all of."""
+    seen: dict[int, set[int]] = collections.defaultdict(set)
+    for file in files:
+        shard = parse_shard_name(os.path.basename(file))
+        if shard:
+            _, index, count = shard
+            seen[count].add(index)
+    problems = [
+        f"{count - len(found)} of {count} shards are missing beside {files[0]}"
+        for count, found in seen.items()
+        if len(found) < count and len(files) > 1
+    ]
+    if len(seen) > 1:
+        problems.append(f"shards of several conversions lie beside {files[0]}: of {sorted(seen)}")
+    return problems
+
+
+def _areas(name: str, panoptic: np.ndarray, labels: LabelSpace) -> dict[int, list[int]]:
+    """Returns the areas of segments by class id; raises BadExampleError for impossible ids."""
+    flat = panoptic.reshape(-1)
+    starts = np.concatenate([[0], np.flatnonzero(flat[1:] != flat[:-1]) + 1])
+    lengths = np.diff(starts, append=flat.size)
+    ids, index = np.unique(flat[starts], return_inverse=True)
+    sizes = np.bincount(index.reshape(-1), lengths)
+    things = {category.id: category.thing for category in labels.classes}
+    areas: dict[int, list[int]] = {}
+    for panoptic_id, area in zip(ids.tolist(), sizes.tolist()):
+        class_id, instance = divmod(panoptic_id, labels.label_divisor)
+        if panoptic_id == labels.void_panoptic_id:
+            continue
+        if class_id not in things or (instance and not things[class_id]):
+            raise BadExampleError(
+                f"{name}: its label has the id {panoptic_id} = {class_id} * "
+                f"{labels.label_divisor} + {instance}, which is no segment of the dataset "
+                f"description '{labels.name}'"
+            )
+        if instance or not things[class_id]:
+            areas.setdefault(class_id, []).append(int(area))
+    return areas
+
+
+def _bytes_of(features: Any, key: str) -> bytes:
+    content: bytes = _only(list(features[key].bytes_list.value) if key in features else [], key)
+    return content
+
+
+def _integer_of(features: Any, key: str) -> int:
+    return int(_only(list(features[key].int64_list.value) if key in features else [], key))
+
+
+def _only(values: list[Any], key: str) -> Any:
+    if len(values) != 1:
+        raise BadExampleError(f"it has {len(values)} values of the feature {key}, not one")
+    return values[0]

@@ -1,0 +1,1 @@
+"""Evaluation of result files, whoever made them."""

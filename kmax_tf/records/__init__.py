@@ -1,0 +1,1 @@
+"""Records: what conversion writes and training reads."""

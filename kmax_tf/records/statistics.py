@@ -1,0 +1,178 @@
+"""What a split holds: images and their sizes, segments of each class and theirs."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from typing import Any
+
+from kmax_tf.labels import LabelSpace
+
+
+@dataclasses.dataclass
+class ClassStatistics:
+    """Segments of a class: how many, in how many images, and their pixels.
+
+    Attributes:
+      segments: number of segments, crowds not counted.
+      images: number of images with any.
+      pixels: sum of their areas.
+      smallest: smallest area.
+      largest: largest area.
+    """
+
+    segments: int = 0
+    images: int = 0
+    pixels: int = 0
+    smallest: int = 0
+    largest: int = 0
+
+    def add(self, other: ClassStatistics) -> None:
+        """Adds those of other images."""
+        if other.segments and self.segments:
+            self.smallest = min(self.smallest, other.smallest)
+        else:
+            self.smallest = self.smallest or other.smallest
+        self.largest = max(self.largest, other.largest)
+        self.segments += other.segments
+        self.images += other.images
+        self.pixels += other.pixels
+
+
+@dataclasses.dataclass
+class Statistics:
+    """Counts that can be added up in any order, and written as JSON.
+
+    Attributes:
+      images: number of images.
+      sizes: number of images of each size, "WIDTHxHEIGHT".
+      classes: by name.
+      most_segments: most segments of one image, as targets count them: things, and stuff classes.
+      unlabeled: number of images without a label, as of test splits.
+    """
+
+    images: int = 0
+    sizes: dict[str, int] = dataclasses.field(default_factory=dict)
+    classes: dict[str, ClassStatistics] = dataclasses.field(default_factory=dict)
+    most_segments: int = 0
+    unlabeled: int = 0
+
+    def add_image(
+        self,
+        height: int,
+        width: int,
+        areas: dict[int, list[int]],
+        labels: LabelSpace,
+        labeled: bool = True,
+    ) -> None:
+        """Counts an image.
+
+        Args:
+          height: in pixels.
+          width: in pixels.
+          areas: of its segments by class id.
+          labels: what these mean.
+          labeled: whether it has a label.
+        """
+        self.images += 1
+        self.unlabeled += not labeled
+        self.sizes[f"{width}x{height}"] = self.sizes.get(f"{width}x{height}", 0) + 1
+        segments = 0
+        for category in labels.classes:
+            found = areas.get(category.id)
+            if found:
+                segments += len(found) if category.thing else 1
+                counted = ClassStatistics(len(found), 1, sum(found), min(found), max(found))
+                self.classes.setdefault(category.name, ClassStatistics()).add(counted)
+        self.most_segments = max(self.most_segments, segments)
+
+    def add(self, other: Statistics) -> None:
+        """Adds those of other images."""
+        self.images += other.images
+        self.unlabeled += other.unlabeled
+        self.most_segments = max(self.most_segments, other.most_segments)
+        for size, count in other.sizes.items():
+            self.sizes[size] = self.sizes.get(size, 0) + count
+        for name, counted in other.classes.items():
+            self.classes.setdefault(name, ClassStatistics()).add(counted)
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns what from_json takes."""
+        return dataclasses.asdict(self)
+
+    @staticmethod
+    def from_json(content: dict[str, Any]) -> Statistics:
+        """Returns the statistics of to_json; raises KeyError or TypeError for anything else."""
+        classes = {name: ClassStatistics(**entry) for name, entry in content["classes"].items()}
+        return Statistics(
+            content["images"],
+            dict(content["sizes"]),
+            classes,
+            content["most_segments"],
+            content.get("unlabeled", 0),
+        )
+
+    def size_pairs(self) -> list[tuple[int, int, int]]:
+        """Returns (height, width, number of images) of each size, in order of area."""
+        pairs = []
+        for size, count in self.sizes.items():
+            width, height = map(int, size.split("x"))
+            pairs.append((height, width, count))
+        return sorted(pairs, key=lambda pair: (pair[0] * pair[1], pair))
+
+
+def segments_table(statistics: Statistics, labels: LabelSpace) -> list[str]:
+    """Returns lines of a table: a row a class that has segments, things first.
+
+    Classes without any stand in a line below it.
+    """
+    head = ("class", "kind", "segments", "images", "smallest", "mean area", "largest")
+    rows: list[tuple[str, ...]] = [head]
+    absent = []
+    for category in labels.classes:
+        counted = statistics.classes.get(category.name)
+        if counted is None or not counted.segments:
+            absent.append(category.name)
+            continue
+        kind = "thing" if category.thing else "stuff"
+        mean = counted.pixels // counted.segments
+        numbers = (counted.segments, counted.images, counted.smallest, mean, counted.largest)
+        rows.append((category.name, kind, *map(str, numbers)))
+    lines = _columns(rows)
+    if absent:
+        lines.append(f"no segment: {', '.join(absent)}")
+    return lines
+
+
+def sizes_line(statistics: Statistics) -> str:
+    """Returns a sentence of the images' sizes: width x height."""
+    pairs = statistics.size_pairs()
+    if not pairs:
+        return "no images"
+    middle, seen = pairs[-1], 0
+    for pair in pairs:
+        seen += pair[2]
+        if 2 * seen >= statistics.images:
+            middle = pair
+            break
+    named = [f"{width} x {height}" for height, width, _ in (pairs[0], middle, pairs[-1])]
+    if len(pairs) == 1:
+        return f"all images are {named[0]}; at most {statistics.most_segments} segments in one"
+    return (
+        f"images from {named[0]} over {named[1]} (median) to {named[2]}; at most "
+        f"{statistics.most_segments} segments in one"
+    )
+
+
+def _columns(rows: list[tuple[str, ...]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    return [_line(row, widths) for row in rows]
+
+
+def _line(row: Iterable[str], widths: list[int]) -> str:
+    # Names to the left, numbers to the right.
+    cells = [
+        cell.ljust(width) if index < 2 else cell.rjust(width)
+        for index, (cell, width) in enumerate(zip(row, widths))
+    ]
+    return "  ".join(cells).rstrip()

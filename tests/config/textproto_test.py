@@ -1,0 +1,217 @@
+import functools
+
+import pytest
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kmax_tf.config.overrides import merge_override
+from kmax_tf.config.textproto import merge_text
+from kmax_tf.errors import ConfigError
+from kmax_tf.protos import experiment_pb2, model_pb2
+
+
+def parse(text, message=None, origins=None):
+    message = experiment_pb2.Experiment() if message is None else message
+    merge_text(
+        text, lambda line: f"a.textproto:{line}", message, {} if origins is None else origins
+    )
+    return message
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "# only a comment",
+        'name: "a # no comment"',
+        "name: 'single \\' quote'",
+        'name: "two" \' parts\'\n  " of three"',
+        'name: "\\303\\251\\t\\x41 é"',
+        "training { steps: 0x10 }",
+        "training: { steps: -3; seed: 4, }",
+        "training < optimizer < learning_rate: 1e-3 > >",
+        "training { optimizer { learning_rate: .5 clip_norm: 2.f end_learning_rate: 5.E-1 } }",
+        "training { optimizer { learning_rate: inf clip_norm: -inf } }",
+        "train_data { crop_size: [1, 2] records: [] cache: true on_bad_record: SKIP }",
+        "train_data { crop_size: 1 crop_size: 2 cache: 0 crop_size: [3] }",
+        "model { resnet { stages: [{ filters: 1 }, < blocks: 2 >] stages { blocks: 3 } } }",
+        "model { semantic_head {} resnet: {} }",
+        'base: "a.textproto" base: ["b.textproto", "c.textproto"]',
+    ],
+)
+def test_agrees_with_the_parser_of_protobuf(text):
+    expected = text_format.Parse(text, experiment_pb2.Experiment())
+    assert parse(text) == expected
+
+
+STAGES = st.builds(
+    model_pb2.Stage,
+    filters=st.integers(-(2**31), 2**31 - 1),
+    block_type=st.sampled_from([model_pb2.AXIAL, model_pb2.BOTTLENECK]),
+)
+
+
+@given(
+    name=st.text(),
+    rate=st.floats(width=32, allow_nan=False),
+    stages=st.lists(STAGES, max_size=3),
+    rates=st.lists(st.integers(0, 99), max_size=3),
+    flag=st.booleans(),
+)
+def test_printed_messages_are_read_back(name, rate, stages, rates, flag):
+    experiment = experiment_pb2.Experiment(name=name)
+    experiment.training.optimizer.learning_rate = rate
+    experiment.model.pixel_decoder.stages.extend(stages)
+    experiment.model.semantic_decoder.atrous_rates.extend(rates)
+    experiment.train_data.cache = flag
+    for short in (False, True):
+        text = text_format.MessageToString(experiment, use_short_repeated_primitives=short)
+        assert parse(text) == experiment
+
+
+@functools.cache
+def class_of_all_kinds():
+    """A class of messages with a field of each kind, and a list of each."""
+    kinds = ["int32", "int64", "uint32", "uint64", "sint64", "fixed32", "float", "double", "bool"]
+    kinds += ["string", "bytes"]
+    file = descriptor_pb2.FileDescriptorProto(name="kinds.proto", package="kinds")
+    message = file.message_type.add(name="Kinds")
+    types = descriptor_pb2.FieldDescriptorProto
+    for number, kind in enumerate(kinds, start=1):
+        for name, label in ((kind, types.LABEL_OPTIONAL), (f"{kind}s", types.LABEL_REPEATED)):
+            field = message.field.add(name=f"a_{name}", label=label)
+            field.number = number + (50 if label == types.LABEL_REPEATED else 0)
+            field.type = getattr(types, f"TYPE_{kind.upper()}")
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName("kinds.Kinds"))
+
+
+LIMITS = {"int32": (-(2**31), 2**31 - 1), "int64": (-(2**63), 2**63 - 1)}
+LIMITS.update({"uint32": (0, 2**32 - 1), "uint64": (0, 2**64 - 1)})
+LIMITS.update({"sint64": LIMITS["int64"], "fixed32": LIMITS["uint32"]})
+FITTING = [(kind, str(value)) for kind, limits in LIMITS.items() for value in limits]
+FITTING += [("float", v) for v in ("3.4028235e+38", "1e-45", "inf", "-inf")]
+FITTING += [("double", v) for v in ("1.7976931348623157e308", "1e40", "-infinity")]
+FITTING += [("bool", "true"), ("string", '"é"'), ("bytes", '"\\377\\000a"')]
+TOO_LARGE = [(kind, str(limits[0] - 1)) for kind, limits in LIMITS.items()]
+TOO_LARGE += [(kind, str(limits[1] + 1)) for kind, limits in LIMITS.items()]
+TOO_LARGE += [("float", "1e39"), ("float", "-3.5e38"), ("double", "1e309"), ("float", "1e400")]
+
+
+@pytest.mark.parametrize(("kind", "value"), FITTING)
+def test_every_kind_of_field_takes_what_it_holds(kind, value):
+    for name, text in ((f"a_{kind}", value), (f"a_{kind}s", f"[{value}, {value}]")):
+        expected = text_format.Parse(f"{name}: {text}", class_of_all_kinds()())
+        assert parse(f"{name}: {text}", class_of_all_kinds()()) == expected
+        overridden = class_of_all_kinds()()
+        merge_override(f"{name}={text}", overridden, {})
+        assert overridden == expected
+
+
+@pytest.mark.parametrize(("kind", "value"), TOO_LARGE)
+def test_every_kind_of_field_refuses_what_it_does_not_hold(kind, value):
+    for name in (f"a_{kind}", f"a_{kind}s"):
+        with pytest.raises(ConfigError, match=r"does not fit|is below 0"):
+            parse(f"{name}: {value}", class_of_all_kinds()())
+
+
+def test_merging_keeps_replaces_and_switches():
+    experiment = parse(
+        """
+        name: "first"
+        training { steps: 1 seed: 2 }
+        train_data { crop_size: [1, 2] records: ["x"] }
+        model { semantic_head { channels: 3 } pixel_decoder { stages { filters: 1 } } }
+        """
+    )
+    parse(
+        """
+        training { steps: 5 }
+        train_data { crop_size: 7 records: [] }
+        model { semantic_decoder {} pixel_decoder { stages { blocks: 2 } stages { blocks: 3 } } }
+        """,
+        experiment,
+    )
+    assert experiment == parse(
+        """
+        name: "first"
+        training { steps: 5 seed: 2 }
+        train_data { crop_size: 7 }
+        model {
+          semantic_decoder {}
+          pixel_decoder { stages { blocks: 2 } stages { blocks: 3 } }
+        }
+        """
+    )
+
+
+def test_origins_follow_the_last_who_set_a_field():
+    origins = {}
+    experiment = parse(
+        "training {\n steps: 1\n seed: 2\n}\ntrain_data { crop_size: [1,\n 2] }", None, origins
+    )
+    merge_text(
+        "\ntraining { seed: 3 }\ntrain_data { crop_size: 4 }",
+        lambda n: f"b:{n}",
+        experiment,
+        origins,
+    )
+    assert origins == {
+        "training": "b:2",
+        "training.steps": "a.textproto:2",
+        "training.seed": "b:2",
+        "train_data": "b:3",
+        "train_data.crop_size": "b:3",
+        "train_data.crop_size[0]": "b:3",
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("\nnmae: 'x'", "2: Experiment has no field 'nmae'; did you mean 'name'?"),
+        ("\n\nmodel { x: 1 }", "3: Model has no field 'x'; known: resnet, "),
+        (
+            "model {\n pixel_decoder {\n  stagse {} } }",
+            "3: PixelDecoder has no field 'stagse'; did you mean 'stages'?",
+        ),
+        ("training { steps: 'x' }", "1: training.steps: expected an integer, found ''x''"),
+        ("training { steps: 1.5 }", "1: training.steps: expected an integer, found '1.5'"),
+        ("training { steps: 3000000000 }", "1: training.steps: 3000000000 does not fit 32 bits"),
+        ("training { steps: 1_0 }", "1: training.steps: expected an integer, found '1_0'"),
+        (
+            "training { optimizer { learning_rate: fast } }",
+            "1: training.optimizer.learning_rate: expected a number, found 'fast'",
+        ),
+        ("name: word", "1: name: expected a string in quotes, found 'word'"),
+        ('name: "\\377"', '1: name: "\\377" is not UTF-8'),
+        ("train_data { cache: yes }", "1: train_data.cache: expected true or false, found 'yes'"),
+        (
+            "model { resnet { stages { filters: 1 }\n stages { block_type: AXAIL } } }",
+            "2: model.resnet.stages[1].block_type: 'AXAIL' is not a BlockType (BOTTLENECK, AXIAL); "
+            "did you mean 'AXIAL'?",
+        ),
+        ("training: 3", "1: training: expected '{' and the fields of Training, found '3'"),
+        ("name 'x'", "1: name: expected ':', found ''x''"),
+        ("training { steps: 3", "1: expected a field name or '}', found the end"),
+        ("training { steps: }", "1: training.steps: expected an integer, found '}'"),
+        ("}", "1: expected a field name, found '}'"),
+        ("name: 'x'\n@", "2: unexpected '@'"),
+        ("name: 'x\n'", '1: unexpected "\'x"'),
+        (
+            "train_data { crop_size: [1 2] }",
+            "1: train_data.crop_size: expected ',' or ']', found '2'",
+        ),
+        ("name: 'x'\nname: 'y'", "2: name: name was already given in line 1"),
+        (
+            "model {\n semantic_head {}\n semantic_decoder {} }",
+            "3: model.semantic_decoder: one of the fields of 'semantic_branch' was already given",
+        ),
+    ],
+)
+def test_errors_name_line_and_remedy(text, message):
+    with pytest.raises(ConfigError) as caught:
+        parse(text)
+    assert str(caught.value).startswith(f"a.textproto:{message}")

@@ -1,0 +1,344 @@
+import json
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from kmax_tf.conversion.coco_format import read_split
+from kmax_tf.errors import UserError
+from kmax_tf.files.images import BadExampleError
+
+# Segment ids 7 (cat), 300 (cat), 70000 (grass), 9 (crowd of dogs); 0 unlabeled.
+IDS = np.array([[7, 7, 300, 0], [70000, 70000, 300, 9], [70000, 70000, 9, 9]], np.int32)
+
+
+def segment(segment_id, category_id, crowd=0):
+    area = int((segment_id == IDS).sum())
+    return {"id": segment_id, "category_id": category_id, "area": area, "iscrowd": crowd}
+
+
+SEGMENTS = [segment(300, 30), segment(7, 30), segment(70000, 20), segment(9, 10, crowd=1)]
+
+
+class Tree:
+    """A dataset of one image that tests spoil."""
+
+    def __init__(self, root):
+        self.root = root
+        self.json_path = root / "annotations" / "panoptic_val2017.json"
+        self.map_path = root / "annotations" / "panoptic_val2017" / "a.png"
+        self.image_path = root / "val2017" / "a.jpg"
+        for path in (self.map_path, self.image_path):
+            path.parent.mkdir(parents=True)
+        self.content = {
+            "images": [{"id": 1, "file_name": "a.jpg", "height": 3, "width": 4}],
+            "annotations": [{"image_id": 1, "file_name": "a.png", "segments_info": SEGMENTS}],
+        }
+        Image.new("RGB", (4, 3)).save(self.image_path)
+        self.write_ids(IDS)
+
+    def write_ids(self, ids):
+        colors = np.stack([ids & 255, (ids >> 8) & 255, ids >> 16], axis=-1)
+        Image.fromarray(colors.astype(np.uint8)).save(self.map_path)
+
+    def read(self):
+        self.json_path.write_text(json.dumps(self.content))
+        return read_split(self.root, "val2017")
+
+    def load(self, labels, **options):
+        (annotation,) = self.read().annotations
+        return annotation.load(labels, **options)
+
+
+@pytest.fixture
+def tree(tmp_path):
+    return Tree(tmp_path)
+
+
+def test_instances_are_numbered_in_the_order_of_the_json(tree, labels):
+    example = tree.load(labels)
+    expected = [[302, 302, 301, 0], [200, 200, 301, 0], [200, 200, 0, 0]]
+    np.testing.assert_array_equal(example.panoptic, expected)
+    assert example.panoptic.dtype == np.int32
+    assert example.areas == {3: [2, 2], 2: [4]}
+    assert example.name == "a"
+
+
+def test_crowds_may_keep_their_class(tree, labels):
+    panoptic = tree.load(labels, treat_crowd_as_ignore=False).panoptic
+    np.testing.assert_array_equal(panoptic[IDS == 9], 100)
+
+
+def test_an_image_without_segments_is_unlabeled(tree, labels):
+    tree.content["annotations"][0]["segments_info"] = []
+    tree.write_ids(np.zeros_like(IDS))
+    assert not tree.load(labels).panoptic.any()
+
+
+def test_areas_may_be_missing(tree, labels):
+    tree.content["annotations"][0]["segments_info"] = [
+        {key: value for key, value in info.items() if key != "area"} for info in SEGMENTS
+    ]
+    assert tree.load(labels).areas
+
+
+def spoil_ids_not_in_json(tree):
+    tree.write_ids(np.where(IDS == 7, 8, IDS))
+
+
+def spoil_ids_not_in_png(tree):
+    tree.write_ids(np.where(IDS == 7, 0, IDS))
+
+
+def spoil_category(tree):
+    tree.content["annotations"][0]["segments_info"] = [{**SEGMENTS[0], "category_id": 77}]
+    tree.write_ids(np.where(IDS == 300, 300, 0))
+
+
+def spoil_area(tree):
+    tree.content["annotations"][0]["segments_info"] = [
+        {**SEGMENTS[0], "area": 99},
+        *SEGMENTS[1:],
+    ]
+
+
+def spoil_duplicate_ids(tree):
+    tree.content["annotations"][0]["segments_info"] = [*SEGMENTS, SEGMENTS[0]]
+
+
+def spoil_map_size(tree):
+    tree.write_ids(IDS[:, :3])
+
+
+def spoil_map_mode(tree):
+    Image.fromarray(IDS.astype(np.uint8)).save(tree.map_path)
+
+
+def spoil_map(tree):
+    tree.map_path.write_bytes(tree.map_path.read_bytes()[:-30])
+
+
+def remove_map(tree):
+    tree.map_path.unlink()
+
+
+def remove_image(tree):
+    tree.image_path.unlink()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (spoil_ids_not_in_json, "a.png: it has 2 pixels of ids that the JSON does not list: 8"),
+        (spoil_ids_not_in_png, "a.png: it has no pixel of the segments 7"),
+        (spoil_category, "a.png: segment 300 has the category 77"),
+        (spoil_area, "a.png: segment 300 covers 2 pixels but the JSON says 99"),
+        (spoil_duplicate_ids, "a.png: the JSON lists the segment ids 300 more than once"),
+        (spoil_map_size, r"a.png is 3 x 3 but its image .*a.jpg is 4 x 3"),
+        (spoil_map_mode, "a.png is a PNG of mode L"),
+        (spoil_map, "a.png"),
+        (remove_map, "a.png: No such file"),
+        (remove_image, "a.jpg: No such file"),
+    ],
+)
+def test_contradictions_are_named(tree, labels, spoil, words):
+    spoil(tree)
+    with pytest.raises(BadExampleError, match=words) as caught:
+        tree.load(labels)
+    assert "\n" not in str(caught.value)
+
+
+def test_more_instances_than_the_divisor_allows_are_refused(tree, labels):
+    ids = np.arange(1, 121, dtype=np.int32).reshape(10, 12)
+    tree.write_ids(ids)
+    Image.new("RGB", (12, 10)).save(tree.image_path)
+    tree.content["annotations"][0]["segments_info"] = [
+        {"id": int(i), "category_id": 30, "area": 1} for i in ids.ravel()
+    ]
+    with pytest.raises(BadExampleError, match="more than 99 instances of cat"):
+        tree.load(labels)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        None,
+        [],
+        "text",
+        {},
+        {"image_id": 1, "file_name": "a.png"},
+        {"image_id": 1, "file_name": "a.png", "segments_info": [{"id": 1}]},
+        {"image_id": 1, "file_name": "a.png", "segments_info": [{"id": 0, "category_id": 30}]},
+        {"image_id": 1, "file_name": "a.png", "segments_info": [{"id": 1.5, "category_id": 30}]},
+        {
+            "image_id": 1,
+            "file_name": "a.png",
+            "segments_info": [{"id": float("inf"), "category_id": 30}],
+        },
+        {"image_id": [1], "file_name": "a.png", "segments_info": []},
+        {"image_id": 2, "file_name": "a.png", "segments_info": []},
+        {"image_id": 1, "file_name": "../../a.png", "segments_info": []},
+        {"image_id": 1, "file_name": "/a.png", "segments_info": []},
+        {"image_id": 1, "file_name": "", "segments_info": []},
+        {"image_id": 1, "file_name": 5, "segments_info": []},
+    ],
+)
+def test_malformed_annotations_are_refused_and_others_kept(tree, entry):
+    tree.content["images"].append({"id": 3, "file_name": "b.jpg"})
+    good = {"image_id": 3, "file_name": "a.png", "segments_info": []}
+    tree.content["annotations"] = [entry, good]
+    split = tree.read()
+    assert len(split.annotations) == 1
+    assert split.refused[0][0] == "annotation 0 of panoptic_val2017.json"
+
+
+def test_images_without_annotation_and_malformed_ones_are_refused(tree):
+    tree.content["images"] += [
+        {"id": 2, "file_name": "b.jpg"},
+        {"id": [], "file_name": "c.jpg"},
+        4,
+        {"id": 5, "file_name": None},
+        {"id": 6},
+    ]
+    tree.content["annotations"].append({"image_id": 5, "file_name": "e.png", "segments_info": []})
+    split = tree.read()
+    assert len(split.annotations) == 1
+    assert split.refused == [
+        (
+            "image 2 of panoptic_val2017.json",
+            "id must be a whole number of 64 bits or a name, not []",
+        ),
+        ("image 3 of panoptic_val2017.json", "it must be an object with named fields, not 4"),
+        ("image 4 of panoptic_val2017.json", "file_name must be a text, not null"),
+        ("image 5 of panoptic_val2017.json", "it has no 'file_name'"),
+        ("b.jpg", f"it has no annotation in {tree.json_path}"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("images", "annotations", "words"),
+    [
+        ([(1, "a.jpg"), (1, "b.jpg")], [1], r"images\[0\] and images\[1\] have one id, 1;"),
+        ([("x", "a.jpg"), ("x", "a.jpg")], ["x"], 'have one id, "x"'),
+        ([(1, "a.jpg"), (2, "./a.jpg")], [1, 2], "ids 1 and 2 are one file, .*a.jpg;"),
+        ([(1, "a.jpg"), (2, "a.JPG")], [1, 2], "ids 1 and 2 are one file, .*a.jpg;"),
+        ([(1, "a.jpg")], [1, 1], r"annotations\[0\] and annotations\[1\] have one image_id, 1;"),
+        ([(1, "a.jpg")], [1, 1.0], "have one image_id, 1;"),
+    ],
+)
+def test_what_could_be_meant_twice_is_an_error_that_names_both(tree, images, annotations, words):
+    tree.content = {
+        "images": [{"id": key, "file_name": name} for key, name in images],
+        "annotations": [
+            {"image_id": key, "file_name": "a.png", "segments_info": []} for key in annotations
+        ],
+    }
+    with pytest.raises(UserError, match=words):
+        tree.read()
+
+
+def test_numbers_and_names_are_different_ids(tree):
+    tree.content["annotations"][0]["image_id"] = "1"
+    assert tree.read().refused[0][1] == 'image_id "1" is not among the images, which have 1'
+    tree.content["images"] = [{"id": 1, "file_name": "a.jpg"}, {"id": "1", "file_name": "b.jpg"}]
+    tree.content["annotations"][0]["image_id"] = "1"
+    (annotation,) = tree.read().annotations
+    assert (annotation.name, annotation.source_id) == ("b", "1")
+
+
+def test_an_image_is_known_by_its_path(tree):
+    """Frames of two cameras have the same names."""
+    files = ["cam1/0000.png", "cam2/0000.png", "./cam2/b.png", "b.jpg", "b.png", "b.jpg.png"]
+    tree.content = {
+        "images": [{"id": i, "file_name": name} for i, name in enumerate(files)],
+        "annotations": [
+            {"image_id": i, "file_name": "a.png", "segments_info": []} for i in range(len(files))
+        ],
+    }
+    annotations = tree.read().annotations
+    names = ["cam1/0000", "cam2/0000", "cam2/b", "b.jpg", "b.png", "b.jpg.png"]
+    assert [annotation.name for annotation in annotations] == names
+    assert [annotation.source_id for annotation in annotations] == [*range(len(files))]
+    assert annotations[1].image_path == str(tree.root / "val2017" / "cam2" / "0000.png")
+
+
+@pytest.mark.parametrize(
+    ("there", "asked"),
+    [
+        ("e\u0301.png", "\u00e9.png"),
+        ("\u00e9.png", "e\u0301.png"),
+        ("a.PNG", "a.png"),
+        ("\u00e9/a.Png", "e\u0301/a.png"),
+    ],
+)
+def test_files_are_found_under_accents_and_endings_written_otherwise(tree, labels, there, asked):
+    for folder, path in (("val2017", tree.image_path), (tree.map_path.parent, tree.map_path)):
+        (tree.root / folder / there).parent.mkdir(exist_ok=True)
+        path.rename(tree.root / folder / there)
+    tree.content["images"][0]["file_name"] = asked
+    tree.content["annotations"][0]["file_name"] = asked
+    assert tree.load(labels).areas
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("id", "5", 'id must be a whole number, not "5"'),
+        ("id", 2**24, "id must be from 1 to 16777215, not 16777216"),
+        ("id", float("inf"), "id must be a whole number, not Infinity"),
+        ("id", True, "id must be a whole number, not true"),
+        ("category_id", None, "category_id must be a whole number, not null"),
+        ("category_id", -1, "category_id is -1, which no class can have; leave"),
+        ("category_id", 2**31, "category_id must be from 0 to 2147483647"),
+        ("area", [1], r"area must be a finite number, not \[1\]"),
+        ("iscrowd", "1", 'iscrowd must be 0 or 1, not "1"'),
+    ],
+)
+def test_each_field_is_refused_by_name_and_value(tree, field, value, words):
+    tree.content["annotations"][0]["segments_info"] = [{**SEGMENTS[0], field: value}]
+    ((_, reason),) = tree.read().refused
+    assert re.search(words, reason)
+
+
+@pytest.mark.parametrize(
+    ("entry", "kind"),
+    [
+        ({"image_id": 1, "bbox": [0, 0, 1, 1], "segmentation": [], "iscrowd": 0}, "instances"),
+        ({"image_id": 1, "keypoints": [], "bbox": [0, 0, 1, 1]}, "keypoints"),
+        ({"image_id": 1, "caption": "a cat"}, "captions"),
+    ],
+)
+def test_other_annotations_of_coco_are_called_what_they_are(tree, entry, kind):
+    tree.content["annotations"] = [entry]
+    with pytest.raises(UserError, match=f"annotations of {kind}, not panoptic ones"):
+        tree.read()
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ({"images": [{}], "annotations": []}, "lists no annotations"),
+        ({"annotations": [{}]}, "lists no images"),
+        ({"images": {}, "annotations": [{}]}, "must be a list"),
+        ({"images": []}, "object with the list 'annotations'"),
+        ([], "it is a list"),
+    ],
+)
+def test_files_without_annotations_are_refused(tree, content, words):
+    tree.content = content
+    with pytest.raises(UserError, match=f"panoptic_val2017.json.*{words}"):
+        tree.read()
+
+
+def test_missing_and_broken_files_are_named(tree):
+    with pytest.raises(UserError, match=r"panoptic_val2017\.json"):
+        read_split(tree.root, "val2017")
+    for text in ("{", "[" * 100_000, "\0"):
+        tree.json_path.write_text(text)
+        with pytest.raises(UserError, match="not valid JSON"):
+            read_split(tree.root, "val2017")
+    tree.image_path.unlink()
+    tree.image_path.parent.rmdir()
+    with pytest.raises(UserError, match=r"the folder .*val2017 is missing"):
+        tree.read()

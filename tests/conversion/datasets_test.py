@@ -1,0 +1,44 @@
+"""The shipped dataset descriptions are the publishers' facts.
+
+golden/datasets.json: id in the records, id in the publisher's files, name, thing, color. Those of
+ADE20K count from 1 on both sides there; its annotations count from 0.
+"""
+
+import json
+import pathlib
+
+import pytest
+
+from kmax_tf.config.dataset import read_description
+from kmax_tf.conversion.layouts import LAYOUTS
+
+FACTS = json.loads((pathlib.Path(__file__).parent / "golden" / "datasets.json").read_text())
+
+
+@pytest.mark.parametrize("name", FACTS)
+def test_names_ids_order_and_colors_are_the_publishers(name):
+    labels, _ = read_description(LAYOUTS[name].description)
+    offset = 1 if name == "ade20k" else 0
+    ours = [
+        [c.id, c.original_id + offset, c.name, int(c.thing), "#{:02x}{:02x}{:02x}".format(*c.color)]
+        for c in labels.classes
+    ]
+    things = [fact for fact in FACTS[name] if fact[3]]
+    stuff = sorted(fact for fact in FACTS[name] if not fact[3])
+    assert ours == things + stuff
+
+
+@pytest.mark.parametrize(
+    ("name", "num_ids", "ignore", "divisor", "things", "classes"),
+    [
+        ("coco", 134, 0, 256, 80, 133),
+        ("cityscapes", 19, 255, 1000, 8, 19),
+        ("ade20k", 151, 0, 1000, 100, 150),
+    ],
+)
+def test_numbers_are_those_of_the_references_records(
+    name, num_ids, ignore, divisor, things, classes
+):
+    labels, _ = read_description(name)
+    assert (labels.num_ids, labels.ignore_label, labels.label_divisor) == (num_ids, ignore, divisor)
+    assert (labels.num_things, labels.num_classes) == (things, classes)

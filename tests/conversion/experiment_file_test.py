@@ -1,0 +1,93 @@
+import pytest
+
+from kmax_tf.config import load_experiment
+from kmax_tf.conversion.descriptions import ClassEntry, description_text
+from kmax_tf.conversion.experiment_file import crop_size, experiment_text
+from kmax_tf.records.examples import shard_name
+from kmax_tf.records.index import find_files
+from kmax_tf.records.statistics import ClassStatistics, Statistics
+from tests.strange_names import STRANGE_NAMES
+
+
+def statistics(*sizes, images=100, most=12):
+    return Statistics(images, {size: 1 for size in sizes}, {}, most)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [
+        (["640x480"], (481, 641)),
+        (["641x641"], (641, 641)),
+        (["4000x3000"], (481, 641)),
+        (["3000x4000"], (641, 481)),
+        (["4000x3000", "3000x4000"], (641, 641)),
+        (["96x96"], (97, 97)),
+        (["97x20"], (33, 97)),
+        (["2x1000"], (641, 33)),
+        (["100x60", "130x40"], (97, 161)),
+    ],
+)
+def test_crops_hold_every_image(sizes, expected):
+    crop = crop_size(statistics(*sizes))
+    assert crop == expected
+    for size in sizes:
+        width, height = map(int, size.split("x"))
+        scale = max(crop) / max(width, height)
+        assert height * scale <= crop[0] + 1e-6
+        assert width * scale <= crop[1] + 1e-6
+
+
+@pytest.mark.parametrize("most", [1, 30, 400])
+@pytest.mark.parametrize("size", ["50x40", "640x480", "5000x5000"])
+@pytest.mark.parametrize("images", [1, 200, 10**6])
+def test_it_is_a_valid_experiment(tmp_path, most, size, images):
+    entries = [ClassEntry("bolt", True, 1), ClassEntry("belt", False, 2)]
+    (tmp_path / "dataset.textproto").write_text(description_text('a "b"/c', entries, 1000))
+    splits = {"train": statistics(size, images=images, most=most), "val": statistics(size)}
+    path = tmp_path / "experiment.textproto"
+    path.write_text(experiment_text('a "b"/c', str(tmp_path), splits))
+    experiment = load_experiment(path)
+    assert experiment.name == 'a "b"/c'
+    assert experiment.data_dir == str(tmp_path)
+    assert experiment.train_data.max_segments >= 2 * most
+    assert experiment.model.transformer_decoder.num_centers >= most
+    assert experiment.training.optimizer.warmup_steps < experiment.training.steps
+    assert not experiment.HasField("published")
+
+
+@pytest.mark.parametrize("name", STRANGE_NAMES)
+def test_folders_and_splits_may_have_any_name(tmp_path, name):
+    folder = tmp_path / name
+    folder.mkdir()
+    (folder / "dataset.textproto").write_text(
+        description_text("a", [ClassEntry("bolt", True, 1)], 1000), "utf-8"
+    )
+    path = folder / "experiment.textproto"
+    path.write_text(experiment_text("a", str(folder), {name: statistics("9x9")}), "utf-8")
+    experiment = load_experiment(path)
+    assert experiment.data_dir == str(folder)
+    shard = folder / shard_name(name, 0, 1)
+    for other in (shard_name("rec1", 0, 1), shard_name(f"{name}-extra", 0, 1)):
+        (folder / other).touch()
+    shard.touch()
+    assert find_files(experiment.train_data.records, experiment.data_dir) == [str(shard)]
+
+
+def test_another_split_serves_where_there_is_no_val():
+    text = experiment_text("a", "out", {"all": statistics("9x9")})
+    assert text.count('records: "all-?????-of-?????.tfrecord"') == 2
+
+
+def test_statistics_add_up_in_any_order():
+    parts = [
+        Statistics(1, {"1x1": 1}, {"a": ClassStatistics(2, 1, 9, 4, 5)}, 2),
+        Statistics(1, {"1x1": 1}, {"a": ClassStatistics()}, 0),
+        Statistics(2, {"1x2": 2}, {"a": ClassStatistics(1, 1, 3, 3, 3)}, 1),
+    ]
+    for order in (parts, parts[::-1]):
+        total = Statistics()
+        for part in order:
+            total.add(part)
+        wanted = {"a": ClassStatistics(3, 2, 12, 3, 5)}
+        assert total == Statistics(4, {"1x1": 2, "1x2": 2}, wanted, 2)
+    assert Statistics.from_json(total.to_json()) == total

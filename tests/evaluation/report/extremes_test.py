@@ -1,0 +1,63 @@
+"""The worst and the best images: which, and that order and splits don't matter."""
+
+from __future__ import annotations
+
+import json
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kmax_tf.evaluation.panoptic_quality import ImageQuality
+from kmax_tf.evaluation.report.extremes import Extremes
+
+qualities = st.builds(
+    ImageQuality,
+    st.sampled_from([0.0, 0.75, 1.0]),
+    st.integers(1, 2),
+    st.integers(0, 2),
+    st.integers(0, 2),
+)
+
+
+def collect(images, count=3) -> Extremes:
+    extremes = Extremes(count)
+    for image_id, quality in images:
+        extremes.offer(image_id, quality)
+    return extremes
+
+
+def test_worst_and_best():
+    images = [(f"{n}", ImageQuality(n / 10, 1, 0, 0)) for n in (3, 9, 1, 5, 7, 2, 8, 4, 6)]
+    extremes = collect(images)
+    assert [image.image_id for image in extremes.worst()] == ["1", "2", "3"]
+    assert [image.image_id for image in extremes.best()] == ["9", "8", "7"]
+    assert "2" in extremes
+    assert "5" not in extremes
+
+
+def test_no_image_of_a_small_set_is_shown_twice():
+    images = [(n, ImageQuality(n / 10, 1, 0, 0)) for n in range(4)]
+    extremes = collect(images)
+    shown = [image.image_id for image in (*extremes.worst(), *extremes.best())]
+    assert sorted(shown) == [0, 1, 2, 3]
+    assert [image.image_id for image in extremes.best()] == [3, 2]
+
+
+def test_images_without_segments_are_left_out():
+    extremes = collect([("nothing", ImageQuality(0.0, 0, 0, 0))])
+    assert extremes.worst() == extremes.best() == []
+
+
+@settings(deadline=None)
+@given(st.lists(qualities, max_size=12), st.randoms(use_true_random=False), st.data())
+def test_order_and_split_do_not_matter(drawn, random, data):
+    images = [(number if number % 2 else str(number), q) for number, q in enumerate(drawn)]
+    expected = collect(images)
+    random.shuffle(images)
+    split = data.draw(st.integers(0, len(images)))
+    first, second = collect(images[:split]), Extremes(3)
+    second.load(json.loads(json.dumps(collect(images[split:]).state())))
+    first.merge(second)
+    assert first.worst() == expected.worst()
+    assert first.best() == expected.best()
+    assert first.state() == expected.state()

@@ -1,0 +1,159 @@
+"""The report: what it says, and that it needs nothing but itself."""
+
+from __future__ import annotations
+
+import base64
+import html.parser
+import io
+import re
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from kmax_tf.evaluation.metrics import PanopticMetrics
+from kmax_tf.evaluation.report.charts import Bar, confusion_matrix, score_bar, size_chart
+from kmax_tf.evaluation.report.gallery import Gallery
+from kmax_tf.evaluation.report.page import write_report
+from tests.reference.panoptic_maps import (
+    CAT_1,
+    DIVISOR,
+    DOG_1,
+    DOG_2,
+    LABELS,
+    ROADS,
+    VOID,
+    runs,
+)
+
+TRUTH = runs((DOG_1, 60), (DOG_2, 60), (ROADS, 60), (VOID, 20)).reshape(10, 20)
+PREDICTION = runs((DOG_1, 48), (ROADS, 12), (CAT_1, 24), (ROADS, 36), (ROADS, 80)).reshape(10, 20)
+
+
+class Page(html.parser.HTMLParser):
+    """Collects tags, their attributes and the text; checks that tags are closed."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.attributes, self.texts, self.open = [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.attributes += [(tag, *pair) for pair in attrs]
+        if tag not in ("meta", "img"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.attributes += [(tag, *pair) for pair in attrs]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.texts.append(data)
+
+
+def write(folder, *predictions, notes=(), title="a <title>"):
+    metrics, gallery = PanopticMetrics(LABELS, mask_ap=False), Gallery(LABELS)
+    image = np.random.default_rng(0).integers(0, 256, (*TRUTH.shape, 3), np.uint8)
+    for number, prediction in enumerate(predictions):
+        maps = {"panoptic": prediction, "semantic": prediction // DIVISOR}
+        metrics.update(number, TRUTH, maps)
+        gallery.keep(number, image if number else None, TRUTH, prediction)
+    gallery.forget_others(metrics.extremes)
+    result = {**metrics.result(), "notes": list(notes)}
+    pictures = gallery.of_extremes(metrics.extremes)
+    path = write_report(folder, result, LABELS, metrics.confusion, pictures, title)
+    with open(path, encoding="utf-8") as file:
+        page = Page(file.read())
+    assert page.open == []
+    return page
+
+
+def test_report_is_one_file_without_links_to_others(tmp_path):
+    page = write(tmp_path, TRUTH, PREDICTION)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["report.html"]
+    links = [value for _, name, value in page.attributes if name in ("src", "href")]
+    assert len(links) > 8
+    assert all(link.startswith(("#", "data:image/jpeg;base64,")) for link in links)
+    targets = {value for _, name, value in page.attributes if name == "id"}
+    assert {link[1:] for link in links if link.startswith("#")} == targets
+
+
+def test_report_says_scores_and_names(tmp_path):
+    page = write(tmp_path, PREDICTION, notes=["mind <this> & that"])
+    for text in (
+        "a <title>",
+        "mind <this> & that",
+        "dog",
+        "53.3",
+        "1 image at original resolution",
+    ):
+        assert any(text in said for said in page.texts), text
+    classes = [value for tag, name, value in page.attributes if (tag, name) == ("tr", "class")]
+    assert classes.count("class absent") == 1  # no sky
+    # The second dog: 24 of 60 pixels are taken for a cat, 36 for road.
+    assert any("dog predicted as cat: 20.0 %" in said for said in page.texts)
+
+
+def test_pictures_show_the_worst_first(tmp_path):
+    page = write(tmp_path, TRUTH, PREDICTION, np.full_like(TRUTH, VOID), TRUTH)
+    said = [text for text in page.texts if re.fullmatch(r"PQ [\d.]+", text)]
+    # The first dog and the road match, with 48 of 60 and 60 of 108 pixels.
+    assert said == ["PQ 0.0", f"PQ {100 * (48 / 60 + 60 / 108) / 3:.1f}", "PQ 100.0", "PQ 100.0"]
+    pictures = [value for tag, name, value in page.attributes if (tag, name) == ("img", "alt")]
+    assert len(pictures) == 4 * 4 - 1  # of one, the image is not at hand
+
+
+def test_nothing_labeled_makes_a_report_too(tmp_path):
+    metrics = PanopticMetrics(LABELS, mask_ap=False)
+    empty = np.full((4, 4), VOID)
+    metrics.update(0, empty, {"panoptic": empty, "semantic": empty // DIVISOR})
+    path = write_report(tmp_path, metrics.result(), LABELS, metrics.confusion, {}, "nothing")
+    with open(path, encoding="utf-8") as file:
+        assert "No labeled pixels." in Page(file.read()).texts
+
+
+def test_gallery_keeps_little():
+    gallery = Gallery(LABELS)
+    large = np.full((1500, 3000), ROADS, np.int32)
+    large[:, 1500:] = VOID
+    image = np.zeros((1500, 3000, 3), np.uint8)
+    image[:, 1500:] = 200
+    metrics = PanopticMetrics(LABELS, mask_ap=False)
+    metrics.update("a", large, {"panoptic": large, "semantic": large // DIVISOR})
+    gallery.keep("a", image, large, large)
+    (picture,) = gallery.of_extremes(metrics.extremes)["Best images"]
+    shown = {name: np.asarray(PIL.Image.open(io.BytesIO(jpeg))) for name, jpeg in picture.panels}
+    assert {pixels.shape for pixels in shown.values()} == {(480, 960, 3)}
+    assert (shown["image"][:, :480] == 0).all()
+    assert (shown["image"][:, 480:] == 200).all()
+
+
+def test_pictures_are_jpegs_of_the_panels(tmp_path):
+    page = write(tmp_path, TRUTH, PREDICTION)
+    uri = next(value for _, name, value in page.attributes if name == "src")
+    with PIL.Image.open(io.BytesIO(base64.b64decode(uri.split(",")[1]))) as picture:
+        assert picture.format == "JPEG"
+        assert picture.size[0] == 2 * picture.size[1]
+
+
+def test_bars_have_the_length_of_their_score():
+    bar = score_bar(Bar(50, 75, 25, "#123"))
+    assert '<rect width="120.0"' in bar
+    assert 'x1="180.0"' in bar
+    assert 'cx="60.0"' in bar
+    assert "no segments" in score_bar(Bar(np.nan, np.nan, np.nan, "#123"))
+
+
+def test_columns_have_the_height_of_their_score():
+    chart = size_chart({"all": {"small": 40.0, "medium": np.nan, "large": 100.0}})
+    for height in ("60.0", "0.0", "150.0"):
+        assert f'height="{height}"' in chart
+
+
+@pytest.mark.parametrize("share", [0.0, 0.004, 0.2, 1.0])
+def test_cells_say_shares_that_can_be_seen(share):
+    chart = confusion_matrix(np.array([[share]]), ["a & b"], ["c"])
+    assert "a &amp; b predicted as c" in chart
+    assert (f">{100 * share:.0f}</text>" in chart) == (share >= 0.005)

@@ -1,0 +1,39 @@
+import io
+
+from kmax_tf.files import progress
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_a_file_gets_the_last_line_and_one_every_ten_seconds(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    stream = io.StringIO()
+    counter = progress.Progress(200, "draw", stream)
+    for _ in range(200):
+        now[0] += 0.1
+        counter.advance()
+    first, last = stream.getvalue().splitlines()
+    assert first.startswith("draw: 10")
+    assert first.endswith(", 10/s, 0:10 left")
+    assert last == "draw: 200/200, 10/s, 0:20"
+
+
+def test_a_terminal_is_rewritten_in_place():
+    stream = Terminal()
+    counter = progress.Progress(3, "draw", stream)
+    counter.advance(2)
+    counter.advance()
+    assert stream.getvalue().startswith("\r")
+    assert stream.getvalue().count("\n") == 1
+    assert "draw: 3/3" in stream.getvalue()
+
+
+def test_hours_are_shown():
+    stream = io.StringIO()
+    assert progress._duration(3 * 3600 + 65) == "3:01:05"
+    progress.Progress(1, "nothing", stream)
+    assert stream.getvalue() == ""

@@ -1,0 +1,50 @@
+import os
+import unicodedata
+
+from kmax_tf.files.reading import located, name_key
+
+COMPOSED = unicodedata.normalize("NFC", "Größe é.jpg")
+DECOMPOSED = unicodedata.normalize("NFD", COMPOSED)
+
+
+def test_a_name_is_found_however_it_is_spelt(tmp_path):
+    folder = tmp_path / DECOMPOSED
+    folder.mkdir()
+    (folder / DECOMPOSED.replace("jpg", "JPG")).touch()
+    (folder / "plain.png").touch()
+    wanted = os.path.join(tmp_path, COMPOSED, COMPOSED)
+    assert located(wanted) == str(folder / DECOMPOSED.replace("jpg", "JPG"))
+    assert located(folder / "plain.png") == str(folder / "plain.png")
+    assert located(tmp_path / COMPOSED) == str(folder)
+    # One that is spelt as it is asked for comes first; of two others neither is the one.
+    (folder / DECOMPOSED).touch()
+    assert located(folder / DECOMPOSED) == str(folder / DECOMPOSED)
+    assert located(folder / COMPOSED) == str(folder / COMPOSED)
+
+
+def test_a_name_that_is_not_there_stays_as_it_is(tmp_path):
+    for path in (
+        "",
+        "a/b.png",
+        "/",
+        str(tmp_path / "a" / "b.png"),
+        "\0.png",
+        "x" * 5000,
+        "ram://b",
+        "ram://b/c",
+    ):
+        assert located(path) == path
+    (tmp_path / "A.png").touch()
+    assert located(tmp_path / "a.png") == str(tmp_path / "a.png")
+
+
+def test_new_files_are_seen(tmp_path):
+    assert located(tmp_path / "a.png") == str(tmp_path / "a.png")
+    (tmp_path / "a.PNG").touch()
+    assert located(tmp_path / "a.png") == str(tmp_path / "a.PNG")
+
+
+def test_other_names_stay_apart():
+    assert name_key("a.jpg") != name_key("A.jpg")
+    assert name_key("a.jpg") != name_key("a.jpeg")
+    assert name_key(DECOMPOSED) == name_key(COMPOSED) == COMPOSED
