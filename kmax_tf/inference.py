@@ -6,8 +6,9 @@ masks are merged into maps; these are brought back to the image's size, and free
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple, Optional
+from typing import Any, Callable, NamedTuple, Optional
 
 import numpy as np
 import tensorflow as tf
@@ -72,14 +73,18 @@ class Inference:
         """
         self.maps = tuple(maps)
         self.variables: list[tf.Variable] = []
+        self._segment: dict[tuple[str, ...], Callable[[tf.Tensor], dict[str, tf.Tensor]]] = {}
         self._data = experiment.eval_data
         self._postprocess = build_postprocessor(experiment)
         self._island_area_limit = experiment.postprocessing.island_area_limit
         self._void = label_space(experiment.dataset).void_panoptic_id
         if model is not None:
-            self._network = fold_batch_norms(model)
-            self.variables = list(self._network.variables)
-            self._views = build_views(experiment)
+            network = fold_batch_norms(model)
+            self.variables = list(network.variables)
+            views = build_views(experiment)
+            self._predict = self._function(
+                lambda inputs: views(lambda view: network(view, training=False), inputs)
+            )
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -100,25 +105,30 @@ class Inference:
         height, width, _ = self.input_shape
         return fit_image(images, (height, width), self._data.min_size, self._data.max_size)
 
-    def __call__(self, inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Segments network inputs [B, h, w, 3]: maps [B, h, w], and what is known of centers."""
-        if accelerated():
-            return self._predict(inputs)
-        height, width, _ = self.input_shape
-        shapes = dict.fromkeys(self.maps, (height, width)) | dict.fromkeys(SEGMENTS, (None,))
-        return tf.map_fn(
-            lambda one: {name: x[0] for name, x in self._predict(one[tf.newaxis]).items()},
-            inputs,
-            fn_output_signature={
-                name: tf.TensorSpec(shape, _dtype(name)) for name, shape in shapes.items()
-            },
-            parallel_iterations=1,
-        )
+    def __call__(
+        self, inputs: tf.Tensor, maps: Optional[Sequence[str]] = None
+    ) -> dict[str, tf.Tensor]:
+        """Segments network inputs [B, h, w, 3]: maps [B, h, w], and what is known of centers.
 
-    def merge(self, predictions: Predictions) -> dict[str, tf.Tensor]:
+        Args:
+          inputs: of `fit`.
+          maps: names of the maps to make; None: `self.maps`.
+        """
+        maps = self.maps if maps is None else tuple(maps)
+        if maps not in self._segment:
+            self._segment[maps] = self._function(functools.partial(self._segment_one_by_one, maps))
+        return self._segment[maps](inputs)
+
+    def predict(self, inputs: tf.Tensor) -> Predictions:
+        """Predicts for network inputs [B, h, w, 3]."""
+        return self._predict(inputs)
+
+    def merge(
+        self, predictions: Predictions, maps: Optional[Sequence[str]] = None
+    ) -> dict[str, tf.Tensor]:
         """Merges masks into maps at the size of the input, as `Postprocessor` describes them."""
         outputs = self._postprocess(predictions)
-        return {name: outputs[name] for name in (*self.maps, *SEGMENTS)}
+        return {name: outputs[name] for name in (*(self.maps if maps is None else maps), *SEGMENTS)}
 
     def restore(self, values: tf.Tensor, fitted_size: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
         """Brings a map, [h, w] or [B, h, w], back to the size of its image.
@@ -173,8 +183,29 @@ class Inference:
                 fitted_image=inputs[index, : fitted_size[0], : fitted_size[1]],
             )
 
-    def _predict(self, inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-        return self.merge(self._views(lambda view: self._network(view, training=False), inputs))
+    def _function(self, function: Callable[[tf.Tensor], Any]) -> Callable[[tf.Tensor], Any]:
+        """Makes a function of network inputs one that is traced once, for all that call it."""
+        signature = [tf.TensorSpec([None, *self.input_shape], tf.float32)]
+        return tf.function(function, input_signature=signature, autograph=False)
+
+    def _segment_one_by_one(self, maps: tuple[str, ...], inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        if accelerated():
+            return self.merge(self.predict(inputs), maps)
+        height, width, _ = self.input_shape
+        shapes = dict.fromkeys(maps, (height, width)) | dict.fromkeys(SEGMENTS, (None,))
+
+        def segment(one: tf.Tensor) -> dict[str, tf.Tensor]:
+            merged = self.merge(self.predict(one[tf.newaxis]), maps)
+            return {name: x[0] for name, x in merged.items()}
+
+        return tf.map_fn(
+            segment,
+            inputs,
+            fn_output_signature={
+                name: tf.TensorSpec(shape, _dtype(name)) for name, shape in shapes.items()
+            },
+            parallel_iterations=1,
+        )
 
 
 def _dtype(name: str) -> tf.DType:

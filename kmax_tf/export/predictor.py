@@ -54,7 +54,7 @@ class _SavedModelPredictor:
 class _RunPredictor:
     def __init__(self, folder: pathlib.Path, maps: Optional[Sequence[str]]):
         from kmax_tf.checkpoints.restore import restore_weights
-        from kmax_tf.export.saved_model import ServingModel
+        from kmax_tf.export.serving_model import ServingModel
         from kmax_tf.model.builder import build_model
 
         experiment = load_experiment(folder / "experiment.textproto")

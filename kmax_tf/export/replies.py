@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from kmax_tf.labels import LabelSpace
+
 # COCO's compressed run lengths have 5 bits a character, which begin at "0".
 _BITS, _FIRST = 5, 48
 _CHARACTERS = 7  # hold any int32
@@ -17,11 +19,11 @@ _MOST_BYTES = {1: 1 << 8, 2: 1 << 16, 3: 1 << 24}  # ids that so many bytes hold
 
 
 class Segments(NamedTuple):
-    """The segments of a map, padded to N.
+    """The segments of a map, best first, padded to N.
 
     Attributes:
-      ids: [N] int32 panoptic ids, increasing; those behind the last segment are the void one.
-      class_ids: [N] int32 the dataset's class ids.
+      ids: [N] int32 panoptic ids; those behind the last segment are the void one.
+      class_ids: [N] int32 the dataset's class ids; the ignore label there.
       scores: [N] float32 what their centers were ranked by; of a stuff class, the best center's.
       areas: [N] int32 pixels.
       boxes: [N, 4] int32 x, y, width, height in pixels.
@@ -34,6 +36,15 @@ class Segments(NamedTuple):
     areas: tf.Tensor
     boxes: tf.Tensor
     count: tf.Tensor
+
+
+# The signature of a table, for tf.map_fn.
+SEGMENTS = {
+    **dict.fromkeys(("ids", "class_ids", "areas"), tf.TensorSpec([None], tf.int32)),
+    "scores": tf.TensorSpec([None], tf.float32),
+    "boxes": tf.TensorSpec([None, 4], tf.int32),
+    "count": tf.TensorSpec([], tf.int32),
+}
 
 
 class _Runs(NamedTuple):
@@ -68,8 +79,8 @@ def find_segments(
     panoptic: tf.Tensor,
     segment_ids: tf.Tensor,
     segment_scores: tf.Tensor,
-    void: int,
-    label_divisor: int,
+    labels: LabelSpace,
+    things_only: bool = False,
 ) -> Segments:
     """Describes the segments of a map.
 
@@ -77,27 +88,37 @@ def find_segments(
       panoptic: [H, W] int32.
       segment_ids: [N] int32, of each center.
       segment_scores: [N] float32, of each center.
-      void: id of unlabeled pixels.
-      label_divisor: panoptic id = class id * label_divisor + instance.
+      labels: what the ids mean.
+      things_only: leaves stuff out.
     """
-    size, most = tf.shape(panoptic), tf.size(segment_ids)
+    width, most = tf.shape(panoptic)[1], tf.size(segment_ids)
     runs = _rows(panoptic)
-    ids = _present(runs.values, void)
-    place = _place(ids, runs.values)
+    ids, _ = tf.unique(runs.values)
+    is_named = ids != labels.void_panoptic_id
+    if things_only:
+        classes = (ids // labels.label_divisor)[:, tf.newaxis]
+        is_named &= tf.reduce_any(classes == labels.ids[labels.is_thing], axis=1)
+    ids = tf.sort(tf.boolean_mask(ids, is_named))
     count = tf.size(ids)
+    scores = tf.math.unsorted_segment_max(segment_scores, _place(ids, segment_ids), count)
+    best_first = tf.argsort(scores, direction="DESCENDING", stable=True)
+    place = _place(ids, runs.values)
     areas = tf.math.unsorted_segment_sum(runs.ends - runs.starts, place, count)
-    row, first, last = runs.starts // size[1], runs.starts % size[1], (runs.ends - 1) % size[1]
+    row, first, last = runs.starts // width, runs.starts % width, (runs.ends - 1) % width
     left, top = (tf.math.unsorted_segment_min(side, place, count) for side in (first, row))
     right, bottom = (tf.math.unsorted_segment_max(side, place, count) for side in (last, row))
     boxes = tf.stack([left, top, right - left + 1, bottom - top + 1], axis=1)
-    scores = tf.math.unsorted_segment_max(segment_scores, _place(ids, segment_ids), count)
-    rest = most - count
+
+    def arrange(values: tf.Tensor, padding: int = 0) -> tf.Tensor:
+        rest = [[0, most - count]] + [[0, 0]] * (values.shape.rank - 1)
+        return tf.pad(tf.gather(values, best_first), rest, constant_values=padding)
+
     return Segments(
-        ids=tf.pad(ids, [[0, rest]], constant_values=void),
-        class_ids=tf.pad(ids // label_divisor, [[0, rest]], constant_values=void // label_divisor),
-        scores=tf.pad(scores, [[0, rest]]),
-        areas=tf.pad(areas, [[0, rest]]),
-        boxes=tf.pad(boxes, [[0, rest], [0, 0]]),
+        ids=arrange(ids, labels.void_panoptic_id),
+        class_ids=arrange(ids // labels.label_divisor, labels.ignore_label),
+        scores=arrange(scores),
+        areas=arrange(areas),
+        boxes=arrange(boxes),
         count=count,
     )
 
@@ -182,12 +203,6 @@ def _from(values: tf.Tensor, begins: tf.Tensor) -> _Runs:
     starts = tf.cast(tf.where(begins)[:, 0], tf.int32)
     ends = tf.concat([starts[1:], [tf.size(values)]], axis=0)
     return _Runs(tf.gather(values, starts), starts, ends)
-
-
-def _present(values: tf.Tensor, void: int) -> tf.Tensor:
-    """Returns the values there are, increasing, but for the void one."""
-    present, _ = tf.unique(values)
-    return tf.sort(tf.boolean_mask(present, present != void))
 
 
 def _place(ids: tf.Tensor, values: tf.Tensor) -> tf.Tensor:

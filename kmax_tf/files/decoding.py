@@ -43,6 +43,8 @@ def decode_record_image(encoded: tf.Tensor) -> tf.Tensor:
     return tf.ensure_shape(image, [None, None, 3])
 
 
+# One function, traced once for all that call it.
+@tf.function(input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
 def decode_upright(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Decodes an image file and applies its EXIF rotation; what fails is told, and no error.
 

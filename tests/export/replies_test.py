@@ -36,13 +36,15 @@ run_length_masks = tf.function(
 
 
 @settings(max_examples=40, deadline=None)
-@given(maps)
-def test_segments_are_those_of_the_coco_format(panoptic):
+@given(maps, st.booleans())
+def test_segments_are_those_of_the_coco_format(panoptic, things_only):
     of_centers = np.array([100, 201, 202, 0, 100, 205, 299], np.int32)
     scores = np.array([0.5, 0.25, 0.75, 0.9, 0.625, 0.125, 1.0], np.float32)
-    found = replies.find_segments(panoptic, of_centers, scores, 0, DIVISOR)
+    found = replies.find_segments(panoptic, of_centers, scores, LABELS, things_only)
     best = {100: 0.625, 201: 0.25, 202: 0.75, 205: 0.125}
     _, expected = encode_panoptic(panoptic, LABELS, best)
+    expected = [segment for segment in expected if segment["isthing"] or not things_only]
+    expected.sort(key=lambda segment: -segment["score"])
     count = int(found.count)
     assert count == len(expected)
     assert all(len(values) == len(of_centers) for values in found[:-1])

@@ -1,0 +1,240 @@
+"""What a server runs: pictures in, maps or less out, everything in between inside."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any, Callable, NamedTuple, Optional
+
+import tensorflow as tf
+
+from kmax_tf.config import Experiment, label_space
+from kmax_tf.export.replies import (
+    SEGMENTS,
+    Segments,
+    encode_ids,
+    find_segments,
+    run_length_masks,
+)
+from kmax_tf.files.decoding import decode_upright
+from kmax_tf.inference import Inference
+from kmax_tf.model.kmax import KMaX
+from kmax_tf.postprocessing.builder import output_maps
+
+SIGNATURES = ("serving_default", "image_bytes", "compact", "instances", "semantic", "logits")
+
+_IMAGES = [tf.TensorSpec([None, None, None, 3], tf.uint8, "images")]
+_TEXT, _TEXTS = tf.TensorSpec([], tf.string), tf.TensorSpec([None], tf.string)
+_IMAGE_BYTES = [tf.TensorSpec([None], tf.string, "image_bytes")]
+
+
+class _Batch(NamedTuple):
+    """Images of differing sizes, as the network sees them.
+
+    Attributes:
+      inputs: [B, h, w, 3].
+      fitted_sizes: [B, 2] int32 of the images in their inputs.
+      sizes: [B, 2] int32 of the images.
+    """
+
+    inputs: tf.Tensor
+    fitted_sizes: tf.Tensor
+    sizes: tf.Tensor
+
+    def by_image(self, function: Callable[..., Any], values: Sequence[tf.Tensor], spec: Any) -> Any:
+        """Maps function(*values, fitted size, size) over the images; `spec` is of its result."""
+        return tf.map_fn(
+            lambda item: function(*item),
+            (*values, self.fitted_sizes, self.sizes),
+            fn_output_signature=spec,
+        )
+
+
+class ServingModel(tf.Module):
+    """The network between its pre- and post-processing: a function for each signature.
+
+    `serving_default` takes pixels of images of one size, `logits` too; the others encoded images
+    [B] (JPEG, PNG, BMP, GIF's first frame), each of its own size, whose EXIF rotation is applied.
+    Those raise `tf.errors.InvalidArgumentError` that names each image that cannot be decoded, by
+    its place in the batch, and says why. They give `sizes` [B, 2] int32, height and width of each.
+    """
+
+    def __init__(
+        self,
+        model: KMaX,
+        experiment: Experiment,
+        maps: Optional[Sequence[str]] = None,
+    ):
+        """Prepares a model.
+
+        Args:
+          model: with its weights restored.
+          experiment: resolved; its eval_data says how images are fitted.
+          maps: names of the maps that `serving_default` and `image_bytes` give; None: those of
+            `postprocessing.maps`.
+        """
+        super().__init__(name="kmax_serving")
+        self._maps = tuple(output_maps(experiment) if maps is None else maps)
+        self._inference = Inference(experiment, model)
+        # Variables are saved, and nothing else of Keras, which no search for trackable objects
+        # finds inside.
+        self.weights = self._inference.variables
+        self._labels = labels = label_space(experiment.dataset)
+        self._largest_class = max(labels.ids.max(), labels.ignore_label)
+        self._largest_id = (self._largest_class + 1) * labels.label_divisor - 1
+
+    @tf.function(input_signature=_IMAGES, autograph=False)
+    def serving_default(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Segments images [B, H, W, 3] of any one size.
+
+        Returns:
+          Maps at the images' own size: panoptic and semantic int32, semantic_scores and
+          instance_scores float32, [B, H, W], or those of them that are asked for; and what is known
+          of each cluster center, [B, N] (`postprocessing.postprocessor.Postprocessor`).
+        """
+        inference = self._inference
+        inputs, fitted_size = inference.fit(images)
+        outputs = inference(inputs, self._maps)
+        size = tf.shape(images)[1:3]
+        restored = {
+            name: inference.restore(outputs[name], fitted_size, size) for name in self._maps
+        }
+        return {**outputs, **restored}
+
+    @tf.function(input_signature=_IMAGE_BYTES, autograph=False)
+    def image_bytes(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Segments encoded images; gives what `serving_default` does.
+
+        Maps are padded at the bottom and right to the largest image, ids with the unlabeled one.
+        """
+        batch = self._decode(image_bytes)
+        outputs = self._inference(batch.inputs, self._maps)
+        largest = tf.reduce_max(batch.sizes, axis=0)
+
+        def restore(
+            name: str, values: tf.Tensor, fitted_size: tf.Tensor, size: tf.Tensor
+        ) -> tf.Tensor:
+            padding = self._labels.void_panoptic_id if name == "panoptic" else 0
+            restored = self._inference.restore(values, fitted_size, size)
+            below, right = tf.unstack(largest - size)
+            return tf.pad(restored, [[0, below], [0, right]], constant_values=padding)
+
+        restored = {
+            name: batch.by_image(
+                functools.partial(restore, name),
+                [outputs[name]],
+                tf.TensorSpec([None, None], outputs[name].dtype),
+            )
+            for name in self._maps
+        }
+        return {**outputs, **restored, "sizes": batch.sizes}
+
+    @tf.function(input_signature=_IMAGE_BYTES, autograph=False)
+    def compact(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Segments encoded images; gives a PNG and a table for each.
+
+        Returns:
+          panoptic_png_bytes: [B] string, the panoptic map (`replies.encode_ids`).
+          The segments of each map, padded to N (`replies.Segments`): ids, class_ids, areas int32
+          and scores float32 [B, N], boxes [B, N, 4] int32, count [B] int32.
+        """
+
+        def reply(panoptic: tf.Tensor, segments: Segments) -> dict[str, tf.Tensor]:
+            png = encode_ids(panoptic, self._largest_id)
+            return {"panoptic_png_bytes": png, **segments._asdict()}
+
+        return self._describe(image_bytes, reply, {"panoptic_png_bytes": _TEXT, **SEGMENTS})
+
+    @tf.function(input_signature=_IMAGE_BYTES, autograph=False)
+    def instances(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Segments encoded images; gives the things of each as COCO's results have them.
+
+        Returns:
+          counts: [B, N] string, compressed run lengths of masks whose size is the image's; with
+          the rest of their table, as `compact` gives it of all segments.
+        """
+
+        def reply(panoptic: tf.Tensor, segments: Segments) -> dict[str, tf.Tensor]:
+            counts = run_length_masks(panoptic, segments.ids[: segments.count])
+            padding = [[0, tf.size(segments.ids) - segments.count]]
+            return {"counts": tf.pad(counts, padding, constant_values=""), **segments._asdict()}
+
+        signature = {"counts": _TEXTS, **SEGMENTS}
+        return self._describe(image_bytes, reply, signature, things_only=True)
+
+    @tf.function(input_signature=_IMAGE_BYTES, autograph=False)
+    def semantic(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Segments encoded images; gives semantic_png_bytes [B] string, a PNG of class ids each."""
+        batch = self._decode(image_bytes)
+        outputs = self._inference(batch.inputs, ["semantic"])
+        pngs = batch.by_image(
+            lambda *image: encode_ids(self._inference.restore(*image), self._largest_class),
+            [outputs["semantic"]],
+            _TEXT,
+        )
+        return {"semantic_png_bytes": pngs, "sizes": batch.sizes}
+
+    @tf.function(input_signature=_IMAGES, autograph=False)
+    def logits(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Gives what the network says of images [B, H, W, 3] of any one size.
+
+        Returns:
+          mask_logits [B, h, w, N] and class_logits [B, N, K+1], float32; fitted_size [2] int32, the
+          part of the network's input, at its top left, that is image.
+        """
+        inputs, fitted_size = self._inference.fit(images)
+        predictions = self._inference.predict(inputs)
+        return {
+            "mask_logits": predictions["mask_logits"],
+            "class_logits": predictions["class_logits"],
+            "fitted_size": fitted_size,
+        }
+
+    def _decode(self, image_bytes: tf.Tensor) -> _Batch:
+        """Decodes images [B] and fits them."""
+
+        def decode(encoded: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            problem, image = decode_upright(encoded)
+            return (problem, *self._inference.fit(image), tf.shape(image)[:2])
+
+        problems, inputs, fitted_sizes, sizes = tf.map_fn(
+            decode,
+            image_bytes,
+            fn_output_signature=(
+                tf.TensorSpec([], tf.string),
+                tf.TensorSpec(self._inference.input_shape, tf.float32),
+                tf.TensorSpec([2], tf.int32),
+                tf.TensorSpec([2], tf.int32),
+            ),
+        )
+        with tf.control_dependencies([_assert_none(problems)]):
+            return _Batch(tf.identity(inputs), fitted_sizes, sizes)
+
+    def _describe(
+        self,
+        image_bytes: tf.Tensor,
+        reply: Callable[[tf.Tensor, Segments], dict[str, tf.Tensor]],
+        signature: dict[str, tf.TensorSpec],
+        things_only: bool = False,
+    ) -> dict[str, tf.Tensor]:
+        """Makes a reply of the panoptic map, at its own size, and the segments of each image."""
+        batch = self._decode(image_bytes)
+        outputs = self._inference(batch.inputs, ["panoptic"])
+
+        def describe(
+            values: tf.Tensor, ids: tf.Tensor, scores: tf.Tensor, *sizes: tf.Tensor
+        ) -> dict[str, tf.Tensor]:
+            panoptic = self._inference.restore(values, *sizes)
+            segments = find_segments(panoptic, ids, scores, self._labels, things_only)
+            return reply(panoptic, segments)
+
+        values = [outputs[name] for name in ("panoptic", "segment_ids", "segment_scores")]
+        return {**batch.by_image(describe, values, signature), "sizes": batch.sizes}
+
+
+def _assert_none(problems: tf.Tensor) -> tf.Operation:
+    """Makes problems [B] of images, "" where there is none, one error that names each image."""
+    numbers = tf.strings.as_string(tf.range(tf.size(problems)))
+    told = tf.strings.join(["image ", numbers, " of image_bytes: ", problems])
+    bad = tf.boolean_mask(told, problems != "")
+    return tf.debugging.Assert(tf.size(bad) == 0, [tf.strings.reduce_join(bad, separator="; ")])
