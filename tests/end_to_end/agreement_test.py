@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 from pycocotools.coco import COCO
 
@@ -17,6 +19,8 @@ from kmax_tf.evaluation.coco_results import read_panoptic_png
 from kmax_tf.evaluation.evaluator import evaluate_model
 from kmax_tf.evaluation.submission import CocoSubmission
 from kmax_tf.export.agreement import count_agreeing
+from kmax_tf.export.instances import coco_instances
+from kmax_tf.export.serving_model import SIGNATURES
 from kmax_tf.files.images import read_image
 from kmax_tf.model.builder import build_model
 from kmax_tf.run_record import write_run_record
@@ -76,6 +80,54 @@ def test_maps_are_the_same_from_evaluator_run_export_and_both_signatures(evaluat
     ids[0, 0] = ids[-1, -1] if (ids[0, 0] != ids[-1, -1]).any() else 0
     Image.fromarray(ids).save(other / name)
     assert count_agreeing(other.with_suffix(".json"), models[:1], images) == 5
+
+
+def test_small_replies_say_what_maps_do(evaluated: Path) -> None:
+    paths = sorted((evaluated / "coco" / "val2017").glob("*.jpg"))[:3]  # two of them turned
+    experiment = load_experiment(evaluated / "run" / "experiment.textproto")
+    labels = label_space(experiment.dataset)
+    serve = tf.saved_model.load(str(evaluated / "export" / "1")).signatures
+    assert set(serve) == set(SIGNATURES)
+    encoded = tf.constant([path.read_bytes() for path in paths])
+    maps, compact, instances, semantic = (
+        {name: value.numpy() for name, value in serve[signature](image_bytes=encoded).items()}
+        for signature in ("image_bytes", "compact", "instances", "semantic")
+    )
+    for number, path in enumerate(paths):
+        height, width, _ = read_image(path).shape
+        for reply in (maps, compact, instances, semantic):
+            assert reply["sizes"][number].tolist() == [height, width]
+        of_image = {
+            name: values[number, :height, :width] if values[number].ndim == 2 else values[number]
+            for name, values in maps.items()
+        }
+        panoptic = of_image["panoptic"]
+        ids = np.asarray(Image.open(io.BytesIO(compact["panoptic_png_bytes"][number])))
+        assert np.array_equal(ids, panoptic)
+        count = compact["count"][number]
+        assert sorted(compact["ids"][number, :count]) == np.unique(panoptic).tolist()
+        for row in range(count):
+            is_segment = panoptic == compact["ids"][number, row]
+            assert compact["areas"][number, row] == is_segment.sum()
+            x, y, w, h = compact["boxes"][number, row]
+            assert is_segment[y : y + h, x : x + w].sum() == is_segment.sum()
+        things = coco_instances(of_image, labels, 1)
+        assert instances["count"][number] == len(things)
+        by_id = {category.id: category.original_id for category in labels.classes}
+        for row, thing in enumerate(things):
+            assert instances["counts"][number, row].decode() == thing["segmentation"]["counts"]
+            assert by_id[instances["class_ids"][number, row]] == thing["category_id"]
+            assert instances["boxes"][number, row].tolist() == thing["bbox"]
+            assert instances["scores"][number, row] == np.float32(thing["score"])
+        classes = np.asarray(Image.open(io.BytesIO(semantic["semantic_png_bytes"][number])))
+        assert np.array_equal(classes, of_image["semantic"])
+    image = read_image(paths[0])[np.newaxis]
+    logits, whole = (
+        serve[name](images=tf.constant(image)) for name in ("logits", "serving_default")
+    )
+    sure = tf.reduce_max(tf.nn.softmax(logits["class_logits"])[..., :-1], axis=-1)
+    assert np.array_equal(sure, whole["segment_confidences"])
+    assert logits["mask_logits"].shape[1:3] == (17, 17)  # of 65 pixels, with stride 4
 
 
 def test_predicted_files_are_measured_as_they_are(evaluated: Path) -> None:
