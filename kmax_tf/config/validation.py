@@ -12,6 +12,7 @@ from typing import Any
 from kmax_tf.config.problems import Problem
 from kmax_tf.config.ranges import out_of_range
 from kmax_tf.protos import dataset_pb2, experiment_pb2, model_pb2, training_pb2
+from kmax_tf.wording import count_of
 
 _BACKBONE_STRIDES = (4, 8, 16, 32)
 _DECODER_STRIDES = (32, 16, 8, 4, 2)
@@ -243,8 +244,8 @@ def _samples(experiment: experiment_pb2.Experiment) -> Iterator[Problem]:
     if term.sample_count > height * width:
         yield Problem(
             "losses.instance_discrimination.sample_count",
-            f"{term.sample_count} pixels cannot be sampled from the {height} x {width} = "
-            f"{height * width} of the mask logits (stride {stride}); lower it",
+            f"{count_of(term.sample_count, 'pixel')} cannot be sampled from the {height} x {width} "
+            f"= {height * width} of the mask logits (stride {stride}); lower it",
         )
 
 
@@ -334,7 +335,8 @@ def _classes(experiment: experiment_pb2.Experiment) -> Iterator[Problem]:
             yield Problem(f"{path}.id", f"{category.id} is the ignore_label, so no class can be it")
         if len(category.color) not in (0, 3):
             yield Problem(
-                f"{path}.color", f"must be red, green, blue; it has {len(category.color)} values"
+                f"{path}.color",
+                f"must be red, green, blue; it has {count_of(len(category.color), 'value')}",
             )
     yield from _duplicates(dataset)
     names = [split.name for split in dataset.splits]
@@ -423,7 +425,7 @@ def _batch_divides(experiment: experiment_pb2.Experiment, num_replicas: int) -> 
     shares = num_replicas * parts
     if batch % shares:
         near = max(batch // shares, 1) * shares
-        by = f"{num_replicas} replicas" + (f" x {parts} micro_batches" if parts > 1 else "")
+        by = count_of(num_replicas, "replica") + (f" x {parts} micro_batches" if parts > 1 else "")
         yield Problem("train_data.batch_size", f"{batch} cannot be shared by {by}; {near} can")
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from kmax_tf.files.images import BadExampleError
 from kmax_tf.labels import Category, LabelSpace
 from kmax_tf.panoptic.coco_json import Segment
+from kmax_tf.wording import count_of
 
 # Segments of an image by class: the area of each in pixels.
 Areas = dict[int, list[int]]
@@ -76,8 +77,9 @@ def panoptic_label(
     positions = np.minimum(np.searchsorted(known, run_ids), len(known) - 1)
     unknown = known[positions] != run_ids
     if unknown.any():
+        pixels = count_of(lengths[unknown].sum(), "pixel")
         raise BadExampleError(
-            f"it has {lengths[unknown].sum()} pixels of ids that the JSON does not list: "
+            f"it has {pixels} of ids that the JSON does not list: "
             f"{_some(np.unique(run_ids[unknown]))}; the PNG and the JSON are not of one version"
         )
     areas = np.zeros(len(segments), np.int64)
@@ -98,9 +100,9 @@ def number_instance(count: int, category: Category, labels: LabelSpace) -> int:
     instance = count if category.thing else 0
     if instance >= labels.label_divisor:
         raise BadExampleError(
-            f"it has more than {labels.label_divisor - 1} instances of {category.name}; copy the "
-            "dataset description (dataset.textproto beside the records), raise label_divisor in "
-            "the copy, and give it with --description"
+            f"it has more than {count_of(labels.label_divisor - 1, 'instance')} of "
+            f"{category.name}; copy the dataset description (dataset.textproto beside the "
+            "records), raise label_divisor in the copy, and give it with --description"
         )
     return category.id * labels.label_divisor + instance
 
@@ -160,8 +162,8 @@ def _check_areas(segments: Sequence[Segment], areas: np.ndarray) -> None:
     for segment, area in zip(segments, areas):
         if segment.area is not None and segment.area != area:
             raise BadExampleError(
-                f"segment {segment.id} covers {area} pixels but the JSON says {segment.area}; the "
-                "PNG and the JSON are not of one version"
+                f"segment {segment.id} covers {count_of(area, 'pixel')} but the JSON says "
+                f"{segment.area}; the PNG and the JSON are not of one version"
             )
 
 

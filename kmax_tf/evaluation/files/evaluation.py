@@ -12,6 +12,7 @@ from kmax_tf.evaluation.metrics import PanopticMetrics
 from kmax_tf.files.shared_work import share_tasks
 from kmax_tf.files.workers import keep_memory
 from kmax_tf.labels import LabelSpace
+from kmax_tf.wording import count_of
 
 # Images of a task: enough that handing it over weighs little, few enough to share evenly.
 _MOST_IN_A_TASK = 10
@@ -50,7 +51,7 @@ def evaluate_pairs(
         metrics.merge(counted)
         said.update(notes)
         advance(images)
-    return metrics, [f"{count} {note}" for note, count in sorted(said.items())]
+    return metrics, [f"{count_of(n, 'image')} {note}" for note, n in sorted(said.items())]
 
 
 def _count_chunk(

@@ -11,6 +11,7 @@ from kmax_tf.evaluation.files.panoptic_file import ImageInfo, PanopticFile, stem
 from kmax_tf.files.images import IMAGE_SUFFIXES
 from kmax_tf.panoptic.coco_json import repeated, some
 from kmax_tf.panoptic.fields import ImageId, as_number
+from kmax_tf.wording import count_of
 
 # Ways of matching, in the order in which they are tried.
 WAYS = ("image_id", "file_name")
@@ -114,10 +115,10 @@ def _nothing_found(
     shares = ", ".join(f"{len(found[way])} by {way}" for way in found)
     there = f"{predictions.images[0].image_id!r} ({predictions.images[0].name})"
     return UserError(
-        f"{predictions.path} has no prediction of {len(missing)} of the {len(truth.images)} "
-        f"images of {truth.path}: image_id {some(missing)}; found were {shares} (its first is "
-        f"{there}). Each image needs one; an image in which nothing was found has an empty "
-        "segments_info."
+        f"{predictions.path} has no prediction of {len(missing)} of "
+        f"{count_of(len(truth.images), 'image')} of {truth.path}: image_id {some(missing)}; found "
+        f"were {shares} (its first is {there}). Each image needs one; an image in which nothing "
+        "was found has an empty segments_info."
     )
 
 
@@ -132,8 +133,8 @@ def _check_names(
         first = other[0]
         name = next(image.name for image in truth.images if image.image_id == first)
         raise UserError(
-            f"ids and file names contradict each other in {len(other)} images: the ground truth "
-            f"has image_id {first} as {name}, the predictions have that image_id as "
+            f"ids and file names contradict each other in {count_of(len(other), 'image')}: the "
+            f"ground truth has image_id {first} as {name}, the predictions have that image_id as "
             f"{by_id[first].name}, and {by_name[first].name} as image_id "
             f"{by_name[first].image_id}. Mend the JSON, or say with --match-by image_id or "
             "--match-by file_name which of them is right."

@@ -22,11 +22,12 @@ from kmax_tf.files.images import read_id_map
 from kmax_tf.labels import LabelSpace
 from kmax_tf.panoptic.coco_json import Segment, repeated, some
 from kmax_tf.panoptic.fields import ImageId
+from kmax_tf.wording import count_of
 
 # What is said of images that contradict themselves, by the key under which they are counted.
-UNLISTED = "images whose true PNG has ids that its JSON doesn't list; they count as no segment"
-AREAS = "images whose true JSON states areas that its PNG contradicts; the stated ones count"
-NO_AREA = "images whose true JSON states no areas; those of the PNG count"
+UNLISTED = "whose true PNG has ids that its JSON doesn't list; they count as no segment"
+AREAS = "whose true JSON states areas that its PNG contradicts; the stated ones count"
+NO_AREA = "whose true JSON states no areas; those of the PNG count"
 
 
 class Pairing(NamedTuple):
@@ -140,7 +141,7 @@ def _check_pngs(pairs: Sequence[Pair]) -> None:
     there = next((path for path in near if os.path.isfile(path)), None)
     hint = f"; there is {there}: mend file_name in the JSON" if there else ""
     missing = some(info.path for info in absent)
-    raise UserError(f"{len(absent)} of {len(infos)} PNGs don't exist: {missing}{hint}")
+    raise UserError(f"{len(absent)} of {count_of(len(infos), 'PNG')} missing: {missing}{hint}")
 
 
 def _check_categories(
