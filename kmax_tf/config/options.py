@@ -12,7 +12,7 @@ from kmax_tf.config.textproto import is_repeated
 _Options = TypeVar("_Options")
 
 
-def options(kind: type[_Options], *messages: Message, **others: Any) -> _Options:
+def options_of(kind: type[_Options], *messages: Message, **others: Any) -> _Options:
     """Makes an option class of the fields of messages that have the names of its own.
 
     Enums become the names of their values, and lists become tuples.
