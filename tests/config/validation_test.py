@@ -3,8 +3,10 @@ import functools
 import pytest
 
 from kmax_tf import config
+from kmax_tf.config.checks.data import crop_sizes_near
 from kmax_tf.config.overrides import merge_override
-from kmax_tf.config.validation import crop_sizes_near, decoder_strides, mask_stride, problems
+from kmax_tf.config.strides import decoder_strides, mask_stride
+from kmax_tf.config.validation import problems
 from kmax_tf.protos import experiment_pb2
 
 STAGES = "{filters: 8 blocks: 1}"
