@@ -17,7 +17,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-import absl.logging  # defines its flags
+import absl.logging  # noqa: F401 (it defines flags)
 from absl import flags
 from absl.flags import argparse_flags
 
