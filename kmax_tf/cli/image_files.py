@@ -152,8 +152,7 @@ def read_images(
     """
     import sys
 
-    from kmax_tf.cli.command_line import error_line
-    from kmax_tf.errors import UserError
+    from kmax_tf.errors import UserError, error_line
     from kmax_tf.files.images import BadExampleError, read_image
     from kmax_tf.files.progress import Progress
 

@@ -72,8 +72,8 @@ def test_an_interruption_ends_the_command_too(tmp_path):
     )
     program = (
         "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"
-        "from kmax_tf.cli import scripts; scripts._PATIENCE_SECONDS = 0.1;"
-        "scripts.run_process([sys.executable, '-c', *sys.argv[1:]])"
+        "from kmax_tf.cli import demo; demo._PATIENCE_SECONDS = 0.1;"
+        "demo.run_process([sys.executable, '-c', *sys.argv[1:]])"
     )
     started, survived = tmp_path / "started", tmp_path / "survived"
     words = [sys.executable, "-c", program, deaf, str(started), str(survived)]
