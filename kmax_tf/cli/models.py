@@ -100,8 +100,8 @@ def run(args: argparse.Namespace) -> int:
       UserError: an experiment is wrong, or the size is none that models take.
     """
     from kmax_tf.config import load_experiment
+    from kmax_tf.grids import check_image_size
     from kmax_tf.keras_api import keras
-    from kmax_tf.model.kmax import check_image_size
 
     if args.size:
         check_image_size([1, *args.size, 3])

@@ -11,6 +11,7 @@ from typing import Any
 
 from kmax_tf.config.problems import Problem
 from kmax_tf.config.ranges import out_of_range
+from kmax_tf.grids import grid_side, is_valid_side, valid_sides_near
 from kmax_tf.protos import dataset_pb2, experiment_pb2, model_pb2, training_pb2
 
 _BACKBONE_STRIDES = (4, 8, 16, 32)
@@ -37,12 +38,6 @@ def dataset_problems(dataset: dataset_pb2.Dataset) -> list[Problem]:
     alone = experiment_pb2.Experiment(dataset=dataset)
     found = list(out_of_range(alone))
     return found or [problem for check in _DATASET_CHECKS for problem in check(alone)]
-
-
-def crop_sizes_near(side: int) -> tuple[int, int]:
-    """Returns the nearest sides of the form 32k + 1 below (33 at least) and above a side."""
-    below = max((side - 1) // 32, 1) * 32 + 1
-    return below, below + 32 if side > below else below
 
 
 def decoder_strides(model: model_pb2.Model) -> tuple[int, ...]:
@@ -79,9 +74,8 @@ def _crops(experiment: experiment_pb2.Experiment) -> Iterator[Problem]:
             yield Problem(path, f"must have two values, height and width, not {len(crop)}")
             continue
         for index, side in enumerate(crop):
-            near = sorted({*crop_sizes_near(side)})
-            if side % 32 != 1 or side < 33:
-                text = " or ".join(str(value) for value in near)
+            if not is_valid_side(side):
+                text = " or ".join(map(str, valid_sides_near(side)))
                 yield Problem(
                     f"{path}[{index}]",
                     f"must be 32k + 1, for corners to stay aligned at all strides; {side} is not, "
@@ -239,7 +233,7 @@ def _samples(experiment: experiment_pb2.Experiment) -> Iterator[Problem]:
     if not term.weight or len(crop) != 2 or not experiment.model.pixel_decoder.stages:
         return
     stride = mask_stride(experiment.model)
-    height, width = ((side - 1) // stride + 1 for side in crop)
+    height, width = (grid_side(side, stride) for side in crop)
     if term.sample_count > height * width:
         yield Problem(
             "losses.instance_discrimination.sample_count",

@@ -9,8 +9,9 @@ import tensorflow as tf
 
 from kmax_tf.keras_api import keras
 from kmax_tf.model.batch_norm import BatchNormFactory
-from kmax_tf.model.layers import ConvBN, LayerNorm, activate, gelu, resize_bilinear, spatial_size
+from kmax_tf.model.layers import ConvBN, LayerNorm, activate, gelu
 from kmax_tf.model.residual import BlockOptions, ResidualStage
+from kmax_tf.ops.resizing import resize_bilinear, spatial_size
 
 
 class Fuse(keras.layers.Layer):

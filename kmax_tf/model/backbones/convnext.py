@@ -8,10 +8,12 @@ from typing import Optional
 import numpy as np
 import tensorflow as tf
 
+from kmax_tf.grids import grid_side
 from kmax_tf.keras_api import keras
 from kmax_tf.model.convolutions import DepthwiseConvolution
-from kmax_tf.model.layers import DropPath, LayerNorm, activate, gelu, resize_bilinear
+from kmax_tf.model.layers import DropPath, LayerNorm, activate, gelu
 from kmax_tf.model.recompute import call_block
+from kmax_tf.ops.resizing import resize_bilinear, spatial_size
 
 
 class Downsample(keras.layers.Layer):
@@ -150,11 +152,12 @@ class ConvNeXt(keras.layers.Layer):
     def call(self, x: tf.Tensor, training: Optional[bool] = None) -> dict[int, tf.Tensor]:
         """Returns the features of each stride."""
         features = {}
-        height, width = x.shape[1:3] if x.shape[1] and x.shape[2] else tf.unstack(tf.shape(x)[1:3])
+        size = spatial_size(x)
+        height, width = size if isinstance(size, tuple) else tf.unstack(size)
         for i, (downsample, stage) in enumerate(zip(self.downsamples, self.stages)):
             x = downsample(x, training=training)
             if i == 0:
-                half = (height + 1) // 2, (width + 1) // 2
+                half = grid_side(height, 2), grid_side(width, 2)
                 features[2] = resize_bilinear(x, half) if self.stem_to_stride_2 else x
             x = stage(x, training=training)
             features[4 << i] = x
