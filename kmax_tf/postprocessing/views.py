@@ -15,7 +15,7 @@ from typing import Callable, NamedTuple
 
 import tensorflow as tf
 
-from kmax_tf.ops.resizing import resize_bilinear, valid_scaled_size, spatial_size
+from kmax_tf.ops.resizing import resize_bilinear, spatial_size, valid_scaled_size
 from kmax_tf.structures import Predictions
 
 _TINY = 1e-30

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 import kmax_tf
-from kmax_tf.ops.resizing import resize_bilinear, resize_map, valid_scaled_size, subsample
+from kmax_tf.ops.resizing import resize_bilinear, resize_map, subsample, valid_scaled_size
 from tests.model.weights import random
 from tests.reference import layers_oracle
 
