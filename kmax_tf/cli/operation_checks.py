@@ -11,6 +11,7 @@ from typing import Callable
 import numpy as np
 import tensorflow as tf
 
+from kmax_tf.config import Experiment, options_of
 from kmax_tf.keras_api import keras
 from kmax_tf.losses.matching import match_on_host
 from kmax_tf.losses.self_similarity import log_normalizers
@@ -87,7 +88,9 @@ def _operations() -> dict[str, Operation]:
             ..., tf.newaxis
         ]
 
-    attention = AxisAttention(8, 8, 2, 9, BatchNormFactory(), name="attention")
+    attention = AxisAttention(
+        8, 8, 2, 9, options_of(BatchNormFactory, Experiment().model.batch_norm), name="attention"
+    )
     assignment = tf.tile(tf.range(81)[tf.newaxis] % 5, [2, 1])  # [B, P]
     return {
         "convolution": trained(Convolution(8, 3, padding="same")),

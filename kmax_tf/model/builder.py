@@ -7,7 +7,7 @@ from typing import Callable, Optional
 import tensorflow as tf
 from google.protobuf import text_format
 
-from kmax_tf.config import experiment_text
+from kmax_tf.config import experiment_text, options_of
 from kmax_tf.keras_api import keras
 from kmax_tf.model.backbones.backbone import Backbone
 from kmax_tf.model.backbones.convnext import ConvNeXt
@@ -38,22 +38,9 @@ def build_model(experiment: experiment_pb2.Experiment) -> KMaX:
       A functional Keras model: images [B, H, W, 3] with values 0..255 -> `structures.Predictions`.
     """
     options = experiment.model
+    batch_norm = options_of(BatchNormFactory, options.batch_norm)
     num_classes = len(experiment.dataset.classes)
-    batch_norm = BatchNormFactory(
-        options.batch_norm.momentum,
-        options.batch_norm.epsilon,
-        options.batch_norm.synchronized,
-        options.batch_norm.unbiased_moving_variance,
-    )
-    heads = options.heads
-    head_options = HeadOptions(
-        num_classes=num_classes,
-        kernel_size=heads.kernel_size,
-        channels=heads.channels,
-        embedding_channels=heads.embedding_channels,
-        void_prior=heads.void_prior,
-        mask_logit_scale=heads.mask_logit_scale,
-    )
+    head_options = options_of(HeadOptions, options.heads, num_classes=num_classes)
     recompute_blocks = experiment.runtime.recompute_blocks
     backbone = build_backbone(options, batch_norm, recompute_blocks)
     model = KMaX(
@@ -155,13 +142,13 @@ def _blocks(
     """Returns the blocks of a stage."""
     first = stage.first_block_type if stage.HasField("first_block_type") else stage.block_type
     return [
-        BlockOptions(
-            filters=stage.filters,
+        options_of(
+            BlockOptions,
+            stage,
+            axial,
             activation=activation,
             axial=block_type == model_pb2.AXIAL,
             dilation=dilation,
-            num_heads=axial.num_heads,
-            max_span=axial.max_span,
         )
         for block_type in [first] + [stage.block_type] * (stage.blocks - 1)
     ]
@@ -171,19 +158,10 @@ def build_transformer_decoder(
     options: model_pb2.TransformerDecoder, head_options: HeadOptions, batch_norm: BatchNormFactory
 ) -> TransformerDecoder:
     """Builds the transformer decoder with its cluster centers."""
-    block_options = KMaXBlockOptions(
-        channels=options.channels,
-        key_channels=options.key_channels,
-        value_channels=options.value_channels,
-        num_heads=options.num_heads,
-        ffn_channels=options.ffn_channels,
-        drop_path_keep_prob=options.drop_path_keep_prob,
-        softmax_attention=options.cross_attention == model_pb2.SOFTMAX,
-    )
     return TransformerDecoder(
         options.num_centers,
         options.block_strides,
-        block_options,
+        options_of(KMaXBlockOptions, options),
         head_options,
         batch_norm,
         name="transformer_decoder",

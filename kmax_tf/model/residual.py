@@ -30,10 +30,10 @@ class BlockOptions:
 
     filters: int
     activation: ActivationFn
-    axial: bool = False
-    dilation: int = 1
-    num_heads: int = 8
-    max_span: int = 255
+    axial: bool
+    dilation: int
+    num_heads: int
+    max_span: int
 
 
 class ResidualBlock(keras.layers.Layer):

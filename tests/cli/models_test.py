@@ -20,6 +20,8 @@ from kmax_tf.cli.main import main
 from kmax_tf.model import builder, complexity
 from kmax_tf.model.batch_norm import BatchNormFactory
 from kmax_tf.model.builder import build_backbone, build_model
+from tests import shipped
+from tests.options import with_defaults
 from tests.training.tiny import OVERRIDES, tiny_experiment
 
 CONFIG = "--config=shapes/laptop.textproto"
@@ -195,7 +197,7 @@ def test_the_documented_table_is_up_to_date_but_for_what_takes_minutes_to_count(
     assert [row[0] for row in documented] == models.shipped_experiments()
     for name, backbone, size, *_, pq, things, stuff, ap, miou, source in documented:
         experiment = kmax_tf.load_experiment(name)
-        assert backbone == build_backbone(experiment.model, BatchNormFactory()).title
+        assert backbone == build_backbone(experiment.model, with_defaults(BatchNormFactory)).title
         assert size == "x".join(map(str, experiment.eval_data.crop_size))
         published = {
             field.name: value if isinstance(value, str) else f"{value:.1f}"

@@ -4,7 +4,8 @@ import pytest
 
 from kmax_tf import config
 from kmax_tf.config.overrides import merge_override
-from kmax_tf.config.validation import decoder_strides, mask_stride, problems
+from kmax_tf.config.strides import decoder_strides, mask_stride
+from kmax_tf.config.validation import problems
 from kmax_tf.protos import experiment_pb2
 
 STAGES = "{filters: 8 blocks: 1}"

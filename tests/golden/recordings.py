@@ -82,7 +82,7 @@ def pytorch_recipe_weights(model_name: str) -> dict[str, np.ndarray]:
     return weights
 
 
-def assign(model: keras.Model, weights: Mapping[str, np.ndarray]) -> None:
+def assign(model: KMaX, weights: Mapping[str, np.ndarray]) -> None:
     """Gives every variable its weight. Shapes may differ by axes of length 1."""
     keys_by_name = keys(model)
     assert set(keys_by_name.values()) == set(weights)
