@@ -34,13 +34,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Draws each image."""
-    import io
     import os
 
-    from PIL import Image
-
     from kmax_tf.export.explainer import load_explainer
-    from kmax_tf.files.writing import check_writable, write_atomically
+    from kmax_tf.files.images import write_png
+    from kmax_tf.files.writing import check_writable
 
     images = image_files.find_images(args.images)
     files = {image: os.path.join(args.output, f"{image.name}_clusters.png") for image in images}
@@ -50,9 +48,7 @@ def run(args: argparse.Namespace) -> int:
     explainer.check_blocks(args.blocks)
     reading = image_files.ImagesInTurn(images, "explain")
     for image, pixels in reading:
-        picture = io.BytesIO()
-        Image.fromarray(explainer(pixels, args.blocks)).save(picture, "PNG")
-        write_atomically(files[image], picture.getvalue())
+        write_png(files[image], explainer(pixels, args.blocks))
     return reading.end(f"pictures in {args.output}")
 
 

@@ -29,16 +29,23 @@ from kmax_tf.model import (
     transformer_decoder,
 )
 from kmax_tf.model.backbones import convnext, resnet
-from kmax_tf.model.residual import BlockOptions
+from tests.options import block_options, with_defaults
 
 BATCH = 2
-HEAD_OPTIONS = heads.HeadOptions(num_classes=3, kernel_size=3, channels=6, embedding_channels=4)
-BLOCK_OPTIONS = transformer_decoder.KMaXBlockOptions(
-    channels=8, key_channels=4, value_channels=8, num_heads=2, ffn_channels=12
+HEAD_OPTIONS = with_defaults(
+    heads.HeadOptions, num_classes=3, kernel_size=3, channels=6, embedding_channels=4
 )
-CONVOLUTION = BlockOptions(2, layers.gelu)
-DILATED = BlockOptions(2, layers.gelu, dilation=2)
-AXIAL = BlockOptions(2, tf.nn.relu, axial=True, num_heads=2, max_span=4)
+BLOCK_OPTIONS = with_defaults(
+    transformer_decoder.KMaXBlockOptions,
+    channels=8,
+    key_channels=4,
+    value_channels=8,
+    num_heads=2,
+    ffn_channels=12,
+)
+CONVOLUTION = block_options(2, layers.gelu)
+DILATED = block_options(2, layers.gelu, dilation=2)
+AXIAL = block_options(2, tf.nn.relu, axial=True, num_heads=2, max_span=4)
 FEATURES = {4: (17, 9, 3), 8: (9, 5, 4), 16: (5, 3, 5), 32: (3, 2, 6)}
 
 
@@ -213,7 +220,7 @@ def random_inputs(case, dtype="float32"):
 
 
 def make(case):
-    return case.make(batch_norm.BatchNormFactory())
+    return case.make(with_defaults(batch_norm.BatchNormFactory))
 
 
 def built(case, seed=0):

@@ -9,9 +9,10 @@ import tensorflow as tf
 from kmax_tf.model.axial_attention import AxialAttention, AxisAttention
 from kmax_tf.model.batch_norm import BatchNormFactory
 from tests.model.weights import array, norm_of, random, randomize
+from tests.options import with_defaults
 from tests.reference import layers_oracle as oracle
 
-NORM = BatchNormFactory()
+NORM = with_defaults(BatchNormFactory)
 
 
 def weights_of(layer):

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 import kmax_tf
-from kmax_tf.training.groups import build_groups, layers_by_depth
+from kmax_tf.training.groups import build_groups
 from kmax_tf.training.optimizer import build_optimizer
 from tests.training.tiny import tiny_experiment
 
@@ -121,4 +121,4 @@ def test_blocks_of_the_backbone_learn_the_slower_the_nearer_to_the_image(family,
         rate = 0.25 * 0.5 ** (depth - expected[prefix])
         assert rates[variable.name] == pytest.approx(rate), variable.name
     assert seen == set(range(depth + 1))
-    assert len(layers_by_depth(model.backbone)) == depth + 1
+    assert len(model.backbone.layers_by_depth()) == depth + 1

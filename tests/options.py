@@ -1,0 +1,60 @@
+"""Option classes with the protos' defaults."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any, TypeVar
+
+from google.protobuf.message import Message
+
+from kmax_tf.config import Experiment, options_of
+from kmax_tf.model.layers import ActivationFn
+from kmax_tf.model.residual import BlockOptions
+
+_Options = TypeVar("_Options")
+
+# Option class -> where in an experiment its fields stand, and those that come from elsewhere.
+OPTION_CLASSES: dict[str, tuple[list[str], set[str]]] = {
+    "model.batch_norm.BatchNormFactory": (["model.batch_norm"], set()),
+    "model.heads.HeadOptions": (["model.heads"], {"num_classes"}),
+    "model.residual.BlockOptions": (
+        ["model.pixel_decoder.stages", "model.axial_attention"],
+        {"activation", "axial", "dilation"},
+    ),
+    "model.transformer_decoder.KMaXBlockOptions": (["model.transformer_decoder"], set()),
+}
+
+
+def message_at(path: str) -> Message:
+    """Returns an empty message of the type that a path of an experiment leads to."""
+    message: Any = Experiment()
+    for name in path.split("."):
+        child = getattr(message, name)
+        message = child if isinstance(child, Message) else child.add()
+    return message
+
+
+def with_defaults(kind: type[_Options], **others: Any) -> _Options:
+    """Makes an option class of what is given and, for the rest, the protos' defaults."""
+    name = f"{kind.__module__.partition('.')[2]}.{kind.__name__}"
+    return options_of(kind, *map(message_at, OPTION_CLASSES[name][0]), **others)
+
+
+def block_options(filters: int, activation: ActivationFn, **others: Any) -> BlockOptions:
+    """Returns the options of a residual block, of plain convolutions unless said otherwise."""
+    return with_defaults(
+        BlockOptions,
+        **{
+            "filters": filters,
+            "activation": activation,
+            "axial": False,
+            "dilation": 1,
+            **others,
+        },
+    )
+
+
+def class_of(name: str) -> type:
+    """Returns the option class of a name in OPTION_CLASSES."""
+    module, _, kind = name.rpartition(".")
+    return getattr(importlib.import_module(f"kmax_tf.{module}"), kind)
