@@ -16,6 +16,7 @@ import importlib
 import io
 import json
 import pathlib
+import pickle
 import subprocess
 import sys
 import tempfile
@@ -223,7 +224,7 @@ def state_size(data: Data) -> None:
     """Prints what a worker sends: constant, but for the instances that mask AP needs."""
     for mask_ap in (False, True):
         sizes = [
-            len(evaluate_pairs(pairs, data.labels, mask_ap, 1)[0].state())
+            len(pickle.dumps(evaluate_pairs(pairs, data.labels, mask_ap, 1)[0]))
             for pairs in (data.pairs[: len(data.pairs) // 2], data.pairs)
         ]
         print_line(case="state", mask_ap=mask_ap, images=len(data.pairs), bytes_half_and_all=sizes)

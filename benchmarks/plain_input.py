@@ -12,7 +12,7 @@ import dataclasses
 import tensorflow as tf
 from official.vision.ops import augment
 
-from kmax_tf.data.augmentation import Place, random_place, random_size
+from kmax_tf.data.augmentation import Window, random_size, random_window
 from kmax_tf.data.copy_paste import padding_id
 from kmax_tf.data.preprocessing import PADDING_VALUE, resize_image, resized_size
 from kmax_tf.data.targets import _class_index, _number_segments
@@ -61,9 +61,9 @@ class PlainExample:
         image, label = resize_image(image, size), resize_map(label, size)
         if options.color is not None:
             image = tf.cast(self._color(tf.cast(image, tf.uint8), seeds[2]), tf.float32)
-        place = random_place(size, seeds[1], options.crop_size)
-        image = _crop(image, place, options.crop_size, PADDING_VALUE)
-        label = _crop(label[..., tf.newaxis], place, options.crop_size, padding)[..., 0]
+        window = random_window(size, seeds[1], options.crop_size)
+        image = _crop(image, window, options.crop_size, PADDING_VALUE)
+        label = _crop(label[..., tf.newaxis], window, options.crop_size, padding)[..., 0]
         step = tf.where(tf.random.stateless_uniform([], seeds[3]) < options.flip_probability, -1, 1)
         image, label = image[:, ::step], label[:, ::step]
         return tf.ensure_shape(image, [*options.crop_size, 3]), tf.ensure_shape(
@@ -145,9 +145,9 @@ def _operation(step):
     return lambda image: _OPERATIONS[name](image, step.level / 10 * 1.8 + 0.1)
 
 
-def _crop(values, place: Place, crop_size, padding):
-    after = tf.maximum(tf.constant(crop_size) - tf.shape(values)[:2], 0) - place.before
-    paddings = tf.pad(tf.stack([place.before, after], axis=1), [[0, 1], [0, 0]])
+def _crop(values, window: Window, crop_size, padding):
+    after = tf.maximum(tf.constant(crop_size) - tf.shape(values)[:2], 0) - window.before
+    paddings = tf.pad(tf.stack([window.before, after], axis=1), [[0, 1], [0, 0]])
     values = tf.pad(values, paddings, constant_values=padding)
-    start = tf.pad(place.start, [[0, 1]])
+    start = tf.pad(window.start, [[0, 1]])
     return tf.slice(values, start, [*crop_size, -1])

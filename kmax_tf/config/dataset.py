@@ -14,7 +14,7 @@ from kmax_tf.errors import ConfigError, UserError
 from kmax_tf.files.reading import is_file, read_file
 from kmax_tf.files.writing import decode_text
 from kmax_tf.labels import Category, LabelSpace
-from kmax_tf.protos import dataset_pb2
+from kmax_tf.protos.dataset_pb2 import Dataset
 
 
 def read_description(path: str) -> tuple[LabelSpace, str]:
@@ -49,17 +49,22 @@ def parse_dataset(text: str, name: str) -> LabelSpace:
     Raises:
       ConfigError: lists all problems, each with the path of its field.
     """
-    dataset = dataset_pb2.Dataset()
+    return label_space(parse_message(text, name))
+
+
+def parse_message(text: str, name: str) -> Dataset:
+    """Returns all that a dataset description says; as `parse_dataset`."""
+    dataset = Dataset()
     origins: Origins = {}
     merge_text(text, lambda line: f"{name}:{line}", dataset, origins, "dataset")
     found = dataset_problems(dataset)
     if found:
         places = {problem.path: origins.get(problem.path, name) for problem in found}
         raise ConfigError(report(found, places, name))
-    return label_space(dataset)
+    return dataset
 
 
-def label_space(dataset: dataset_pb2.Dataset) -> LabelSpace:
+def label_space(dataset: Dataset) -> LabelSpace:
     """Returns what the ids of a dataset mean: things as listed, then stuff by increasing id.
 
     A class without original_id keeps its id; one without a color gets a distinct one.

@@ -18,12 +18,11 @@ from kmax_tf.evaluation.metrics import PanopticMetrics
 from kmax_tf.files.shared_work import share_tasks
 from kmax_tf.files.workers import keep_memory
 from kmax_tf.labels import LabelSpace
-from kmax_tf.panoptic.coco_json import some
 from kmax_tf.panoptic.entries import Segment
 from kmax_tf.panoptic.overlaps import Overlaps, find_overlaps
 from kmax_tf.panoptic.png import read_ids
 from kmax_tf.panoptic.runs import find_runs
-from kmax_tf.wording import count_of
+from kmax_tf.wording import count_of, some
 
 # Images of a task: enough that handing it over weighs little, few enough to share evenly.
 _MOST_IN_A_TASK = 10
