@@ -80,14 +80,14 @@ def test_scales_are_the_levels_or_anything_between():
 def test_a_crop_is_a_window_of_the_image(height, width, crop, seed):
     image, label = sample(height, width, seed)
     window = random_window(tf.shape(label), tf.constant([seed, 1]), crop)
-    window = cut_image(image, window, crop).numpy()
+    found = cut_image(image, window, crop).numpy()
     ids = pad_to_crop(cut_label(label, window, ()), window, crop, -1).numpy()
-    assert window.shape == (*crop, 3)
+    assert found.shape == (*crop, 3)
     assert ids.shape == crop
     inside = ids != -1
     assert inside.sum() == min(height, crop[0]) * min(width, crop[1])
-    np.testing.assert_array_equal(window[inside][:, 0], ids[inside])
-    np.testing.assert_array_equal(window[~inside], 0)
+    np.testing.assert_array_equal(found[inside][:, 0], ids[inside])
+    np.testing.assert_array_equal(found[~inside], 0)
     top, left = window.start.numpy()
     above, before = window.before.numpy()
     seen_height, seen_width = window.size.numpy()
