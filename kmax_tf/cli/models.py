@@ -18,7 +18,6 @@ from kmax_tf.cli import arguments
 if TYPE_CHECKING:
     from kmax_tf.config import Experiment
     from kmax_tf.keras_api import keras
-    from kmax_tf.protos import model_pb2
 
 HELP = "print the shipped experiments: parameters, multiply-adds, published results"
 
@@ -159,7 +158,7 @@ def describe(config: str, experiment: Experiment, size: Optional[Sequence[int]] 
     }
     return ModelRow(
         config=config,
-        backbone=backbone_name(experiment.model),
+        backbone=backbone_name(experiment),
         height=height,
         width=width,
         parameters=parameters,
@@ -169,17 +168,18 @@ def describe(config: str, experiment: Experiment, size: Optional[Sequence[int]] 
     )
 
 
-def backbone_name(options: model_pb2.Model) -> str:
+def backbone_name(experiment: Experiment) -> str:
     """Names a backbone: ResNet-50, MaX-S, ConvNeXt-T, or its blocks where it has no name."""
-    from kmax_tf.protos import model_pb2
+    from kmax_tf.config import enum_name
 
+    options = experiment.model
     if options.HasField("convnext"):
         convnext = options.convnext
         blocks = tuple(convnext.blocks)
         letter = _CONVNEXT_SIZES.get((blocks, convnext.channels[0]))
         return f"ConvNeXt-{letter}" if letter else "ConvNeXt " + "-".join(map(str, blocks))
     stages = tuple(
-        (stage.blocks, stage.filters, stage.block_type == model_pb2.AXIAL)
+        (stage.blocks, stage.filters, enum_name(stage, "block_type") == "AXIAL")
         for stage in options.resnet.stages
     )
     return _RESNETS.get(stages) or "ResNet " + "-".join(str(blocks) for blocks, _, _ in stages)

@@ -195,7 +195,7 @@ def test_the_documented_table_is_up_to_date_but_for_what_takes_minutes_to_count(
     assert [row[0] for row in documented] == models.shipped_experiments()
     for name, backbone, size, *_, pq, things, stuff, ap, miou, source in documented:
         experiment = kmax_tf.load_experiment(name)
-        assert backbone == models.backbone_name(experiment.model)
+        assert backbone == models.backbone_name(experiment)
         assert size == "x".join(map(str, experiment.eval_data.crop_size))
         published = {
             field.name: value if isinstance(value, str) else f"{value:.1f}"
@@ -218,10 +218,10 @@ def test_backbones_have_the_names_of_their_files(name):
         "shapes/": "ResNet 1-1-1-1",
     }
     (expected,) = (backbone for word, backbone in names.items() if word in name)
-    assert models.backbone_name(kmax_tf.load_experiment(name).model) == expected
+    assert models.backbone_name(kmax_tf.load_experiment(name)) == expected
 
 
 def test_a_backbone_without_a_name_is_told_by_its_blocks():
     overrides = ["model.convnext={blocks: [3, 3, 9, 4] channels: [96, 192, 384, 768]}"]
     experiment = kmax_tf.load_experiment("coco/convnext_tiny.textproto", overrides)
-    assert models.backbone_name(experiment.model) == "ConvNeXt 3-3-9-4"
+    assert models.backbone_name(experiment) == "ConvNeXt 3-3-9-4"
