@@ -14,9 +14,10 @@ from official.vision.ops import augment
 
 from kmax_tf.data.augmentation import Place, random_place, random_size
 from kmax_tf.data.copy_paste import padding_id
-from kmax_tf.data.preprocessing import PADDING_VALUE, resize_image, resize_map, resized_size
+from kmax_tf.data.preprocessing import PADDING_VALUE, resize_image, resized_size
 from kmax_tf.data.targets import _class_index, _number_segments
 from kmax_tf.data.training_example import TrainingExample
+from kmax_tf.ops.resizing import resize_map
 
 _OPERATIONS = {
     "BRIGHTNESS": augment.brightness,

@@ -113,14 +113,11 @@ def _examples(found: Inspection, labels: LabelSpace, count: int) -> list[Record]
 
 def _write_sheet(path: str, records: list[Record], labels: LabelSpace) -> None:
     """Draws records, each beside its segments, two in a row, and the classes below them."""
-    import io
-
     import numpy as np
-    import PIL.Image
 
     from kmax_tf.figures import draw_legend, draw_panoptic
     from kmax_tf.figures.panels import arrange
-    from kmax_tf.files.writing import write_atomically
+    from kmax_tf.files.images import write_png
 
     pictures, captions, present = [], [], set()
     for record in records:
@@ -138,9 +135,7 @@ def _write_sheet(path: str, records: list[Record], labels: LabelSpace) -> None:
     sheet = arrange([_fitted(picture, aspect) for picture in pictures], captions, columns=4)
     if present:
         sheet = np.concatenate([sheet, draw_legend(labels, sorted(present), sheet.shape[1])])
-    buffer = io.BytesIO()
-    PIL.Image.fromarray(sheet).save(buffer, "PNG")
-    write_atomically(path, buffer.getvalue())
+    write_png(path, sheet)
     print(f"  {path} shows {len(records)} of them")
 
 

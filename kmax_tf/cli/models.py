@@ -22,18 +22,6 @@ if TYPE_CHECKING:
 HELP = "print the shipped experiments: parameters, multiply-adds, published results"
 
 _DATASETS = ("coco", "cityscapes", "ade20k", "pytorch", "shapes")
-# (blocks, channels of the first stage) -> letter.
-_CONVNEXT_SIZES: dict[tuple[tuple[int, ...], int], str] = {
-    ((3, 3, 9, 3), 96): "T",
-    ((3, 3, 27, 3), 96): "S",
-    ((3, 3, 27, 3), 128): "B",
-    ((3, 3, 27, 3), 192): "L",
-}
-# (blocks, filters, whether axial) of each stage -> name.
-_RESNETS: dict[tuple[tuple[int, int, bool], ...], str] = {
-    ((3, 64, False), (4, 128, False), (6, 256, False), (3, 512, False)): "ResNet-50",
-    ((3, 64, False), (4, 128, False), (6, 256, True), (3, 512, True)): "MaX-S",
-}
 _RESULTS = {"pq": "PQ", "pq_things": "things", "pq_stuff": "stuff", "mask_ap": "AP", "miou": "mIoU"}
 # Format of the columns: > is of numbers, which go to the right.
 _COLUMNS = {
@@ -99,8 +87,8 @@ def run(args: argparse.Namespace) -> int:
       UserError: an experiment is wrong, or the size is none that models take.
     """
     from kmax_tf.config import load_experiment
+    from kmax_tf.grids import check_image_size
     from kmax_tf.keras_api import keras
-    from kmax_tf.model.kmax import check_image_size
 
     if args.size:
         check_image_size([1, *args.size, 3])
@@ -158,7 +146,7 @@ def describe(config: str, experiment: Experiment, size: Optional[Sequence[int]] 
     }
     return ModelRow(
         config=config,
-        backbone=backbone_name(experiment),
+        backbone=model.backbone.title,
         height=height,
         width=width,
         parameters=parameters,
@@ -166,23 +154,6 @@ def describe(config: str, experiment: Experiment, size: Optional[Sequence[int]] 
         multiply_adds=multiply_adds(model, height, width),
         published=published,
     )
-
-
-def backbone_name(experiment: Experiment) -> str:
-    """Names a backbone: ResNet-50, MaX-S, ConvNeXt-T, or its blocks where it has no name."""
-    from kmax_tf.config import enum_name
-
-    options = experiment.model
-    if options.HasField("convnext"):
-        convnext = options.convnext
-        blocks = tuple(convnext.blocks)
-        letter = _CONVNEXT_SIZES.get((blocks, convnext.channels[0]))
-        return f"ConvNeXt-{letter}" if letter else "ConvNeXt " + "-".join(map(str, blocks))
-    stages = tuple(
-        (stage.blocks, stage.filters, enum_name(stage, "block_type") == "AXIAL")
-        for stage in options.resnet.stages
-    )
-    return _RESNETS.get(stages) or "ResNet " + "-".join(str(blocks) for blocks, _, _ in stages)
 
 
 def _trainable_parameters(part: keras.layers.Layer) -> int:

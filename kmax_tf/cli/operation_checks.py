@@ -19,7 +19,8 @@ from kmax_tf.model.axial_attention import AxisAttention
 from kmax_tf.model.batch_norm import BatchNorm, BatchNormFactory
 from kmax_tf.model.convolutions import Convolution, DepthwiseConvolution
 from kmax_tf.model.kmeans_attention import sum_by_segments
-from kmax_tf.model.layers import LayerNorm, activate, gelu, resize_bilinear
+from kmax_tf.model.layers import LayerNorm, activate, gelu
+from kmax_tf.ops.resizing import resize_bilinear
 
 Operation = Callable[[tf.Tensor], tf.Tensor]
 PRECISIONS = ("float32", "mixed_bfloat16")

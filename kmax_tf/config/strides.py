@@ -16,5 +16,7 @@ def decoder_strides(model: model_pb2.Model) -> tuple[int, ...]:
 def mask_stride(model: model_pb2.Model) -> int:
     """Returns the stride of the mask logits: that of the finest pixel features."""
     finest = decoder_strides(model)[-1]
-    stays_coarse = model.HasField("convnext") and not model.convnext.stem_to_stride_2
-    return max(finest, 4) if stays_coarse else finest
+    backbone = model.WhichOneof("backbone")
+    # Where there is that option, the stem's stride is 4 without it.
+    fine_stem = backbone is None or getattr(getattr(model, backbone), "stem_to_stride_2", True)
+    return finest if fine_stem else max(finest, 4)

@@ -38,17 +38,21 @@ def dataset_problems(description: Dataset) -> list[Problem]:
 
 
 def _parts_present(experiment: Experiment) -> Iterator[Problem]:
-    for parent, group, choices in (
-        ("model", "backbone", "resnet { ... } or convnext { ... }"),
-        ("training.optimizer", "algorithm", "adamw {}, lamb {}, rectified_adam {} or sgd {}"),
-        ("training.optimizer", "schedule", "poly {} or cosine {}"),
-        ("postprocessing", "merging", "mask_wise {} or pixel_wise {}"),
+    for parent, group in (
+        ("model", "backbone"),
+        ("training.optimizer", "algorithm"),
+        ("training.optimizer", "schedule"),
+        ("postprocessing", "merging"),
     ):
         message: Any = experiment
         for name in parent.split("."):
             message = getattr(message, name)
         if message.WhichOneof(group) is None:
-            yield Problem(parent, f"has no {group}; give it {choices}")
+            choices = [field.name for field in message.DESCRIPTOR.oneofs_by_name[group].fields]
+            yield Problem(
+                parent,
+                f"has no {group}; give it {', '.join(choices[:-1])} or {choices[-1]} {{ ... }}",
+            )
 
 
 _CHECKS = (

@@ -19,6 +19,7 @@ from kmax_tf.data.training_example import AugmentationOptions, TrainingExample
 from kmax_tf.errors import UserError
 from kmax_tf.files.reading import is_file
 from kmax_tf.labels import LabelSpace
+from kmax_tf.ops.resizing import resize_map
 from kmax_tf.protos import data_pb2, experiment_pb2
 from kmax_tf.records.agreement import check_same_labels
 from kmax_tf.records.index import find_files, index_records
@@ -194,9 +195,7 @@ def _evaluation_function(
     def prepare(example: Example) -> tuple[tf.Tensor, Targets, Example]:
         panoptic = example["panoptic"]
         image, size = preprocessing.fit_image(example["image"], crop, data.min_size, data.max_size)
-        label = preprocessing.pad_map(
-            preprocessing.resize_map(panoptic, size), crop, labels.void_panoptic_id
-        )
+        label = preprocessing.pad_map(resize_map(panoptic, size), crop, labels.void_panoptic_id)
         raw = {
             "image_id": example["image_id"],
             "source_id": example["source_id"],

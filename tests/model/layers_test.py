@@ -18,7 +18,6 @@ from kmax_tf.model.layers import (
     SeparableConvBN,
     activate,
     gelu,
-    resize_bilinear,
 )
 from tests.model.weights import array, norm_of, random, randomize
 from tests.options import with_defaults
@@ -282,15 +281,3 @@ class TestDropPath:
         drop = tf.function(lambda x: layer(x, training=True))
         x = tf.ones([64, 1])
         assert (drop(x).numpy() != drop(x).numpy()).any()
-
-
-@pytest.mark.parametrize("size", [(9, 5), (5, 3), (17, 17), (3, 7), (2, 2)])
-def test_resize_aligns_corners(size):
-    x = random(2, 5, 3, 2)
-    close(resize_bilinear(x, size), oracle.resize(x.astype(np.float64), *size), 1e-5)
-
-
-def test_resize_leaves_what_fits_and_keeps_the_type():
-    x = tf.constant(random(1, 5, 3, 2))
-    assert resize_bilinear(x, (5, 3)) is x
-    assert resize_bilinear(tf.cast(x, tf.bfloat16), (9, 5)).dtype == tf.bfloat16

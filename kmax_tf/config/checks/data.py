@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from kmax_tf.config.problems import Problem
+from kmax_tf.grids import is_valid_side, valid_sides_near
 from kmax_tf.protos.experiment_pb2 import Experiment
 
 
@@ -16,20 +17,13 @@ def _crops(experiment: Experiment) -> Iterator[Problem]:
             yield Problem(path, f"must have two values, height and width, not {len(crop)}")
             continue
         for index, side in enumerate(crop):
-            near = sorted({*crop_sizes_near(side)})
-            if side % 32 != 1 or side < 33:
-                text = " or ".join(str(value) for value in near)
+            if not is_valid_side(side):
+                text = " or ".join(map(str, valid_sides_near(side)))
                 yield Problem(
                     f"{path}[{index}]",
                     f"must be 32k + 1, for corners to stay aligned at all strides; {side} is not, "
                     f"{text} is near",
                 )
-
-
-def crop_sizes_near(side: int) -> tuple[int, int]:
-    """Returns the nearest sides of the form 32k + 1 below (33 at least) and above a side."""
-    below = max((side - 1) // 32, 1) * 32 + 1
-    return below, below + 32 if side > below else below
 
 
 def _resizing(experiment: Experiment) -> Iterator[Problem]:

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from kmax_tf.config.problems import Problem
 from kmax_tf.config.strides import BACKBONE_STRIDES, DECODER_STRIDES, decoder_strides
+from kmax_tf.config.textproto import is_repeated
 from kmax_tf.protos import model_pb2
 from kmax_tf.protos.experiment_pb2 import Experiment
 
 
 def _backbone(experiment: Experiment) -> Iterator[Problem]:
-    model = experiment.model
-    lists = {"resnet": ("stages",), "convnext": ("blocks", "channels")}
-    backbone = model.WhichOneof("backbone") or ""
-    for name in lists.get(backbone, ()):
-        count = len(getattr(getattr(model, backbone), name))
-        if count != len(BACKBONE_STRIDES):
+    """Whatever a backbone lists, it lists for each of its strides."""
+    name = experiment.model.WhichOneof("backbone")
+    backbone: Any = getattr(experiment.model, name) if name else None
+    for field in backbone.DESCRIPTOR.fields if name else ():
+        if is_repeated(field) and len(getattr(backbone, field.name)) != len(BACKBONE_STRIDES):
             yield Problem(
-                f"model.{backbone}.{name}",
-                f"must be four, for strides 4, 8, 16 and 32, not {count}",
+                f"model.{name}.{field.name}",
+                "must be four, for strides 4, 8, 16 and 32, not "
+                f"{len(getattr(backbone, field.name))}",
             )
 
 
@@ -35,8 +37,8 @@ def _pixel_decoder(experiment: Experiment) -> Iterator[Problem]:
 def _stages(experiment: Experiment) -> Iterator[Problem]:
     model = experiment.model
     heads = model.axial_attention.num_heads
-    for parent in ("resnet", "pixel_decoder"):
-        for index, stage in enumerate(getattr(model, parent).stages):
+    for parent in filter(None, (model.WhichOneof("backbone"), "pixel_decoder")):
+        for index, stage in enumerate(getattr(getattr(model, parent), "stages", ())):
             path = f"model.{parent}.stages[{index}]"
             for name in ("filters", "blocks"):
                 if not stage.HasField(name):

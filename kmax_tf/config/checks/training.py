@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from kmax_tf.config.problems import Problem
 from kmax_tf.config.strides import mask_stride
+from kmax_tf.grids import grid_side
 from kmax_tf.protos import training_pb2
 from kmax_tf.protos.experiment_pb2 import Experiment
 
@@ -16,7 +17,7 @@ def _samples(experiment: Experiment) -> Iterator[Problem]:
     if not term.weight or len(crop) != 2 or not experiment.model.pixel_decoder.stages:
         return
     stride = mask_stride(experiment.model)
-    height, width = ((side - 1) // stride + 1 for side in crop)
+    height, width = (grid_side(side, stride) for side in crop)
     if term.sample_count > height * width:
         yield Problem(
             "losses.instance_discrimination.sample_count",
