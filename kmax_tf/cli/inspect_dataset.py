@@ -11,7 +11,6 @@ if TYPE_CHECKING:
 
     from kmax_tf.conversion.inspection import Inspection, Record
     from kmax_tf.labels import LabelSpace
-    from kmax_tf.protos import dataset_pb2
 
 from kmax_tf.cli import arguments
 from kmax_tf.wording import count_of
@@ -41,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Inspects each split; the status is 1 where anything is wrong."""
-    from kmax_tf.config.dataset import read_description
+    from kmax_tf.config.dataset import read_description, written_splits
     from kmax_tf.conversion.inspection import check_written, find_shards, inspect
     from kmax_tf.data.builder import check_descriptions
     from kmax_tf.errors import UserError
@@ -58,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     if args.examples:
         check_free(sheets.values())
     labels, text = read_description(args.description or os.path.join(folder, "dataset.textproto"))
-    written = {split.name: split for split in _dataset(text).splits}
+    written = written_splits(text)
     problems = []
     statistics = {}
     try:
@@ -69,9 +68,7 @@ def run(args: argparse.Namespace) -> int:
     for split, files in shards.items():
         found = inspect(files, labels, split, args.workers)
         if split in written and os.path.isdir(args.records):
-            found.problems += check_written(
-                files, split, written[split].shards, written[split].checksum
-            )
+            found.problems += check_written(files, split, *written[split])
         _print_inspection(split, found, labels)
         if args.examples and found.statistics.images:
             _write_sheet(sheets[split], _examples(found, labels, args.examples), labels)
@@ -85,15 +82,6 @@ def run(args: argparse.Namespace) -> int:
         problems.append(str(error))
     print(count_of(len(problems), "problem") if problems else "no problems")
     return _PROBLEMS if problems else 0
-
-
-def _dataset(text: str) -> dataset_pb2.Dataset:
-    from kmax_tf.config.textproto import merge_text
-    from kmax_tf.protos import dataset_pb2
-
-    dataset = dataset_pb2.Dataset()
-    merge_text(text, str, dataset, {})
-    return dataset
 
 
 def _print_inspection(split: str, found: Inspection, labels: LabelSpace) -> None:
