@@ -81,15 +81,8 @@ def build_convnext(
     options: model_pb2.Model, batch_norm: BatchNormFactory, recompute_blocks: bool
 ) -> ConvNeXt:
     """Builds a ConvNeXt, which has no batch normalizations."""
-    convnext = options.convnext
-    return ConvNeXt(
-        convnext.blocks,
-        convnext.channels,
-        drop_path_keep_prob=convnext.drop_path_keep_prob,
-        layer_scale=convnext.layer_scale,
-        stem_to_stride_2=convnext.stem_to_stride_2,
-        recompute_blocks=recompute_blocks,
-        name="backbone",
+    return options_of(
+        ConvNeXt, options.convnext, recompute_blocks=recompute_blocks, name="backbone"
     )
 
 
@@ -104,12 +97,13 @@ def build_resnet(
         if resnet.stem == model_pb2.THREE_CONV_3X3
         else ConvBN(resnet.stem_channels, batch_norm, kernel_size=7, stride=2, name="stem")
     )
-    return ResNet(
-        stem,
-        [_blocks(stage, activation, options.axial_attention) for stage in resnet.stages],
-        batch_norm,
-        max_pool=resnet.max_pool,
-        drop_path_keep_prob=resnet.drop_path_keep_prob,
+    axial = options.axial_attention
+    return options_of(
+        ResNet,
+        resnet,
+        stem=stem,
+        stages=[_blocks(stage, activation, axial, dilation=1) for stage in resnet.stages],
+        batch_norm=batch_norm,
         recompute_blocks=recompute_blocks,
         name="backbone",
     )
@@ -137,7 +131,7 @@ def _blocks(
     stage: model_pb2.Stage,
     activation: ActivationFn,
     axial: model_pb2.AxialAttention,
-    dilation: int = 1,
+    dilation: int,
 ) -> list[BlockOptions]:
     """Returns the blocks of a stage."""
     first = stage.first_block_type if stage.HasField("first_block_type") else stage.block_type
