@@ -15,6 +15,15 @@ _Options = TypeVar("_Options")
 
 # Option class -> where in an experiment its fields stand, and those that come from elsewhere.
 OPTION_CLASSES: dict[str, tuple[list[str], set[str]]] = {
+    "losses.instance_discrimination.InstanceDiscrimination": (
+        ["losses.instance_discrimination"],
+        set(),
+    ),
+    "losses.mask_id.MaskId": (["losses.mask_id"], set()),
+    "losses.pq_style.PqClass": (["losses.pq_style"], set()),
+    "losses.pq_style.PqMask": (["losses.pq_style"], set()),
+    "losses.semantic.Semantic": (["losses.semantic"], set()),
+    "losses.truth.TruthOptions": (["losses", "dataset"], {"num_classes"}),
     "model.batch_norm.BatchNormFactory": (["model.batch_norm"], set()),
     "model.heads.HeadOptions": (["model.heads"], {"num_classes"}),
     "model.residual.BlockOptions": (

@@ -112,7 +112,10 @@ def places(model: KMaX) -> dict[str, Place]:
         for pattern, replacement in (*rules, *model.backbone.pytorch_names, *_RULES):
             key = re.sub(pattern, replacement, key)
         if "/" in key:
-            raise CheckpointError(f"the PyTorch implementation has nothing like {name}")
+            raise CheckpointError(
+                f"the PyTorch implementation has nothing like {name}: its backbones are ResNet-50 "
+                "and ConvNeXt"
+            )
         found[name] = _place(name, key, tuple(variable.shape))
     return found
 

@@ -31,7 +31,6 @@ def build_training_step(
     runtime = experiment.runtime
     options = experiment.training.optimizer
     loss = build_loss(experiment)
-    blocks = len(experiment.model.transformer_decoder.block_strides)
     optimizer = optimizer or build_optimizer(experiment, model)
     if runtime.precision == training_pb2.MIXED_FLOAT16:
         optimizer = with_loss_scale(optimizer)
@@ -40,7 +39,7 @@ def build_training_step(
     return TrainingStep(
         model,
         loss,
-        loss.term_names(blocks, model.semantic_branch is not None),
+        loss.term_names(model.output),
         optimizer,
         StepOptions(
             options.clip_norm,
