@@ -1,4 +1,4 @@
-"""What pyproject.toml cannot declare: compiling protos/, shipping configs/ and scripts."""
+"""What pyproject.toml cannot declare: compiling protos/, shipping configs/."""
 
 import pathlib
 import shutil
@@ -10,19 +10,15 @@ ROOT = pathlib.Path(__file__).parent
 
 
 class BuildWithProtos(build_py):
-    """Compiles the protos into the package and copies configs and scripts beside them."""
+    """Compiles the protos into the package and copies configs beside them."""
 
     def run(self) -> None:
-        """Runs the ordinary build, then adds generated code, configs and scripts."""
+        """Runs the ordinary build, then adds generated code and configs."""
         super().run()
         target = ROOT if self.editable_mode else pathlib.Path(self.build_lib)
         compile_protos(target)
         if not self.editable_mode:
             shutil.copytree(ROOT / "configs", target / "kmax_tf" / "configs", dirs_exist_ok=True)
-            scripts = target / "kmax_tf" / "scripts"  # run by `kmax train` and `kmax evaluate`
-            scripts.mkdir(exist_ok=True)
-            for name in ("trainer.py", "evaluator.py"):
-                shutil.copy(ROOT / name, scripts / name)
 
 
 def compile_protos(target: pathlib.Path) -> None:

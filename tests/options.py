@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 from google.protobuf.message import Message
 
 from kmax_tf.config import Experiment, options_of
+from kmax_tf.data.reader import ReaderOptions
+from kmax_tf.data.targets import TargetOptions
 from kmax_tf.model.layers import ActivationFn
 from kmax_tf.model.residual import BlockOptions
 
@@ -15,6 +17,15 @@ _Options = TypeVar("_Options")
 
 # Option class -> where in an experiment its fields stand, and those that come from elsewhere.
 OPTION_CLASSES: dict[str, tuple[list[str], set[str]]] = {
+    "data.color.ColorPolicy": (["train_data.augmentation.color"], {"sequences"}),
+    "data.color.Step": (["train_data.augmentation.color.sequences.steps"], {"level"}),
+    "data.copy_paste.CopyPasteOptions": (["train_data.augmentation.copy_paste"], set()),
+    "data.reader.ReaderOptions": (["train_data", "training"], {"shard", "first", "cache"}),
+    "data.targets.TargetOptions": (["train_data"], {"compile"}),
+    "data.training_example.AugmentationOptions": (
+        ["train_data", "train_data.augmentation"],
+        {"color", "copy_paste"},
+    ),
     "losses.instance_discrimination.InstanceDiscrimination": (
         ["losses.instance_discrimination"],
         set(),
@@ -31,6 +42,13 @@ OPTION_CLASSES: dict[str, tuple[list[str], set[str]]] = {
         {"activation", "axial", "dilation"},
     ),
     "model.transformer_decoder.KMaXBlockOptions": (["model.transformer_decoder"], set()),
+    "training.groups.DecayedVariables": (["training.optimizer.decayed"], set()),
+    "training.groups.GroupOptions": (["training.optimizer"], {"decayed"}),
+    "training.optimizer.Averaging": (["training.optimizer.averaging"], set()),
+    "training.optimizer.Lookahead": (["training.optimizer.lookahead"], set()),
+    "training.stability.Patience": (["training.stability"], set()),
+    "training.step.StepOptions": (["training.optimizer", "runtime"], set()),
+    "training.strategy.RuntimeOptions": (["runtime"], set()),
 }
 
 
@@ -61,6 +79,16 @@ def block_options(filters: int, activation: ActivationFn, **others: Any) -> Bloc
             **others,
         },
     )
+
+
+def reader_options(**others: Any) -> ReaderOptions:
+    """Returns the options of reading alone, from the start and without a cache."""
+    return with_defaults(ReaderOptions, **{"shard": (0, 1), "first": 0, "cache": None, **others})
+
+
+def target_options(**others: Any) -> TargetOptions:
+    """Returns the options of targets; where an image has too many segments, that is an error."""
+    return with_defaults(TargetOptions, **{"on_crowded": "ERROR", "compile": False, **others})
 
 
 def class_of(name: str) -> type:

@@ -217,6 +217,7 @@ def _own_coco_format(args: argparse.Namespace) -> _Source:
 def _own_masks(args: argparse.Namespace) -> _Source:
     import dataclasses
 
+    from kmax_tf.config.dataset import colored_classes
     from kmax_tf.conversion.class_table import read_class_table
     from kmax_tf.conversion.descriptions import description_text
     from kmax_tf.conversion.layouts import plain_name
@@ -236,7 +237,7 @@ def _own_masks(args: argparse.Namespace) -> _Source:
         description = description_text(_name(args), table.classes, _LABEL_DIVISOR)
     labels, description = _described(args, description)
     if args.description:
-        rules = MaskRules(colored=_colored_classes(description))
+        rules = MaskRules(colored=colored_classes(description))
     things = [category.name for category in labels.classes if category.thing]
     unknown = set(args.components or ()) - set(things)
     if unknown:
@@ -253,16 +254,6 @@ def _own_masks(args: argparse.Namespace) -> _Source:
         strays = find_strays(args.source, names)
         splits[first] = dataclasses.replace(split, refused=[*split.refused, *strays])
     return _Source(splits, labels, description)
-
-
-def _colored_classes(description: str) -> tuple[str, ...]:
-    """Returns the names of the classes to which a description gives a color."""
-    from kmax_tf.config.textproto import merge_text
-    from kmax_tf.protos import dataset_pb2
-
-    dataset = dataset_pb2.Dataset()
-    merge_text(description, str, dataset, {})
-    return tuple(entry.name for entry in dataset.classes if entry.color)
 
 
 def _check_names(names: list[str]) -> None:

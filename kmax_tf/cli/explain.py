@@ -34,13 +34,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Draws each image."""
-    import io
     import os
 
-    from PIL import Image
-
     from kmax_tf.export.explainer import load_explainer
-    from kmax_tf.files.writing import check_writable, write_atomically
+    from kmax_tf.files.images import write_png
+    from kmax_tf.files.writing import check_writable
 
     images = image_files.find_images(args.images)
     files = {image: os.path.join(args.output, f"{image.name}_clusters.png") for image in images}
@@ -49,9 +47,7 @@ def run(args: argparse.Namespace) -> int:
     explainer = load_explainer(args.model, args.config)
     explainer.check_blocks(args.blocks)
     for image, pixels in image_files.read_images(images, "explain"):
-        picture = io.BytesIO()
-        Image.fromarray(explainer(pixels, args.blocks)).save(picture, "PNG")
-        write_atomically(files[image], picture.getvalue())
+        write_png(files[image], explainer(pixels, args.blocks))
     print(f"pictures in {args.output}")
     return 0
 

@@ -108,17 +108,12 @@ def image_ids(images: Sequence[NamedImage], annotations: str | None) -> list[Uni
     import os
 
     from kmax_tf.errors import UserError
-    from kmax_tf.evaluation.coco_results import id_of_name
-    from kmax_tf.files.reading import read_file
-    from kmax_tf.panoptic.coco_json import entries, parse_images, parse_json
+    from kmax_tf.panoptic.coco_json import read_image_names
+    from kmax_tf.panoptic.fields import as_number
 
     if annotations is None:
-        return [id_of_name(image.name) for image in images]
-    try:
-        content = parse_json(read_file(annotations), annotations)
-    except OSError as error:
-        raise UserError(f"cannot read {annotations}: {error.strerror or error}") from error
-    names = parse_images(entries(content, "images", annotations), annotations)
+        return [as_number(image.name) for image in images]
+    names = read_image_names(annotations)
     by_path = {os.path.splitext(name)[0]: image_id for image_id, name in names.items()}
     stems = [os.path.basename(path) for path in by_path]
     by_stem = {stem: i for stem, i in zip(stems, by_path.values()) if stems.count(stem) == 1}
@@ -152,8 +147,7 @@ def read_images(
     """
     import sys
 
-    from kmax_tf.cli.command_line import error_line
-    from kmax_tf.errors import UserError
+    from kmax_tf.errors import UserError, error_line
     from kmax_tf.files.images import BadExampleError, read_image
     from kmax_tf.files.progress import Progress
 

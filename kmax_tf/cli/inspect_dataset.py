@@ -11,7 +11,6 @@ if TYPE_CHECKING:
 
     from kmax_tf.conversion.inspection import Inspection, Record
     from kmax_tf.labels import LabelSpace
-    from kmax_tf.protos import dataset_pb2
 
 from kmax_tf.cli import arguments
 
@@ -40,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Inspects each split; the status is 1 where anything is wrong."""
-    from kmax_tf.config.dataset import read_description
+    from kmax_tf.config.dataset import read_description, written_splits
     from kmax_tf.conversion.inspection import check_written, find_shards, inspect
     from kmax_tf.data.builder import check_descriptions
     from kmax_tf.errors import UserError
@@ -51,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     shards = find_shards(args.records, args.split)
     folder = os.path.dirname(next(iter(shards.values()))[0])
     labels, text = read_description(args.description or os.path.join(folder, "dataset.textproto"))
-    written = {split.name: split for split in _dataset(text).splits}
+    written = written_splits(text)
     problems = []
     statistics = {}
     try:
@@ -62,9 +61,7 @@ def run(args: argparse.Namespace) -> int:
     for split, files in shards.items():
         found = inspect(files, labels, split, args.workers)
         if split in written and os.path.isdir(args.records):
-            found.problems += check_written(
-                files, split, written[split].shards, written[split].checksum
-            )
+            found.problems += check_written(files, split, *written[split])
         _print_inspection(split, found, labels)
         if args.examples and found.statistics.images:
             path = os.path.join(args.output or folder, f"examples_{split}.png")
@@ -79,15 +76,6 @@ def run(args: argparse.Namespace) -> int:
         problems.append(str(error))
     print(f"{len(problems)} problems" if problems else "no problems")
     return _PROBLEMS if problems else 0
-
-
-def _dataset(text: str) -> dataset_pb2.Dataset:
-    from kmax_tf.config.textproto import merge_text
-    from kmax_tf.protos import dataset_pb2
-
-    dataset = dataset_pb2.Dataset()
-    merge_text(text, str, dataset, {})
-    return dataset
 
 
 def _print_inspection(split: str, found: Inspection, labels: LabelSpace) -> None:
@@ -125,14 +113,11 @@ def _examples(found: Inspection, labels: LabelSpace, count: int) -> list[Record]
 
 def _write_sheet(path: str, records: list[Record], labels: LabelSpace) -> None:
     """Draws records, each beside its segments, two in a row, and the classes below them."""
-    import io
-
     import numpy as np
-    import PIL.Image
 
     from kmax_tf.figures import draw_legend, draw_panoptic
     from kmax_tf.figures.panels import arrange
-    from kmax_tf.files.writing import write_atomically
+    from kmax_tf.files.images import write_png
 
     pictures, captions, present = [], [], set()
     for record in records:
@@ -150,9 +135,7 @@ def _write_sheet(path: str, records: list[Record], labels: LabelSpace) -> None:
     sheet = arrange([_fitted(picture, aspect) for picture in pictures], captions, columns=4)
     if present:
         sheet = np.concatenate([sheet, draw_legend(labels, sorted(present), sheet.shape[1])])
-    buffer = io.BytesIO()
-    PIL.Image.fromarray(sheet).save(buffer, "PNG")
-    write_atomically(path, buffer.getvalue())
+    write_png(path, sheet)
     print(f"  {path} shows {len(records)} of them")
 
 

@@ -52,11 +52,11 @@ def run(args: argparse.Namespace) -> int:
     """Segments each image."""
     import os
 
-    from kmax_tf.evaluation.coco_results import write_panoptic_json
     from kmax_tf.export.instances import write_instances
     from kmax_tf.export.predictor import load_predictor
     from kmax_tf.export.results import ENDINGS, JOINED
     from kmax_tf.files.writing import check_writable
+    from kmax_tf.panoptic.coco_results import write_panoptic_json
 
     kinds = list(dict.fromkeys(args.write or ["panoptic"]))
     images = image_files.find_images(args.images)

@@ -24,7 +24,7 @@ def options_of(kind: type[_Options], *messages: Message, **others: Any) -> _Opti
     """
     values = dict(others)
     for field in dataclasses.fields(kind):  # type: ignore[arg-type]
-        if field.name not in values:
+        if field.init and field.name not in values:
             values[field.name] = _value(field.name, messages)
     return kind(**values)
 

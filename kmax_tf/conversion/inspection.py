@@ -23,6 +23,7 @@ from kmax_tf.files.reading import list_folder
 from kmax_tf.files.workers import run_tasks
 from kmax_tf.labels import LabelSpace
 from kmax_tf.panoptic.fields import ImageId
+from kmax_tf.panoptic.runs import find_runs
 from kmax_tf.records.examples import parse_shard_name, source_id_of
 from kmax_tf.records.statistics import Statistics
 
@@ -289,14 +290,10 @@ def _missing(files: Sequence[str]) -> list[str]:
 
 def _areas(name: str, panoptic: np.ndarray, labels: LabelSpace) -> dict[int, list[int]]:
     """Returns the areas of segments by class id; raises BadExampleError for impossible ids."""
-    flat = panoptic.reshape(-1)
-    starts = np.concatenate([[0], np.flatnonzero(flat[1:] != flat[:-1]) + 1])
-    lengths = np.diff(starts, append=flat.size)
-    ids, index = np.unique(flat[starts], return_inverse=True)
-    sizes = np.bincount(index.reshape(-1), lengths)
+    runs = find_runs(panoptic)
     things = {category.id: category.thing for category in labels.classes}
     areas: dict[int, list[int]] = {}
-    for panoptic_id, area in zip(ids.tolist(), sizes.tolist()):
+    for panoptic_id, area in zip(runs.values.tolist(), runs.areas.tolist()):
         class_id, instance = divmod(panoptic_id, labels.label_divisor)
         if panoptic_id == labels.void_panoptic_id:
             continue
@@ -307,7 +304,7 @@ def _areas(name: str, panoptic: np.ndarray, labels: LabelSpace) -> dict[int, lis
                 f"description '{labels.name}'"
             )
         if instance or not things[class_id]:
-            areas.setdefault(class_id, []).append(int(area))
+            areas.setdefault(class_id, []).append(area)
     return areas
 
 

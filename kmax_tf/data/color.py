@@ -38,12 +38,12 @@ class ColorPolicy:
 
     Attributes:
       sequences: steps, applied in order.
-      mean_grey_contrast: contrast fades towards the image's mean grey, not, as published, towards a
-        grey of a 256th of the number of pixels (at most 255, which all but tiny images have).
+      contrast_target: what contrast fades towards: MEAN_GREY, the image's, or, as published,
+        PIXEL_COUNT: a 256th of the number of pixels (at most 255, which all but tiny images have).
     """
 
     sequences: tuple[tuple[Step, ...], ...]
-    mean_grey_contrast: bool = False
+    contrast_target: str
 
 
 def random_color(image: tf.Tensor, seed: tf.Tensor, policy: ColorPolicy) -> tf.Tensor:
@@ -64,7 +64,9 @@ def random_color(image: tf.Tensor, seed: tf.Tensor, policy: ColorPolicy) -> tf.T
         def apply() -> tf.Tensor:
             result = image
             for index, step in enumerate(steps):
-                change = operation(step.operation, step.level, policy.mean_grey_contrast)
+                to_mean = step.operation == "CONTRAST" and policy.contrast_target == "MEAN_GREY"
+                name = "CONTRAST_TO_MEAN_GREY" if to_mean else step.operation
+                change = OPERATIONS[name](step.level)
                 result = _maybe(draws[1 + index] < step.probability, change, result)
             return result
 
@@ -73,19 +75,6 @@ def random_color(image: tf.Tensor, seed: tf.Tensor, policy: ColorPolicy) -> tf.T
     chosen = tf.cast(draws[0] * len(policy.sequences), tf.int32)
     changed = tf.switch_case(chosen, [branch(steps) for steps in policy.sequences])
     return tf.ensure_shape(changed, image.shape)
-
-
-def operation(name: str, level: float, mean_grey_contrast: bool = False) -> Operation:
-    """Returns an operation at a level.
-
-    Args:
-      name: one of OPERATIONS.
-      level: 0..10.
-      mean_grey_contrast: as in ColorPolicy.
-    """
-    if name == "CONTRAST" and mean_grey_contrast:
-        name = "CONTRAST_TO_MEAN_GREY"
-    return OPERATIONS[name](level)
 
 
 def _maybe(condition: tf.Tensor, change: Operation, image: tf.Tensor) -> tf.Tensor:

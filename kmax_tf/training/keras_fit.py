@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from kmax_tf.config import Experiment
+from kmax_tf.config import Experiment, options_of
 from kmax_tf.errors import UserError
 from kmax_tf.keras_api import keras
 from kmax_tf.model.keras_model import Values, is_keras_file, no_loss, other_format
@@ -42,8 +42,7 @@ def compile_for_training(
     if isinstance(optimizer, str):
         optimizer = keras.optimizers.get(optimizer)
     step = build_training_step(experiment, model, optimizer, jit_compile)
-    stability = experiment.training.stability
-    safeguard = Safeguard(step, Patience(stability.failures_in_a_row, stability.rollbacks))
+    safeguard = Safeguard(step, options_of(Patience, experiment.training.stability))
     model.fitting = StepFitting(step, [safeguard])
     # The step compiles itself.
     model.compile(optimizer=step.optimizer, jit_compile=False)

@@ -456,11 +456,17 @@ def other_categories(content) -> None:
         ),
         (
             lambda f: change(f / "truth.json", twice),
-            "truth.json has more than one annotation of image_id 0",
+            r"annotations\[0\] and annotations\[6\] have one image_id, 0; keep one",
         ),
         (lambda f: change(f / "truth.json", lambda c: c["annotations"].clear()), "nothing to eval"),
-        (lambda f: change(f / "truth.json", one_name), "several images of the file_name a.jpg"),
-        (lambda f: change(f / "truth.json", one_id), "several images of the id 0"),
+        (
+            lambda f: change(f / "truth.json", one_name),
+            "the ids 0 and 1 are one file, a.jpg",
+        ),
+        (
+            lambda f: change(f / "truth.json", one_id),
+            "images.1. have one id, 0; keep",
+        ),
         (
             lambda f: change(f / "predictions.json", one_png),
             "predictions.json gives the images 0 and 1 the same PNG, .*predictions/0.png",

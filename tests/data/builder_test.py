@@ -124,11 +124,11 @@ def test_options_reach_what_they_name():
     experiment = kmax_tf.load_experiment("cityscapes/resnet50.textproto")
     made = training_example(experiment)
     assert made.options.crop_size == (1025, 2049)
-    assert made.options.scales == pytest.approx((0.5, 2.0, 0.1))
+    assert made.options.scales() == pytest.approx((0.5, 2.0, 0.1))
     assert made.options.copy_paste == CopyPasteOptions(0.5, "ALL", "RANDOM", "NONE")
     assert made.options.compile
-    assert not made.options.color.mean_grey_contrast
-    assert made.targets.drop_smallest
+    assert made.options.color.contrast_target == "PIXEL_COUNT"
+    assert made.targets.on_crowded == "DROP_SMALLEST"
     assert made.targets.small_instance_area == 4096
     assert made.num_examples == 2
     data = experiment.train_data
@@ -137,9 +137,9 @@ def test_options_reach_what_they_name():
     data.on_crowded = data_pb2.Data.ERROR
     data.compile = False
     made = training_example(experiment)
-    assert made.options.color.mean_grey_contrast
+    assert made.options.color.contrast_target == "MEAN_GREY"
     assert made.options.copy_paste.stuff == "NONE"
-    assert not made.targets.drop_smallest
+    assert made.targets.on_crowded == "ERROR"
     assert not made.options.compile
     data.augmentation.ClearField("color")
     data.augmentation.ClearField("copy_paste")

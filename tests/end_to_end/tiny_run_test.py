@@ -17,9 +17,9 @@ from PIL import Image
 import kmax_tf
 from kmax_tf.cli import saved_model_client
 from kmax_tf.cli.demo import STAGES
-from kmax_tf.evaluation.coco_results import read_panoptic_png
 from kmax_tf.export.saved_model import read_labels
 from tests.end_to_end.conftest import TINY, TinyRun, demo_arguments, kmax, run_python, train
+from tests.reference.panoptic_png import read_panoptic_png
 
 
 def summary_tags(folder: Path) -> dict[str, list[int]]:

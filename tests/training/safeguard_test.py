@@ -13,6 +13,7 @@ from kmax_tf.training.keras_fit import StepFitting
 from kmax_tf.training.safeguard import Safeguard
 from kmax_tf.training.stability import NonFiniteError, Patience
 from kmax_tf.training.step import StepOptions, TrainingStep
+from tests.options import with_defaults
 from tests.training.small import adamw
 
 
@@ -50,7 +51,7 @@ def loss(targets, predictions):
 
 def model(patience: Patience, **rules: float) -> KMaX:
     built = KMaX(Backbone(), PixelDecoder(), Decoder(), Heads())
-    step = TrainingStep(built, loss, ["class"], adamw(0.1, **rules), StepOptions())
+    step = TrainingStep(built, loss, ["class"], adamw(0.1, **rules), with_defaults(StepOptions))
     built.fitting = StepFitting(step, [Safeguard(step, patience)])
     built.compile(optimizer=step.optimizer)
     return built

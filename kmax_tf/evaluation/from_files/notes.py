@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Set
 
-from kmax_tf.evaluation.files.pairing import Pair
-from kmax_tf.evaluation.files.panoptic_file import PanopticFile
+from kmax_tf.evaluation.from_files.panoptic_file import PanopticFile
 from kmax_tf.labels import LabelSpace
 from kmax_tf.panoptic.coco_json import some
+from kmax_tf.panoptic.fields import ImageId
 
 
 def notes_on_files(
-    truth: PanopticFile, predictions: PanopticFile, pairs: Sequence[Pair], label_space: LabelSpace
+    truth: PanopticFile, predictions: PanopticFile, used: Set[ImageId], label_space: LabelSpace
 ) -> list[str]:
-    """Says what the JSONs hold that isn't counted, or that could be taken otherwise."""
-    return [*_on_images(truth, predictions, pairs), *_on_segments(truth, predictions, label_space)]
+    """Says what the JSONs hold that isn't counted, or that could be taken otherwise.
+
+    Args:
+      truth: whose images are evaluated.
+      predictions: of which some may be of other images.
+      used: ids of the predictions that are evaluated.
+      label_space: the classes.
+    """
+    return [*_on_images(truth, predictions, used), *_on_segments(truth, predictions, label_space)]
 
 
-def _on_images(
-    truth: PanopticFile, predictions: PanopticFile, pairs: Sequence[Pair]
-) -> Iterator[str]:
-    used = {pair.predicted.image_id for pair in pairs}
+def _on_images(truth: PanopticFile, predictions: PanopticFile, used: Set[ImageId]) -> Iterator[str]:
     extra = [i.image_id for i in predictions.images if i.image_id not in used]
     if extra:
         yield (

@@ -1,4 +1,4 @@
-"""From segment ids and what they mean to panoptic ids, by runs of equal pixels.
+"""From segment ids and what they mean to panoptic ids.
 
 A row of an annotation is a few runs, so that all but finding them and filling them in again is work
 on some thousand numbers an image.
@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from kmax_tf.files.images import BadExampleError
+from kmax_tf.files.opening import BadExampleError
 from kmax_tf.labels import Category, LabelSpace
-from kmax_tf.panoptic.coco_json import Segment
+from kmax_tf.panoptic.coco_json import repeated, some
+from kmax_tf.panoptic.entries import Segment
+from kmax_tf.panoptic.runs import find_runs
 
 # Segments of an image by class: the area of each in pixels.
 Areas = dict[int, list[int]]
@@ -30,22 +31,26 @@ class Conventions:
       unlabeled_categories: a segment of these is unlabeled.
       exact_areas: every segment has pixels, and as many as its area says. Where things were painted
         over each other, neither holds.
+      crowd_is_unlabeled: crowd regions become unlabeled; else they keep their class.
+      checked: contradictions are errors; else ids that aren't listed, and segments of unknown
+        categories, are unlabeled.
     """
 
     by_record_id: bool = False
     unlabeled_categories: frozenset[int] = frozenset()
     exact_areas: bool = True
+    crowd_is_unlabeled: bool = True
+    checked: bool = True
 
 
 COCO_CONVENTIONS = Conventions()
 
 
-def panoptic_label(
+def panoptic_map(
     ids: np.ndarray,
     segments: Sequence[Segment],
     labels: LabelSpace,
     conventions: Conventions = COCO_CONVENTIONS,
-    treat_crowd_as_ignore: bool = True,
 ) -> tuple[np.ndarray, Areas]:
     """Turns segment ids into panoptic ids.
 
@@ -57,7 +62,6 @@ def panoptic_label(
       segments: what the ids mean.
       labels: meaning of the category ids.
       conventions: of the publisher.
-      treat_crowd_as_ignore: whether crowd regions become unlabeled.
 
     Returns:
       [H, W] int32 panoptic ids, and the areas of the segments that are no crowds.
@@ -65,28 +69,16 @@ def panoptic_label(
     Raises:
       BadExampleError: the map and the segments contradict each other, or a category is unknown.
     """
-    _check_unique(segments)
-    flat = ids.reshape(-1)  # [P]
-    starts = np.concatenate([[0], np.flatnonzero(flat[1:] != flat[:-1]) + 1])
-    lengths = np.diff(starts, append=flat.size)
-    run_ids = flat[starts]
-    # Id 0, unlabeled, comes first; searchsorted needs increasing ids.
-    order = sorted(range(len(segments)), key=lambda i: segments[i].id)
-    known = np.array([0] + [segments[i].id for i in order], np.int64)
-    positions = np.minimum(np.searchsorted(known, run_ids), len(known) - 1)
-    unknown = known[positions] != run_ids
-    if unknown.any():
-        raise BadExampleError(
-            f"it has {lengths[unknown].sum()} pixels of ids that the JSON does not list: "
-            f"{_some(np.unique(run_ids[unknown]))}; the PNG and the JSON are not of one version"
-        )
-    areas = np.zeros(len(segments), np.int64)
-    areas[order] = np.bincount(positions, lengths, minlength=len(known))[1:]
-    if conventions.exact_areas:
-        _check_areas(segments, areas)
-    values, areas_of_classes = _values(segments, areas, labels, conventions, treat_crowd_as_ignore)
-    table = np.array([labels.void_panoptic_id] + [values[i] for i in order], np.int32)
-    return np.repeat(table[positions], lengths).reshape(ids.shape), areas_of_classes  # [H, W]
+    runs = find_runs(ids)
+    area_of = dict(zip(runs.values.tolist(), runs.areas.tolist()))
+    if conventions.checked:
+        _check_ids(area_of, segments)
+        if conventions.exact_areas:
+            _check_areas(area_of, segments)
+    meaning, areas = _meanings(area_of, segments, labels, conventions)
+    void = labels.void_panoptic_id
+    table = np.array([meaning.get(segment_id, void) for segment_id in area_of], np.int32)
+    return runs.paint(table), areas  # [H, W]
 
 
 def number_instance(count: int, category: Category, labels: LabelSpace) -> int:
@@ -105,66 +97,68 @@ def number_instance(count: int, category: Category, labels: LabelSpace) -> int:
     return category.id * labels.label_divisor + instance
 
 
-def _values(
+def _meanings(
+    area_of: Mapping[int, int],
     segments: Sequence[Segment],
-    areas: np.ndarray,
     labels: LabelSpace,
     conventions: Conventions,
-    treat_crowd_as_ignore: bool,
-) -> tuple[list[int], Areas]:
-    """Returns the panoptic id of each segment, and the areas of those that are counted."""
+) -> tuple[dict[int, int], Areas]:
+    """Returns the panoptic id of each segment id, and the areas of those that are counted."""
     by_record_id = conventions.by_record_id
     classes = {(c.id if by_record_id else c.original_id): c for c in labels.classes}
     counts: dict[int, int] = collections.Counter()
-    found: Areas = {}
-    values = []
-    for segment, area in zip(segments, areas.tolist()):
+    meaning: dict[int, int] = {}
+    areas: Areas = {}
+    for segment in segments:
         category = classes.get(segment.category_id)
         if segment.category_id in conventions.unlabeled_categories:
-            values.append(labels.void_panoptic_id)
-        elif category is None:
+            continue
+        if category is None:
+            if not conventions.checked:
+                continue
             raise BadExampleError(
                 f"segment {segment.id} has the category {segment.category_id}, which is no "
                 f"{'id' if by_record_id else 'original_id'} of the dataset '{labels.name}'; add "
                 "the class where its list comes from (--description, or the JSON's categories), or "
                 "use the description of this dataset"
             )
-        elif segment.crowd:
-            crowd = category.id * labels.label_divisor
-            values.append(labels.void_panoptic_id if treat_crowd_as_ignore else crowd)
-        else:
-            counts[category.id] += 1
-            values.append(number_instance(counts[category.id], category, labels))
-            if area:
-                found.setdefault(category.id, []).append(area)
-    return values, found
+        if segment.crowd:
+            if not conventions.crowd_is_unlabeled:
+                meaning[segment.id] = category.id * labels.label_divisor
+            continue
+        counts[category.id] += 1
+        meaning[segment.id] = number_instance(counts[category.id], category, labels)
+        if segment.id in area_of:
+            areas.setdefault(category.id, []).append(area_of[segment.id])
+    return meaning, areas
 
 
-def _check_unique(segments: Iterable[Segment]) -> None:
-    counts = collections.Counter(segment.id for segment in segments)
-    repeated = [segment_id for segment_id, count in counts.items() if count > 1]
-    if repeated:
+def _check_ids(area_of: Mapping[int, int], segments: Sequence[Segment]) -> None:
+    twice = repeated(segment.id for segment in segments)
+    if twice:
         raise BadExampleError(
-            f"the JSON lists the segment ids {_some(repeated)} more than once; ids must be unique "
-            "in an image"
+            f"the JSON lists the segment ids {some(twice)} more than once; ids must be unique in "
+            "an image"
+        )
+    unlisted = sorted(area_of.keys() - {segment.id for segment in segments} - {0})
+    if unlisted:
+        raise BadExampleError(
+            f"it has {sum(area_of[i] for i in unlisted)} pixels of ids that the JSON does not "
+            f"list: {some(unlisted)}; the PNG and the JSON are not of one version"
         )
 
 
-def _check_areas(segments: Sequence[Segment], areas: np.ndarray) -> None:
-    absent = [segment.id for segment, area in zip(segments, areas) if not area]
+def _check_areas(area_of: Mapping[int, int], segments: Sequence[Segment]) -> None:
+    absent = [segment.id for segment in segments if segment.id not in area_of]
     if absent:
         raise BadExampleError(
-            f"it has no pixel of the segments {_some(absent)} that the JSON lists; the PNG and the "
+            f"it has no pixel of the segments {some(absent)} that the JSON lists; the PNG and the "
             "JSON are not of one version"
         )
-    for segment, area in zip(segments, areas):
+    for segment in segments:
+        area = area_of[segment.id]
         if segment.area is not None and segment.area != area:
             raise BadExampleError(
                 f"segment {segment.id} covers {area} pixels but the JSON says {segment.area}; the "
                 "PNG and the JSON are not of one version"
             )
-
-
-def _some(ids: Any) -> str:
-    shown = ", ".join(str(value) for value in list(ids)[:5])
-    return shown + (", ..." if len(ids) > 5 else "")
