@@ -14,6 +14,7 @@ from kmax_tf.keras_api import keras
 from kmax_tf.model import builder
 from kmax_tf.model.backbones.backbone import Backbone
 from kmax_tf.model.kmax import KMaX
+from kmax_tf.training.builder import group_options
 from kmax_tf.training.groups import build_groups
 from tests.extended_protos import extended
 from tests.training.tiny import tiny_batch, tiny_experiment
@@ -79,7 +80,8 @@ def test_it_is_trained_with_rates_and_decay_of_its_own(
     experiment, model = built
     assert isinstance(model.backbone, Plain)
     assert model.backbone.title == "Plain"
-    groups = build_groups(experiment.training.optimizer, model)
+    options = group_options(experiment.training.optimizer)
+    groups = build_groups(options, model)
     rates = [groups.rates[layers[0].kernel.name] for layers in model.backbone.layers_by_depth()]
     assert rates == pytest.approx([0.1 * 0.5**depth for depth in (4, 3, 2, 1, 0)])
     assert model.backbone.shift.shift.name in groups.decayed
@@ -96,4 +98,4 @@ def test_it_is_trained_with_rates_and_decay_of_its_own(
 
     monkeypatch.setattr(Plain, "variable_kinds", {})
     with pytest.raises(ValueError, match=r"whether backbone/shift/shift:0 decays is not known"):
-        build_groups(experiment.training.optimizer, model)
+        build_groups(options, model)
