@@ -29,6 +29,12 @@ def options_of(kind: type[_Options], *messages: Message, **others: Any) -> _Opti
     return kind(**values)
 
 
+def fields_of(message: Message) -> dict[str, Any]:
+    """Returns all fields of a message by name, for a constructor that has arguments for them."""
+    descriptor: Any = message.DESCRIPTOR
+    return {name: _value(name, (message,)) for name in descriptor.fields_by_name}
+
+
 def enum_name(message: Message, name: str) -> str:
     """Returns the name of the value of an enum field."""
     return str(_value(name, (message,)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import tensorflow as tf
 
@@ -51,7 +52,7 @@ class Truth:
     segment_weights: tf.Tensor  # [B, M]
     center_weights: tf.Tensor  # [B, N]
 
-    @property
+    @functools.cached_property
     def spread(self) -> tf.Tensor:
         """Returns [B, P] bool: crowd pixels that get a gradient."""
         return self.labeled & (self.segments < 0) & self.unmatched_gradient

@@ -7,7 +7,7 @@ from typing import Callable, Optional
 import tensorflow as tf
 from google.protobuf import text_format
 
-from kmax_tf.config import experiment_text, options_of
+from kmax_tf.config import experiment_text, fields_of, options_of
 from kmax_tf.keras_api import keras
 from kmax_tf.model.backbones.backbone import Backbone
 from kmax_tf.model.backbones.convnext import ConvNeXt
@@ -84,15 +84,8 @@ def build_convnext(
     options: model_pb2.Model, batch_norm: BatchNormFactory, recompute_blocks: bool
 ) -> ConvNeXt:
     """Builds a ConvNeXt, which has no batch normalizations."""
-    convnext = options.convnext
     return ConvNeXt(
-        convnext.blocks,
-        convnext.channels,
-        drop_path_keep_prob=convnext.drop_path_keep_prob,
-        layer_scale=convnext.layer_scale,
-        stem_to_stride_2=convnext.stem_to_stride_2,
-        recompute_blocks=recompute_blocks,
-        name="backbone",
+        **fields_of(options.convnext), recompute_blocks=recompute_blocks, name="backbone"
     )
 
 

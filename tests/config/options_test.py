@@ -7,7 +7,7 @@ import re
 import pytest
 
 import kmax_tf
-from kmax_tf.config import Experiment, options_of
+from kmax_tf.config import Experiment, fields_of, options_of
 from kmax_tf.losses.builder import TERMS
 from tests.options import OPTION_CLASSES, class_of, message_at
 
@@ -46,6 +46,7 @@ def test_fields_come_by_name_from_the_first_message_that_has_them():
     data, training = experiment.train_data, experiment.training
     assert options_of(Options, data, training) == Options(1, (65, 33), "STOP", 7)
     assert options_of(Options, data, training, batch_size=4).batch_size == 4
+    assert set(fields_of(training)) == set(training.DESCRIPTOR.fields_by_name)
     with pytest.raises(TypeError, match="Data has no field 'seed'; give it as an argument"):
         options_of(Options, data)
     with pytest.raises(TypeError, match="steps"):

@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 import kmax_tf
+from kmax_tf.config import fields_of
 from kmax_tf.keras_api import keras
 from kmax_tf.model import builder
 from kmax_tf.model.backbones.backbone import Backbone
@@ -64,7 +65,9 @@ class Plain(Backbone):
 @pytest.fixture
 def built(monkeypatch: pytest.MonkeyPatch) -> tuple[Any, KMaX]:
     monkeypatch.setitem(
-        builder.BACKBONES, "plain", lambda options, *_: Plain(options.plain.channels, "backbone")
+        builder.BACKBONES,
+        "plain",
+        lambda options, *_: Plain(**fields_of(options.plain), name="backbone"),
     )
     text = """
       model { plain { channels: [4, 4, 8, 8] } }
