@@ -22,6 +22,7 @@ from tests.training.tiny import tiny_batch, tiny_experiment
 
 MESSAGE = "message Plain { repeated int32 channels = 1; }"
 FIELD = "    ConvNeXt convnext = 8;\n    Plain plain = 11;"
+RATE = "training.optimizer.backbone_multiplier=0.1"
 
 
 class Shift(keras.layers.Layer):
@@ -73,7 +74,7 @@ def built(monkeypatch: pytest.MonkeyPatch) -> tuple[Any, KMaX]:
       model { plain { channels: [4, 4, 8, 8] } }
       training { optimizer { backbone_layer_decay: 0.5 decayed { biases: true } } }
     """
-    experiment = extended(tiny_experiment(), "model.proto", MESSAGE, FIELD, text)
+    experiment = extended(tiny_experiment(RATE), "model.proto", MESSAGE, FIELD, text)
     return experiment, kmax_tf.build_model(experiment)
 
 
