@@ -1,4 +1,4 @@
-"""Option classes with the protos' defaults."""
+"""Option classes, and layers that have options, with the protos' defaults."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from kmax_tf.model.residual import BlockOptions
 
 _Options = TypeVar("_Options")
 
-# Option class -> where in an experiment its fields stand, and those that come from elsewhere.
+# Class -> where in an experiment its arguments stand, and those that come from elsewhere.
 OPTION_CLASSES: dict[str, tuple[list[str], set[str]]] = {
     "data.color.ColorPolicy": (["train_data.augmentation.color"], {"sequences"}),
     "data.color.Step": (["train_data.augmentation.color.sequences.steps"], {"level"}),
@@ -35,6 +35,8 @@ OPTION_CLASSES: dict[str, tuple[list[str], set[str]]] = {
     "losses.pq_style.PqMask": (["losses.pq_style"], set()),
     "losses.semantic.Semantic": (["losses.semantic"], set()),
     "losses.truth.TruthOptions": (["losses", "dataset"], {"num_classes"}),
+    "model.backbones.convnext.ConvNeXt": (["model.convnext"], set()),
+    "model.backbones.resnet.ResNet": (["model.resnet"], {"stem", "stages", "batch_norm"}),
     "model.batch_norm.BatchNormFactory": (["model.batch_norm"], set()),
     "model.heads.HeadOptions": (["model.heads"], {"num_classes"}),
     "model.residual.BlockOptions": (

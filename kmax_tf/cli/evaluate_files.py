@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from kmax_tf.labels import LabelSpace
 
 from kmax_tf.cli import arguments
+from kmax_tf.wording import count_of
 
 HELP = "measure predictions of any model in COCO's panoptic format (JSON and PNGs)"
 
@@ -148,7 +149,8 @@ def _has_scores(pairs: Sequence[Pair], notes: list[str]) -> bool:
     if all(scored):
         return True
     notes.append(
-        f"no mask AP: {scored.count(False)} of {len(scored)} predicted segments have no 'score'"
+        f"no mask AP: {scored.count(False)} of {count_of(len(scored), 'predicted segment')} "
+        "without 'score'"
     )
     return False
 

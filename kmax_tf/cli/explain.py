@@ -46,10 +46,10 @@ def run(args: argparse.Namespace) -> int:
     image_files.check_outputs(list(files.values()), images)
     explainer = load_explainer(args.model, args.config)
     explainer.check_blocks(args.blocks)
-    for image, pixels in image_files.read_images(images, "explain"):
+    reading = image_files.ImagesInTurn(images, "explain")
+    for image, pixels in reading:
         write_png(files[image], explainer(pixels, args.blocks))
-    print(f"pictures in {args.output}")
-    return 0
+    return reading.end(f"pictures in {args.output}")
 
 
 def _numbers(text: str) -> list[int]:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from kmax_tf.labels import LabelSpace
 
 from kmax_tf.cli import arguments
+from kmax_tf.wording import count_of
 
 HELP = "check records, count what is in them, and draw examples"
 _PROBLEMS = 1
@@ -43,12 +44,18 @@ def run(args: argparse.Namespace) -> int:
     from kmax_tf.conversion.inspection import check_written, find_shards, inspect
     from kmax_tf.data.builder import check_descriptions
     from kmax_tf.errors import UserError
+    from kmax_tf.files.ownership import check_free
     from kmax_tf.records.label_checks import doubts_about
 
     if min(args.examples, args.workers - 1) < 0:
         raise UserError("--examples cannot be negative, and --workers must be at least 1")
     shards = find_shards(args.records, args.split)
     folder = os.path.dirname(next(iter(shards.values()))[0])
+    sheets = {
+        split: os.path.join(args.output or folder, f"examples_{split}.png") for split in shards
+    }
+    if args.examples:
+        check_free(sheets.values())
     labels, text = read_description(args.description or os.path.join(folder, "dataset.textproto"))
     written = written_splits(text)
     problems = []
@@ -64,8 +71,7 @@ def run(args: argparse.Namespace) -> int:
             found.problems += check_written(files, split, *written[split])
         _print_inspection(split, found, labels)
         if args.examples and found.statistics.images:
-            path = os.path.join(args.output or folder, f"examples_{split}.png")
-            _write_sheet(path, _examples(found, labels, args.examples), labels)
+            _write_sheet(sheets[split], _examples(found, labels, args.examples), labels)
         problems += found.problems
         statistics[split] = found.statistics
     try:
@@ -74,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
     except UserError as error:
         print(f"problem: {error}")
         problems.append(str(error))
-    print(f"{len(problems)} problems" if problems else "no problems")
+    print(count_of(len(problems), "problem") if problems else "no problems")
     return _PROBLEMS if problems else 0
 
 
@@ -85,8 +91,8 @@ def _print_inspection(split: str, found: Inspection, labels: LabelSpace) -> None
     without = found.statistics.unlabeled
     unlabeled = f", {without} without labels" if without else ""
     print(
-        f"{split}: {found.statistics.images} examples in {len(found.records)} files, "
-        f"{segments} segments{unlabeled}"
+        f"{split}: {count_of(found.statistics.images, 'example')} in "
+        f"{count_of(len(found.records), 'file')}, {count_of(segments, 'segment')}{unlabeled}"
     )
     print(f"  {sizes_line(found.statistics)}")
     if segments:
@@ -127,7 +133,7 @@ def _write_sheet(path: str, records: list[Record], labels: LabelSpace) -> None:
             panels.append(draw_panoptic(image, record.panoptic, labels))
             present |= {int(i) // labels.label_divisor for i in np.unique(record.panoptic)}
         segments = sum(map(len, record.areas.values()))
-        captions += [record.name, f"{segments} segments"][: len(panels)]
+        captions += [record.name, count_of(segments, "segment")][: len(panels)]
         pictures += panels
     if not pictures:
         return

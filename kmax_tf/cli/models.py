@@ -7,10 +7,12 @@ which is what the paper counts. Multiply-adds are of one image in inference, in 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import gc
 import json
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Optional
 
 from kmax_tf.cli import arguments
@@ -96,13 +98,24 @@ def run(args: argparse.Namespace) -> int:
     experiments = [load_experiment(name, args.overrides) for name in names]
     if not args.json:
         print(_head(), flush=True)
-    for name, experiment in zip(names, experiments):
-        row = describe(name, experiment, args.size)
+    for number, (name, experiment) in enumerate(zip(names, experiments), start=1):
+        with _told(f"counting {name} ({number} of {len(names)}) ..."):
+            row = describe(name, experiment, args.size)
         print(json.dumps(dataclasses.asdict(row)) if args.json else _line(row), flush=True)
         # The largest models take a gigabyte each.
         keras.backend.clear_session()
         gc.collect()
     return 0
+
+
+@contextlib.contextmanager
+def _told(line: str) -> Iterator[None]:
+    """Shows what is being done; on a terminal the row takes its place."""
+    live = sys.stderr.isatty()
+    print(line, end="" if live else "\n", file=sys.stderr, flush=True)
+    yield
+    if live:
+        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
 def shipped_experiments() -> list[str]:

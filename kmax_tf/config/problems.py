@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from kmax_tf.config.textproto import Origins, located
+from kmax_tf.wording import count_of
 
 
 class Problem(NamedTuple):
@@ -31,4 +32,4 @@ def report(
         lines.append(located(origins.get(problem.path, ""), problem.path, problem.text))
     if len(lines) == 1:
         return lines[0]
-    return "\n  ".join([f"{len(lines)} problems in {name}:", *lines])
+    return "\n  ".join([f"{count_of(len(lines), 'problem')} in {name}:", *lines])

@@ -14,6 +14,7 @@ from kmax_tf.errors import UserError
 from kmax_tf.files.reading import read_file
 from kmax_tf.panoptic.entries import CategoryEntry
 from kmax_tf.panoptic.fields import as_color
+from kmax_tf.wording import count_of
 
 _COLUMNS = ("name", "kind", "value", "color")
 _DELIMITERS = ",;\t"
@@ -65,8 +66,8 @@ def read_class_table(path: str) -> ClassTable:
     for line, cells in rows:
         if len(cells) > len(columns):
             raise UserError(
-                f"line {line} of {path} has {len(cells)} cells, its head has {len(columns)}; a "
-                "color of several numbers needs quotes"
+                f"line {line} of {path} has {count_of(len(cells), 'cell')}, its head has "
+                f"{len(columns)}; a color of several numbers needs quotes"
             )
         row = dict(zip(columns, cells))
         value = _parsed(_value, row, "value", path, line)
@@ -112,6 +113,8 @@ def _cells(path: str) -> tuple[list[str], list[tuple[int, list[str]]]]:
     columns = [cell.lower() for cell in head]
     while columns and not columns[-1]:
         columns.pop()  # spreadsheets end each line as the longest
+    if not columns:
+        raise UserError(f"{path} is empty; it must have the columns name and kind (thing or stuff)")
     if not {"name", "kind"} <= set(columns) <= set(_COLUMNS) or len(set(columns)) < len(columns):
         raise UserError(
             f"{path} starts with the columns {', '.join(columns)}; they must be name, kind, and "

@@ -15,6 +15,7 @@ from kmax_tf.files.writing import is_remote
 from kmax_tf.grids import grid_side, valid_side_that_holds
 from kmax_tf.records.examples import shard_pattern
 from kmax_tf.records.statistics import Statistics
+from kmax_tf.wording import count_of
 
 # The longer side of a crop, as published for ADE20K; smaller images have smaller crops.
 _LONGEST_SIDE = 641
@@ -80,8 +81,9 @@ def experiment_text(name: str, output: str, splits: Mapping[str, Statistics]) ->
 --model_dir=runs/{_word(name)} --mode=train_and_eval
 # Predict:  kmax predict --model runs/{_word(name)} --output predictions IMAGE.jpg
 #
-# {_word(training)}: {images} images; {_word(evaluation)}: {splits[evaluation].images}; \
-at most {most} segments in an image.
+# {_word(training)}: {count_of(images, "image")}; \
+{_word(evaluation)}: {splits[evaluation].images}; \
+at most {count_of(most, "segment")} in an image.
 base: "coco/base.textproto"
 base: "backbones/resnet50.textproto"
 name: {json.dumps(name, ensure_ascii=False)}
@@ -98,7 +100,7 @@ eval_data {{
   {data}
 }}
 {model}{losses}training {{
-  # {steps * _BATCH / images:.0f} epochs.
+  # {count_of(round(steps * _BATCH / images), "epoch")}.
   steps: {steps}
   checkpoint_interval: 500
   validation_interval: 1000

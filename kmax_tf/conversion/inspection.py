@@ -26,6 +26,7 @@ from kmax_tf.panoptic.fields import ImageId
 from kmax_tf.panoptic.runs import find_runs
 from kmax_tf.records.examples import parse_shard_name, source_id_of
 from kmax_tf.records.statistics import Statistics
+from kmax_tf.wording import count_of
 
 # Of a record: its length, that number's checksum; the record; its checksum.
 _HEADER = struct.Struct("<QI")
@@ -148,7 +149,7 @@ def check_written(files: Sequence[str], split: str, shards: int, checksum: str) 
     problems = []
     folder = os.path.dirname(files[0])
     if len(files) != shards:
-        problems.append(f"{len(files)} shards of {split}, but {shards} were written")
+        problems.append(f"{count_of(len(files), 'shard')} of {split} where {shards} were written")
     sums_path = os.path.join(folder, f"{split}.sha256")
     try:
         with tf.io.gfile.GFile(sums_path, "rb") as file:
@@ -193,7 +194,7 @@ def check_record(serialized: bytes, labels: LabelSpace) -> Record:
     kind = _bytes_of(features, "image/segmentation/class/format")
     if kind != b"raw" or len(label) != 4 * height * width:
         raise BadExampleError(
-            f"{name}: its label has {len(label)} bytes of format {kind!r}, not "
+            f"{name}: its label has {count_of(len(label), 'byte')} of format {kind!r}, not "
             f"{4 * height * width} of format 'raw'"
         )
     panoptic = np.frombuffer(label, "<i4").reshape(height, width)  # [H, W]
@@ -242,6 +243,8 @@ def _walk(file: str) -> tuple[int, str]:
     Returns:
       How many are whole as far as lengths go, and what is wrong after them, or "".
     """
+    if tf.io.gfile.isdir(file):
+        return 0, f"{file} is a folder"
     size = tf.io.gfile.stat(file).length
     if not size:
         return 0, f"{file} is empty"
@@ -265,7 +268,7 @@ def _repeated(names: Mapping[str, int]) -> list[str]:
         return []
     shown = ", ".join(map(repr, twice[:_FEW])) + (", ..." if len(twice) > _FEW else "")
     return [
-        f"{len(twice)} names are those of several images, which can't be told apart in an "
+        f"{count_of(len(twice), 'name')} of several images, which can't be told apart in an "
         f"evaluation: {shown}; convert the dataset again"
     ]
 

@@ -7,8 +7,10 @@ never change. Levels run from 0 to 10.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import tensorflow as tf
 
 Operation = Callable[[tf.Tensor], tf.Tensor]
@@ -122,13 +124,35 @@ def _mean_grey(image: tf.Tensor) -> tf.Tensor:
 
 def _smooth(image: tf.Tensor) -> tf.Tensor:
     """Smooths by a 3x3 kernel, the outermost pixels excepted."""
-    kernel = tf.constant([[1.0, 1.0, 1.0], [1.0, 5.0, 1.0], [1.0, 1.0, 1.0]]) / 13.0
-    kernel = tf.tile(kernel[..., tf.newaxis, tf.newaxis], [1, 1, 3, 1])  # [3, 3, 3, 1]
-    values = tf.cast(image, tf.float32)
-    inner = tf.nn.depthwise_conv2d(values[tf.newaxis], kernel, [1, 1, 1, 1], "VALID")[0]
-    inner = tf.floor(tf.clip_by_value(inner, 0.0, 255.0))
-    rows = tf.concat([values[1:-1, :1], inner, values[1:-1, -1:]], axis=1)
-    return tf.concat([values[:1], rows, values[-1:]], axis=0)
+    values = tf.cast(image, tf.int32)
+    rows = values[:-2] + values[1:-1] + values[2:]
+    sums = rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:] + 4 * values[1:-1, 1:-1]
+    means = sums // 13
+    # Where this is exact, the published convolution may have rounded to just below.
+    places = tf.where(13 * means == sums)
+    means = tf.tensor_scatter_nd_update(means, places, _published_means(image, places))
+    middle = tf.concat([values[1:-1, :1], means, values[1:-1, -1:]], axis=1)
+    return tf.cast(tf.concat([values[:1], middle, values[-1:]], axis=0), tf.float32)
+
+
+def _published_means(image: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
+    """Smooths as the published convolution rounded, whatever convolutions do on this machine.
+
+    It rounds to float32 once a tap, after product and sum.
+
+    Args:
+      image: [H, W, 3] uint8.
+      places: [P, 3] int64 row, column and channel of what the kernels' top left corners see.
+
+    Returns:
+      [P] int32.
+    """
+    mean = tf.constant(0.0)
+    for row, column in itertools.product(range(3), repeat=2):
+        weight = np.float32(5 if row == column == 1 else 1) / np.float32(13)
+        seen = tf.cast(tf.gather_nd(image, tf.add(places, [row, column, 0])), tf.float64)
+        mean = tf.cast(tf.cast(mean, tf.float64) + seen * np.float64(weight), tf.float32)
+    return tf.cast(mean, tf.int32)
 
 
 def _sharpness(level: float) -> Operation:

@@ -14,6 +14,7 @@ from kmax_tf.figures import overlay
 from kmax_tf.figures.panels import arrange
 from kmax_tf.panoptic.colors import Color
 from kmax_tf.panoptic.runs import find_runs
+from kmax_tf.wording import count_of
 
 if TYPE_CHECKING:
     from kmax_tf.labels import LabelSpace
@@ -105,7 +106,7 @@ def share_changed(before: np.ndarray, after: np.ndarray) -> float:
 
 def _caption(assignment: Assignment, before: Assignment | None) -> str:
     count = len(np.unique(assignment.centers))
-    facts = f"{count} center" if count == 1 else f"{count} centers"
+    facts = count_of(count, "center")
     if before is not None:
         facts += f", {100 * share_changed(before.centers, assignment.centers):.0f} % changed"
     return f"{assignment.name} (stride {assignment.stride})\n{facts}"

@@ -7,7 +7,7 @@ from typing import Callable, Optional
 import tensorflow as tf
 from google.protobuf import text_format
 
-from kmax_tf.config import experiment_text, fields_of, options_of
+from kmax_tf.config import experiment_text, options_of
 from kmax_tf.keras_api import keras
 from kmax_tf.model.backbones.backbone import Backbone
 from kmax_tf.model.backbones.convnext import ConvNeXt
@@ -84,8 +84,8 @@ def build_convnext(
     options: model_pb2.Model, batch_norm: BatchNormFactory, recompute_blocks: bool
 ) -> ConvNeXt:
     """Builds a ConvNeXt, which has no batch normalizations."""
-    return ConvNeXt(
-        **fields_of(options.convnext), recompute_blocks=recompute_blocks, name="backbone"
+    return options_of(
+        ConvNeXt, options.convnext, recompute_blocks=recompute_blocks, name="backbone"
     )
 
 
@@ -100,12 +100,13 @@ def build_resnet(
         if resnet.stem == model_pb2.THREE_CONV_3X3
         else ConvBN(resnet.stem_channels, batch_norm, kernel_size=7, stride=2, name="stem")
     )
-    return ResNet(
-        stem,
-        [_blocks(stage, activation, options.axial_attention) for stage in resnet.stages],
-        batch_norm,
-        max_pool=resnet.max_pool,
-        drop_path_keep_prob=resnet.drop_path_keep_prob,
+    axial = options.axial_attention
+    return options_of(
+        ResNet,
+        resnet,
+        stem=stem,
+        stages=[_blocks(stage, activation, axial, dilation=1) for stage in resnet.stages],
+        batch_norm=batch_norm,
         recompute_blocks=recompute_blocks,
         name="backbone",
     )
@@ -133,7 +134,7 @@ def _blocks(
     stage: model_pb2.Stage,
     activation: ActivationFn,
     axial: model_pb2.AxialAttention,
-    dilation: int = 1,
+    dilation: int,
 ) -> list[BlockOptions]:
     """Returns the blocks of a stage."""
     first = stage.first_block_type if stage.HasField("first_block_type") else stage.block_type

@@ -17,6 +17,7 @@ from kmax_tf.labels import Category, LabelSpace
 from kmax_tf.panoptic.coco_json import repeated, some
 from kmax_tf.panoptic.entries import Segment
 from kmax_tf.panoptic.runs import find_runs
+from kmax_tf.wording import count_of
 
 # Segments of an image by class: the area of each in pixels.
 Areas = dict[int, list[int]]
@@ -90,9 +91,9 @@ def number_instance(count: int, category: Category, labels: LabelSpace) -> int:
     instance = count if category.thing else 0
     if instance >= labels.label_divisor:
         raise BadExampleError(
-            f"it has more than {labels.label_divisor - 1} instances of {category.name}; copy the "
-            "dataset description (dataset.textproto beside the records), raise label_divisor in "
-            "the copy, and give it with --description"
+            f"it has more than {count_of(labels.label_divisor - 1, 'instance')} of "
+            f"{category.name}; copy the dataset description (dataset.textproto beside the "
+            "records), raise label_divisor in the copy, and give it with --description"
         )
     return category.id * labels.label_divisor + instance
 
@@ -142,9 +143,10 @@ def _check_ids(area_of: Mapping[int, int], segments: Sequence[Segment]) -> None:
         )
     unlisted = sorted(area_of.keys() - {segment.id for segment in segments} - {0})
     if unlisted:
+        pixels = count_of(sum(area_of[i] for i in unlisted), "pixel")
         raise BadExampleError(
-            f"it has {sum(area_of[i] for i in unlisted)} pixels of ids that the JSON does not "
-            f"list: {some(unlisted)}; the PNG and the JSON are not of one version"
+            f"it has {pixels} of ids that the JSON does not list: {some(unlisted)}; the PNG and "
+            "the JSON are not of one version"
         )
 
 
@@ -159,6 +161,6 @@ def _check_areas(area_of: Mapping[int, int], segments: Sequence[Segment]) -> Non
         area = area_of[segment.id]
         if segment.area is not None and segment.area != area:
             raise BadExampleError(
-                f"segment {segment.id} covers {area} pixels but the JSON says {segment.area}; the "
-                "PNG and the JSON are not of one version"
+                f"segment {segment.id} covers {count_of(area, 'pixel')} but the JSON says "
+                f"{segment.area}; the PNG and the JSON are not of one version"
             )

@@ -25,6 +25,7 @@ from kmax_tf.training.progress import Progress, Say
 from kmax_tf.training.runner import BestCheckpoint, Runner, Trainer, TrainingRun
 from kmax_tf.training.stability import Patience
 from kmax_tf.training.task import KMaXTask
+from kmax_tf.wording import count_of
 
 
 def prepare_run(experiment: Experiment, model_dir: str) -> None:
@@ -98,8 +99,8 @@ def run_training(
         say(base_rate_of(experiment).explanation)
         if task.first_step:
             seen = task.first_step * experiment.train_data.batch_size
-            say(f"going on from step {task.first_step}, after {seen:,} training examples")
-        with progress.stage("the checkpoint to start from"):
+            say(f"going on from step {task.first_step}, after {count_of(seen, 'training example')}")
+        with progress.stage(_start(experiment, model_dir)):
             runner = Runner(
                 run,
                 options_of(Patience, training.stability),
@@ -113,6 +114,16 @@ def run_training(
                 eval_actions=[lambda output: say(evaluation_line(output))],
             )
         runner.run()
+
+
+def _start(experiment: Experiment, model_dir: str) -> str:
+    """Returns what is done before the first step: where the weights come from."""
+    newest = latest_checkpoint(model_dir)
+    if newest is not None:
+        return f"restoring the checkpoint {newest}"
+    training = experiment.training
+    given = training.initial_checkpoint or training.initial_weights
+    return f"loading the weights {given}" if given else "saving the fresh weights"
 
 
 def _best_checkpoint(

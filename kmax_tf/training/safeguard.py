@@ -10,6 +10,7 @@ from kmax_tf.keras_api import keras
 from kmax_tf.training.optimizer import GroupedOptimizer, without_loss_scaling
 from kmax_tf.training.stability import Patience
 from kmax_tf.training.step import TrainingStep
+from kmax_tf.wording import count_of
 
 
 class Safeguard(keras.callbacks.Callback):
@@ -72,7 +73,7 @@ class Safeguard(keras.callbacks.Callback):
     def _look(self, where: str) -> None:
         failures = self.step.health.look()
         if failures.steps:
-            print(f"\nskipped {failures.steps} steps in {where}: {failures.sentence()}")
+            print(f"\nskipped {count_of(failures.steps, 'step')} in {where}: {failures.sentence()}")
         if self.patience.is_over(failures, where):
             print("going back to the weights of the last good epoch")
             for variable, value in self.good_state:

@@ -134,6 +134,11 @@ def test_the_table_has_the_numbers_of_the_json(tiny, tmp_path):
     assert places[0] == places[1] == places[3]  # the first config's path is longer than its column
 
 
+def test_what_is_being_counted_is_told_beside_the_table(tiny, capsys):
+    output_of(CONFIG, *TINY)
+    assert capsys.readouterr().err == "counting shapes/laptop.textproto (1 of 1) ...\n"
+
+
 def test_published_results_are_in_the_json(tmp_path):
     published = "--set=published={pq: 53.04 pq_things: 58.3 source: 'a paper'}"
     row = json_of(CONFIG, *TINY, published)

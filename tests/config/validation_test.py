@@ -184,7 +184,7 @@ def test_the_starting_point_has_none():
         (
             "training.optimizer.micro_batches=3",
             "train_data.batch_size",
-            "64 cannot be shared by 1 replicas x 3 micro_batches; 63 can",
+            "64 cannot be shared by 1 replica x 3 micro_batches; 63 can",
         ),
         (
             "training.optimizer.backbone_layer_decay=0",

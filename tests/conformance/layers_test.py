@@ -68,7 +68,9 @@ def _aspp(norm, name="aspp"):
 
 def _resnet(norm, stem, **options):
     stages = [[CONVOLUTION], [CONVOLUTION, AXIAL], [CONVOLUTION], [AXIAL]]
-    return resnet.ResNet(stem, stages, norm, name="x", **options)
+    return with_defaults(
+        resnet.ResNet, stem=stem, stages=stages, batch_norm=norm, name="x", **options
+    )
 
 
 CASES = {
@@ -124,11 +126,23 @@ CASES = {
         lambda _: convnext.ConvNeXtStage(6, 1.0, [1.0, 0.9], name="x"), [(5, 7, 6)]
     ),
     "ConvNeXt": Case(
-        lambda _: convnext.ConvNeXt([1, 2, 1, 1], [6, 7, 8, 9], layer_scale=1.0, name="x"),
+        lambda _: with_defaults(
+            convnext.ConvNeXt,
+            blocks=[1, 2, 1, 1],
+            channels=[6, 7, 8, 9],
+            layer_scale=1.0,
+            name="x",
+        ),
         [(33, 65, 3)],
     ),
     "ConvNeXt-stride-2": Case(
-        lambda _: convnext.ConvNeXt([1] * 4, [6, 7, 8, 9], stem_to_stride_2=True, name="x"),
+        lambda _: with_defaults(
+            convnext.ConvNeXt,
+            blocks=[1] * 4,
+            channels=[6, 7, 8, 9],
+            stem_to_stride_2=True,
+            name="x",
+        ),
         [(33, 65, 3)],
     ),
     "Fuse": Case(lambda n: pixel_decoder.Fuse(3, n, name="x"), [[(3, 2, 5), (5, 3, 4)]]),

@@ -64,7 +64,7 @@ def test_accents_are_composed(tmp_path):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "must be name, kind"),
+        ("", "is empty"),
         ("bolt,thing\n", "must be name, kind"),
         ("name,kind,size\n", "must be name, kind"),
         ("name,kind,name\n", "must be name, kind"),

@@ -8,6 +8,7 @@ from typing import Any
 from kmax_tf.config.problems import Problem
 from kmax_tf.protos import dataset_pb2
 from kmax_tf.protos.experiment_pb2 import Experiment
+from kmax_tf.wording import count_of
 
 
 def _dataset(experiment: Experiment) -> Iterator[Problem]:
@@ -39,7 +40,8 @@ def _classes(experiment: Experiment) -> Iterator[Problem]:
             yield Problem(f"{path}.id", f"{category.id} is the ignore_label, so no class can be it")
         if len(category.color) not in (0, 3):
             yield Problem(
-                f"{path}.color", f"must be red, green, blue; it has {len(category.color)} values"
+                f"{path}.color",
+                f"must be red, green, blue; it has {count_of(len(category.color), 'value')}",
             )
     yield from _duplicates(dataset)
     names = [split.name for split in dataset.splits]

@@ -9,6 +9,7 @@ from kmax_tf.config.strides import mask_stride
 from kmax_tf.grids import grid_side
 from kmax_tf.protos import training_pb2
 from kmax_tf.protos.experiment_pb2 import Experiment
+from kmax_tf.wording import count_of
 
 
 def _samples(experiment: Experiment) -> Iterator[Problem]:
@@ -21,8 +22,8 @@ def _samples(experiment: Experiment) -> Iterator[Problem]:
     if term.sample_count > height * width:
         yield Problem(
             "losses.instance_discrimination.sample_count",
-            f"{term.sample_count} pixels cannot be sampled from the {height} x {width} = "
-            f"{height * width} of the mask logits (stride {stride}); lower it",
+            f"{count_of(term.sample_count, 'pixel')} cannot be sampled from the {height} x {width} "
+            f"= {height * width} of the mask logits (stride {stride}); lower it",
         )
 
 
@@ -79,7 +80,7 @@ def batch_divides(experiment: Experiment, num_replicas: int) -> Iterator[Problem
     shares = num_replicas * parts
     if batch % shares:
         near = max(batch // shares, 1) * shares
-        by = f"{num_replicas} replicas" + (f" x {parts} micro_batches" if parts > 1 else "")
+        by = count_of(num_replicas, "replica") + (f" x {parts} micro_batches" if parts > 1 else "")
         yield Problem("train_data.batch_size", f"{batch} cannot be shared by {by}; {near} can")
 
 

@@ -23,15 +23,16 @@ from kmax_tf.panoptic.entries import Segment
 from kmax_tf.panoptic.overlaps import Overlaps, find_overlaps
 from kmax_tf.panoptic.png import read_ids
 from kmax_tf.panoptic.runs import find_runs
+from kmax_tf.wording import count_of
 
 # Images of a task: enough that handing it over weighs little, few enough to share evenly.
 _MOST_IN_A_TASK = 10
 _TASKS_A_WORKER = 4
 
 # What is said of images that contradict themselves, by the key under which they are counted.
-UNLISTED = "images whose true PNG has ids that its JSON doesn't list; they count as no segment"
-AREAS = "images whose true JSON states areas that its PNG contradicts; the stated ones count"
-NO_AREA = "images whose true JSON states no areas; those of the PNG count"
+UNLISTED = "whose true PNG has ids that its JSON doesn't list; they count as no segment"
+AREAS = "whose true JSON states areas that its PNG contradicts; the stated ones count"
+NO_AREA = "whose true JSON states no areas; those of the PNG count"
 
 
 def evaluate_pairs(
@@ -66,7 +67,7 @@ def evaluate_pairs(
         metrics.merge(counted)
         said.update(notes)
         advance(images)
-    return metrics, [f"{count} {note}" for note, count in sorted(said.items())]
+    return metrics, [f"{count_of(n, 'image')} {note}" for note, n in sorted(said.items())]
 
 
 def _count_chunk(

@@ -18,6 +18,7 @@ from kmax_tf.files.images import image_key
 from kmax_tf.labels import LabelSpace
 from kmax_tf.panoptic.coco_json import repeated, some
 from kmax_tf.panoptic.fields import ImageId, as_number
+from kmax_tf.wording import count_of
 
 # Ways of matching, in the order in which they are tried.
 WAYS = ("image_id", "file_name")
@@ -163,10 +164,10 @@ def _nothing_found(
     shares = ", ".join(f"{len(found[way])} by {way}" for way in found)
     there = f"{predictions.images[0].image_id!r} ({predictions.images[0].file_name})"
     return UserError(
-        f"{predictions.path} has no prediction of {len(missing)} of the {len(truth.images)} "
-        f"images of {truth.path}: image_id {some(missing)}; found were {shares} (its first is "
-        f"{there}). Each image needs one; an image in which nothing was found has an empty "
-        "segments_info."
+        f"{predictions.path} has no prediction of {len(missing)} of "
+        f"{count_of(len(truth.images), 'image')} of {truth.path}: image_id {some(missing)}; found "
+        f"were {shares} (its first is {there}). Each image needs one; an image in which nothing "
+        "was found has an empty segments_info."
     )
 
 
@@ -181,8 +182,8 @@ def _check_names(
         first = other[0]
         name = next(image.file_name for image in truth.images if image.image_id == first)
         raise UserError(
-            f"ids and file names contradict each other in {len(other)} images: the ground truth "
-            f"has image_id {first} as {name}, the predictions have that image_id as "
+            f"ids and file names contradict each other in {count_of(len(other), 'image')}: the "
+            f"ground truth has image_id {first} as {name}, the predictions have that image_id as "
             f"{by_id[first].file_name}, and {by_name[first].file_name} as image_id "
             f"{by_name[first].image_id}. Mend the JSON, or say with --match-by image_id or "
             "--match-by file_name which of them is right."
@@ -213,7 +214,7 @@ def _check_pngs(pairs: Sequence[Pair]) -> None:
     there = next((path for path in near if os.path.isfile(path)), None)
     hint = f"; there is {there}: mend file_name in the JSON" if there else ""
     missing = some(info.path for info in absent)
-    raise UserError(f"{len(absent)} of {len(infos)} PNGs don't exist: {missing}{hint}")
+    raise UserError(f"{len(absent)} of {count_of(len(infos), 'PNG')} missing: {missing}{hint}")
 
 
 def _check_categories(

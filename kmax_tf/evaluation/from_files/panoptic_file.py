@@ -20,6 +20,7 @@ from kmax_tf.panoptic.coco_json import (
 )
 from kmax_tf.panoptic.entries import Annotation, CategoryEntry
 from kmax_tf.panoptic.fields import ImageId, as_number
+from kmax_tf.wording import count_of
 
 # More instances of a class in an image than any model predicts; times classes, it fits an int32.
 _LABEL_DIVISOR = 1 << 16
@@ -168,9 +169,9 @@ def compare_categories(truth: PanopticFile, predictions: PanopticFile) -> list[s
         first = moved[0]
         raise UserError(
             f"category '{first.name}' has the id {true[first.name]} in {truth.path}, but "
-            f"{first.id} in {predictions.path}: {len(moved)} categories are numbered otherwise. "
-            "Give both the same ids, or name the description that knows both numberings with "
-            "--category-ids."
+            f"{first.id} in {predictions.path}: {count_of(len(moved), 'category')} numbered "
+            "otherwise. Give both the same ids, or name the description that knows both "
+            "numberings with --category-ids."
         )
     by_id = {entry.id: entry for entry in truth.categories}
     other = [
@@ -182,8 +183,8 @@ def compare_categories(truth: PanopticFile, predictions: PanopticFile) -> list[s
     if not other:
         return []
     return [
-        f"{len(other)} categories have another name or isthing in {predictions.path}; those of "
-        f"the ground truth count: id {some(entry.id for entry in other)}"
+        f"{count_of(len(other), 'category')} with another name or isthing in {predictions.path}; "
+        f"what the ground truth says counts: id {some(entry.id for entry in other)}"
     ]
 
 

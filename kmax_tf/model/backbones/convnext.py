@@ -147,9 +147,9 @@ class ConvNeXt(Backbone):
         self,
         blocks: Sequence[int],
         channels: Sequence[int],
-        drop_path_keep_prob: float = 1.0,
-        layer_scale: float = 1e-6,
-        stem_to_stride_2: bool = False,
+        drop_path_keep_prob: float,
+        layer_scale: float,
+        stem_to_stride_2: bool,
         recompute_blocks: bool = False,
         name: Optional[str] = None,
     ):

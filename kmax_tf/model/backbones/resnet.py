@@ -58,8 +58,8 @@ class ResNet(Backbone):
         stem: keras.layers.Layer,
         stages: Sequence[Sequence[BlockOptions]],
         batch_norm: BatchNormFactory,
-        max_pool: bool = False,
-        drop_path_keep_prob: float = 1.0,
+        max_pool: bool,
+        drop_path_keep_prob: float,
         recompute_blocks: bool = False,
         name: Optional[str] = None,
     ):

@@ -93,7 +93,7 @@ def test_areas_of_the_truth_are_never_recounted(tmp_path):
     pair = image([(3, 10)], [(3, 10)], of_1={"area": 16})
     result, notes = evaluate(tmp_path, [pair])
     assert result["per_class"]["dog"]["sq"] == 100 * 10 / 16
-    assert [note.startswith("1 images whose true JSON states areas") for note in notes] == [True]
+    assert [note.startswith("1 image whose true JSON states areas") for note in notes] == [True]
     result, _ = evaluate(tmp_path, [image([(3, 10)], [(3, 10)], of_1={"area": 4})])
     assert result["per_class"]["dog"]["sq"] == 250
 

@@ -25,7 +25,7 @@ def stages(activation=tf.nn.relu):
 
 def small(stem=None, **options):
     stem = stem or ConvBN(3, NORM, kernel_size=7, stride=2, name="stem")
-    return ResNet(stem, stages(), NORM, **options)
+    return with_defaults(ResNet, stem=stem, stages=stages(), batch_norm=NORM, **options)
 
 
 @pytest.mark.parametrize(("height", "width"), [(33, 33), (65, 97), (129, 33)])
@@ -128,7 +128,12 @@ def test_axial_blocks_subsample_too():
     """As in the last stage of MaX-S; its stride comes from the attention."""
     axial = block_options(4, gelu, axial=True, num_heads=2, max_span=9)
     mixed = [[block_options(2, gelu)], [block_options(2, gelu)], [block_options(2, gelu), axial]]
-    backbone = ResNet(ConvBN(3, NORM, 7, 2, name="stem"), [*mixed, [axial, axial]], NORM)
+    backbone = with_defaults(
+        ResNet,
+        stem=ConvBN(3, NORM, 7, 2, name="stem"),
+        stages=[*mixed, [axial, axial]],
+        batch_norm=NORM,
+    )
     features = backbone(random(2, 65, 33, 3))
     assert features[16].shape == [2, 5, 3, 16]
     assert features[32].shape == [2, 3, 2, 16]

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 import kmax_tf
-from kmax_tf.config import fields_of
+from kmax_tf.config import options_of
 from kmax_tf.keras_api import keras
 from kmax_tf.model import builder
 from kmax_tf.model.backbones.backbone import Backbone
@@ -68,7 +68,7 @@ def built(monkeypatch: pytest.MonkeyPatch) -> tuple[Any, KMaX]:
     monkeypatch.setitem(
         builder.BACKBONES,
         "plain",
-        lambda options, *_: Plain(**fields_of(options.plain), name="backbone"),
+        lambda options, *_: options_of(Plain, options.plain, name="backbone"),
     )
     text = """
       model { plain { channels: [4, 4, 8, 8] } }
