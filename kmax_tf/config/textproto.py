@@ -1,8 +1,8 @@
 """Reading of textprotos that remembers where each value was set.
 
-The parser of the protobuf package knows lines only when it fails; here, with its tokens and scalars,
-every value keeps its origin ("file:line", or the override), so that a problem found much later can
-still be traced to it.
+The parser of the protobuf package knows lines only when it fails; here, where its tokens are taken
+from it, every value keeps its origin ("file:line", or the override), so that a problem found much
+later can still be traced to it.
 """
 
 from __future__ import annotations
@@ -191,7 +191,8 @@ class _Parser:
         except ValueError:  # an integer that is too large
             fits = False
         if not fits:
-            kind = descriptor_pb2.FieldDescriptorProto.Type.Name(field.type)
+            types: Any = descriptor_pb2.FieldDescriptorProto.Type
+            kind = types.Name(field.type)
             self._fail(line, f"{token} does not fit {kind[len('TYPE_') :].lower()}", path)
 
     def _enum_number(self, enum: Any, path: str) -> int:
@@ -205,7 +206,8 @@ class _Parser:
 
     def _line(self) -> int:
         """Returns the line of the token that comes next."""
-        return int(self._tokens.ParseError("").GetLine())
+        tokens: Any = self._tokens
+        return int(tokens.ParseError("").GetLine())
 
     def _expected(self, wanted: str, path: str = "") -> NoReturn:
         self._fail(self._line(), f"expected {wanted}, found {_shown(self._tokens.token)}", path)
