@@ -123,7 +123,7 @@ def image_ids(images: Sequence[NamedImage], annotations: str | None) -> list[Uni
     import collections
 
     from kmax_tf.errors import UserError
-    from kmax_tf.panoptic.coco_json import read_image_names
+    from kmax_tf.panoptic.coco_json import read_image_names, some
     from kmax_tf.panoptic.fields import as_number
 
     if annotations is None:
@@ -138,8 +138,7 @@ def image_ids(images: Sequence[NamedImage], annotations: str | None) -> list[Uni
         if found is None:
             raise UserError(
                 f"{annotations} lists no image of the file name {image.relative}, or several in "
-                "other folders; its images are "
-                f"{', '.join(list(names.values())[:3])}, ..."
+                f"other folders; its images are {some(names.values())}"
             )
         ids.append(found)
     return ids
