@@ -23,13 +23,16 @@ class BuildWithProtos(build_py):
 
 def compile_protos(target: pathlib.Path) -> None:
     """Writes kmax_tf/protos/*_pb2.py and their stubs under `target`."""
+    import grpc_tools
     from grpc_tools import protoc
 
+    well_known = pathlib.Path(grpc_tools.__file__).parent / "_proto"  # google/protobuf/*.proto
     (target / "kmax_tf" / "protos").mkdir(parents=True, exist_ok=True)
     status = protoc.main(
         [
             "protoc",
             f"--proto_path=kmax_tf/protos={ROOT / 'protos'}",
+            f"--proto_path={well_known}",
             f"--python_out={target}",
             f"--pyi_out={target}",
             *(f"kmax_tf/protos/{path.name}" for path in sorted((ROOT / "protos").glob("*.proto"))),

@@ -12,6 +12,8 @@ import numpy as np
 import tensorflow as tf
 from measuring import finished, print_line, ratio, summary, time_in_turns
 
+from kmax_tf.config import Experiment, options_of
+from kmax_tf.grids import grid_side
 from kmax_tf.model.axial_attention import AxisAttention
 from kmax_tf.model.batch_norm import BatchNormFactory
 
@@ -46,7 +48,7 @@ def main() -> None:
     args = parser.parse_args()
     tf.config.threading.set_intra_op_parallelism_threads(args.threads)
     for stride, filters in ((16, 256), (32, 512)):
-        measure(args, (args.size - 1) // stride + 1, filters)
+        measure(args, grid_side(args.size, stride), filters)
 
 
 def measure(args: argparse.Namespace, length: int, filters: int) -> None:
@@ -54,7 +56,14 @@ def measure(args: argparse.Namespace, length: int, filters: int) -> None:
     shape = [args.batch * length, length, 2 * filters]
     inputs = tf.constant(np.random.default_rng(0).normal(size=shape).astype(np.float32))
     layers = {
-        name: kind(filters, 2 * filters, 8, 255, BatchNormFactory(), name="attention")
+        name: kind(
+            filters,
+            2 * filters,
+            8,
+            255,
+            options_of(BatchNormFactory, Experiment().model.batch_norm),
+            name="attention",
+        )
         for name, kind in (("einsums", EinsumAttention), ("products", AxisAttention))
     }
     for layer in layers.values():

@@ -10,8 +10,9 @@ from __future__ import annotations
 import plain_matching
 import tensorflow as tf
 
-from kmax_tf.losses.kmax_loss import LossOptions, subsample
+from kmax_tf.losses.kmax_loss import LossOptions
 from kmax_tf.losses.terms import mean_of_nonzero, sample_pixels
+from kmax_tf.ops.resizing import resize_bilinear, subsample
 from kmax_tf.structures import Predictions, Targets
 
 FLOOR = 1e-5
@@ -29,8 +30,8 @@ class PlainLoss:
         options = self.options
         height, width = predictions["mask_logits"].shape[1:3]
         count = targets["segment_classes"].shape[1]
-        masks = tf.one_hot(targets["segment_map"], count)  # [B, H, W, M]
-        masks = flat(masks[:, :: stride(masks, height), :: stride(masks, height)])  # [B, P, M]
+        segments = subsample(targets["segment_map"], predictions["mask_logits"])
+        masks = flat(tf.one_hot(segments, count))  # [B, P, M]
         semantic = flat(subsample(targets["semantic_map"], predictions["mask_logits"]))
         labeled = tf.cast(semantic != options.ignore_label, tf.float32)
         classes = targets["segment_classes"]
@@ -61,7 +62,7 @@ class PlainLoss:
         total = 0.0
         for prediction in [predictions, *predictions["intermediate"]]:
             mask_logits, embeddings = (
-                flat(tf.raw_ops.ResizeBilinear(images=x, size=[height, width], align_corners=True))
+                flat(resize_bilinear(x, (height, width)))
                 for x in (prediction["mask_logits"], prediction["pixel_embeddings"])
             )
             total += self.mask_terms(mask_logits, masks, labeled, places, valid, weights[0])
@@ -140,8 +141,3 @@ class PlainLoss:
 def flat(x: tf.Tensor) -> tf.Tensor:
     """Returns [B, H * W, ...] of [B, H, W, ...]."""
     return tf.reshape(x, [x.shape[0], x.shape[1] * x.shape[2], *x.shape[3:]])
-
-
-def stride(full: tf.Tensor, height: int) -> int:
-    """Returns every how many rows one is taken."""
-    return (full.shape[1] - 1) // (height - 1)

@@ -37,7 +37,7 @@ from plain_loss import PlainLoss
 import kmax_tf
 from kmax_tf.keras_api import keras
 from kmax_tf.losses.builder import build_loss
-from kmax_tf.training.optimizer import build_optimizer
+from kmax_tf.training.builder import build_optimizer
 
 
 def main() -> None:

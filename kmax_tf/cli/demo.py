@@ -18,6 +18,7 @@ from pathlib import Path
 
 from kmax_tf.cli import arguments
 from kmax_tf.library_noise import without_known_lines
+from kmax_tf.wording import count_of
 
 HELP = "generate, train, evaluate, export and predict on a laptop (about 5 minutes)"
 
@@ -175,7 +176,9 @@ def _compare(root: Path) -> None:
     submission = root / "submission" / "panoptic_results.json"
     same = count_agreeing(submission, [root, root / "export"], images)
     if same < len(images):
-        raise StageError(f"{len(images) - same} of {len(images)} images have several maps")
+        raise StageError(
+            f"{len(images) - same} of {count_of(len(images), 'image')} got several maps"
+        )
 
 
 def _sum_up(root: Path, seconds: dict[str, float]) -> None:

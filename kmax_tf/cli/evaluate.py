@@ -79,7 +79,8 @@ def run(args: argparse.Namespace) -> int:
             submission = SUBMISSIONS[args.submission](os.path.join(output, "submission"), labels)
         pictures = os.path.join(output, "pictures")
         evaluation = evaluate_model(model, experiment, pictures, submission)
-        result = {**evaluation.result, "step": weights.step}
+        step = {"step": weights.step} if weights.step >= 0 else {}  # none of an imported one
+        result = {**evaluation.result, **step}
         path = write_results(result, output)
         print(f"{format_table(result)}\nresults in {path}, pictures in {pictures}")
         title = f"Evaluation of {experiment.name}"

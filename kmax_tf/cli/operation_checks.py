@@ -11,6 +11,7 @@ from typing import Callable
 import numpy as np
 import tensorflow as tf
 
+from kmax_tf.config import Experiment, options_of
 from kmax_tf.keras_api import keras
 from kmax_tf.losses.matching import match_on_host
 from kmax_tf.losses.self_similarity import log_normalizers
@@ -18,7 +19,8 @@ from kmax_tf.model.axial_attention import AxisAttention
 from kmax_tf.model.batch_norm import BatchNorm, BatchNormFactory
 from kmax_tf.model.convolutions import Convolution, DepthwiseConvolution
 from kmax_tf.model.kmeans_attention import sum_by_segments
-from kmax_tf.model.layers import LayerNorm, activate, gelu, resize_bilinear
+from kmax_tf.model.layers import LayerNorm, activate, gelu
+from kmax_tf.ops.resizing import resize_bilinear
 
 Operation = Callable[[tf.Tensor], tf.Tensor]
 PRECISIONS = ("float32", "mixed_bfloat16")
@@ -86,7 +88,9 @@ def _operations() -> dict[str, Operation]:
             ..., tf.newaxis
         ]
 
-    attention = AxisAttention(8, 8, 2, 9, BatchNormFactory(), name="attention")
+    attention = AxisAttention(
+        8, 8, 2, 9, options_of(BatchNormFactory, Experiment().model.batch_norm), name="attention"
+    )
     assignment = tf.tile(tf.range(81)[tf.newaxis] % 5, [2, 1])  # [B, P]
     return {
         "convolution": trained(Convolution(8, 3, padding="same")),

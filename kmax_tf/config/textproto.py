@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
+import struct
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
@@ -23,6 +24,10 @@ from kmax_tf.errors import ConfigError
 Origins = dict[str, str]
 
 _CLOSING = {"{": "}", "<": ">"}
+_BRACKETS = {**_CLOSING, "[": "]"}
+_QUOTES = ("'", '"')
+# A word, a number or a string that ends.
+_VALUE = re.compile(r"""[\w.+-].*|"(.*)"|'(.*)'""", re.DOTALL)
 _NUMBERS = ("a number", "an integer")
 # What a kind of field wants, and what takes it from the text; the others are integers.
 _INTEGER = ("an integer", text_format.Tokenizer.ConsumeInteger)
@@ -35,8 +40,17 @@ _SCALARS = {
 }
 
 
+class _MisfitError(Exception):
+    """A value is not of its field's kind."""
+
+
 def merge_text(
-    text: str, where: Callable[[int], str], message: Message, origins: Origins, prefix: str = ""
+    text: str,
+    where: Callable[[int], str],
+    message: Message,
+    origins: Origins,
+    prefix: str = "",
+    errors: list[str] | None = None,
 ) -> None:
     """Applies a textproto to a message.
 
@@ -49,11 +63,13 @@ def merge_text(
       message: what is changed.
       origins: where each field was set; updated.
       prefix: path of `message` in `origins`. Empty: it is the outermost one.
+      errors: takes up, with their places, unknown fields and values that don't fit, which are then
+        left out. None: the first is raised.
 
     Raises:
       ConfigError: the text is malformed, or does not fit the message's type.
     """
-    _Parser(text, where, origins).merge_into(message, prefix)
+    _Parser(text, where, origins, errors).merge_into(message, prefix)
 
 
 def find_field(message: Message, name: str, where: str) -> FieldDescriptor:
@@ -101,11 +117,15 @@ class _Parser:
       text: a textproto.
       where: gives the place, for people, of a line of the text.
       origins: updated with the place of each field.
+      errors: as in `merge_text`.
     """
 
-    def __init__(self, text: str, where: Callable[[int], str], origins: Origins) -> None:
+    def __init__(
+        self, text: str, where: Callable[[int], str], origins: Origins, errors: list[str] | None
+    ) -> None:
         self._where = where
         self._origins = origins
+        self._errors = errors
         self._tokens = text_format.Tokenizer(text.split("\n"))
 
     def merge_into(self, message: Message, prefix: str, closing: str = "") -> None:
@@ -116,10 +136,15 @@ class _Parser:
             if not re.match(r"[A-Za-z_]", name):
                 self._expected(f"a field name or '{closing}'" if closing else "a field name")
             self._tokens.NextToken()
-            field = find_field(message, name, self._where(line))
-            path = join(prefix, field.name)
-            self._note_first_mention(message, field, path, line, seen)
-            self._field(message, field, path)
+            try:
+                field = find_field(message, name, self._where(line))
+            except ConfigError as error:
+                self._collect(error)
+                self._skip_value()
+            else:
+                path = join(prefix, field.name)
+                self._note_first_mention(message, field, path, line, seen)
+                self._field(message, field, path)
             if self._tokens.token in (",", ";"):
                 self._tokens.NextToken()
         self._tokens.NextToken()
@@ -135,7 +160,9 @@ class _Parser:
                     del self._origins[old]
         elif group in seen:
             what = field.name if group == field.name else f"one of the fields of '{group}'"
-            self._fail(line, f"{what} was already given in line {seen[group]}", path)
+            self._collect(
+                self._error(line, f"{what} was already given in line {seen[group]}", path)
+            )
         if group not in seen:
             self._origins[path] = self._where(line)
         seen.setdefault(group, line)
@@ -169,40 +196,68 @@ class _Parser:
 
     def _scalar(self, message: Message, field: FieldDescriptor, path: str) -> None:
         line, token = self._line(), self._tokens.token
-        if field.enum_type is not None:
-            value: Any = self._enum_number(field.enum_type, path)
-        else:
-            wanted, consume = _SCALARS.get(field.type, _INTEGER)
-            try:
-                if wanted in _NUMBERS and "_" in token:  # Python's numbers have them
-                    raise text_format.ParseError
-                value = consume(self._tokens)
-            except text_format.ParseError:
-                self._fail(line, f"expected {wanted}, found {_shown(token)}", path)
         try:
+            value = self._scalar_value(field)
+            if isinstance(value, float) and math.isinf(value) and "inf" not in token.lower():
+                raise OverflowError
+            if field.type == FieldDescriptor.TYPE_FLOAT:
+                struct.pack("<f", value)
             if is_repeated(field):
-                values = getattr(message, field.name)
-                values.append(value)
-                stored = values[-1]
+                getattr(message, field.name).append(value)
             else:
                 setattr(message, field.name, value)
-                stored = getattr(message, field.name)
-            fits = stored not in (math.inf, -math.inf) or "inf" in token.lower()
-        except ValueError:  # an integer that is too large
-            fits = False
-        if not fits:
+        except _MisfitError as error:
+            self._skip_scalar(token, str(error), path)
+            self._collect(self._error(line, str(error), path))
+        except (OverflowError, ValueError):
             types: Any = descriptor_pb2.FieldDescriptorProto.Type
-            kind = types.Name(field.type)
-            self._fail(line, f"{token} does not fit {kind[len('TYPE_') :].lower()}", path)
+            kind = types.Name(field.type)[len("TYPE_") :].lower()
+            self._collect(self._error(line, f"{token} does not fit {kind}", path))
 
-    def _enum_number(self, enum: Any, path: str) -> int:
+    def _scalar_value(self, field: FieldDescriptor) -> Any:
+        """Takes a value of a field from the text; a _MisfitError says what was expected instead."""
         token = self._tokens.token
-        if token not in enum.values_by_name:
-            known = [value.name for value in enum.values]
-            problem = f"{_shown(token)} is not a {enum.name} ({', '.join(known)})"
-            self._fail(self._line(), f"{problem}; {nearest(token.upper(), known)}", path)
-        self._tokens.NextToken()
-        return int(enum.values_by_name[token].number)
+        if field.enum_type is not None:
+            numbers: Any = field.enum_type.values_by_name
+            if token not in numbers:
+                problem = f"{_shown(token)} is not a {field.enum_type.name} ({', '.join(numbers)})"
+                raise _MisfitError(f"{problem}; {nearest(token.upper(), list(numbers))}")
+            self._tokens.NextToken()
+            return numbers[token].number
+        wanted, consume = _SCALARS.get(field.type, _INTEGER)
+        try:
+            if wanted not in _NUMBERS or "_" not in token:  # Python's numbers have them
+                return consume(self._tokens)
+        except text_format.ParseError:
+            pass
+        raise _MisfitError(f"expected {wanted}, found {_shown(token)}")
+
+    def _skip_scalar(self, token: str, problem: str, path: str) -> None:
+        """Passes over what a token begins, if that is a value at all."""
+        if not _VALUE.fullmatch(token):
+            self._fail(self._line(), problem, path)
+        if token[0] not in _QUOTES:
+            self._tokens.NextToken()
+        while self._tokens.token.startswith(_QUOTES):  # adjacent strings are one string
+            self._tokens.NextToken()
+
+    def _skip_value(self) -> None:
+        """Passes over the value of an unknown field."""
+        self._tokens.TryConsume(":")
+        closing: list[str] = []
+        while True:
+            token = self._tokens.token
+            if token in _BRACKETS:
+                closing.append(_BRACKETS[token])
+            elif closing and token == closing[-1]:
+                closing.pop()
+            elif not token or not (closing or _VALUE.fullmatch(token)):
+                self._expected("a value")
+            self._tokens.NextToken()
+            if not closing:
+                break
+        if token.startswith(_QUOTES):
+            self._skip_scalar(token, "", "")
 
     def _line(self) -> int:
         """Returns the line of the token that comes next."""
@@ -213,8 +268,16 @@ class _Parser:
         self._fail(self._line(), f"expected {wanted}, found {_shown(self._tokens.token)}", path)
 
     def _fail(self, line: int, problem: str, path: str = "") -> NoReturn:
+        raise self._error(line, problem, path)
+
+    def _collect(self, error: ConfigError) -> None:
+        if self._errors is None:
+            raise error
+        self._errors.append(str(error))
+
+    def _error(self, line: int, problem: str, path: str) -> ConfigError:
         where = self._where(line)
-        raise ConfigError(located(where, path, problem) if path else f"{where}: {problem}")
+        return ConfigError(located(where, path, problem) if path else f"{where}: {problem}")
 
 
 def _shown(token: str) -> str:

@@ -17,9 +17,8 @@ from kmax_tf.model.layers import (
     SeparableConvBN,
     activate,
     gelu,
-    resize_bilinear,
-    spatial_size,
 )
+from kmax_tf.ops.resizing import resize_bilinear, spatial_size
 
 
 class AtrousSpatialPyramidPooling(keras.layers.Layer):

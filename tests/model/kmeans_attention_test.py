@@ -20,6 +20,7 @@ from kmax_tf.model.kmeans_attention import (
     update_centers,
 )
 from tests.model.weights import array, norm_of, random, randomize
+from tests.options import with_defaults
 from tests.reference import layers_oracle as oracle
 
 # They speak through the mask logits only.
@@ -49,7 +50,7 @@ def test_assignment_and_sums_equal_the_oracle(seed, height, width, centers, tied
 
 
 def test_layer_equals_the_oracle():
-    layer = KMeansAttention(4, BatchNormFactory())
+    layer = KMeansAttention(4, with_defaults(BatchNormFactory))
     logits, features = random(2, 3, 5, 6), random(2, 3, 5, 7, seed=1)
     layer(CENTERS, features, logits)
     randomize(layer)
@@ -66,7 +67,7 @@ def test_layer_equals_the_oracle():
 
 
 def test_no_gradient_passes_the_assignment():
-    layer = KMeansAttention(4, BatchNormFactory())
+    layer = KMeansAttention(4, with_defaults(BatchNormFactory))
     logits, features = tf.constant(random(1, 3, 3, 2)), tf.constant(random(1, 3, 3, 5))
     layer(CENTERS, features, logits)
     randomize(layer)
@@ -79,7 +80,7 @@ def test_no_gradient_passes_the_assignment():
 
 
 def test_update_starts_at_zero():
-    layer = KMeansAttention(4, BatchNormFactory())
+    layer = KMeansAttention(4, with_defaults(BatchNormFactory))
     update = layer(CENTERS, random(1, 3, 3, 5), random(1, 3, 3, 2), training=True)
     np.testing.assert_array_equal(update, np.zeros([1, 2, 4]))
 
@@ -95,7 +96,7 @@ def test_sums_of_many_pixels_stay_exact_in_low_precision(dtype):
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 def test_update_is_finite_in_low_precision(policy):
     with low_precision(policy):
-        layer = KMeansAttention(4, BatchNormFactory())
+        layer = KMeansAttention(4, with_defaults(BatchNormFactory))
         logits, features = random(1, 300, 300, 2), random(1, 300, 300, 5)
         logits[..., 1] -= 100.0  # all pixels to one center
         layer(CENTERS, features, logits, training=True)

@@ -16,6 +16,7 @@ import numpy as np
 
 from kmax_tf.evaluation.metrics import Result
 from kmax_tf.files.writing import PathLike, write_atomically
+from kmax_tf.wording import count_of
 
 if TYPE_CHECKING:
     from kmax_tf.evaluation.report.gallery import Picture
@@ -54,6 +55,7 @@ def write_report(
     text = page.render(
         title=title,
         result={"notes": [], **result},
+        images=count_of(result["images"], "image"),
         groups=_groups(result),
         colors={c.name: "rgb({},{},{})".format(*c.color) for c in label_space.classes},
         confusion=_confusion(confusion, [category.name for category in label_space.classes]),

@@ -1,0 +1,1 @@
+"""Numerical operations, each once: its definition, then what is faster where."""
