@@ -54,10 +54,9 @@ def export_checkpoint(model: KMaX, path: str | os.PathLike[str], format: str) ->
         state[places[name].key] = places[name].from_ours(value)
     if format == "deeplab2":
         return _write_tensorflow(state, path)
-    suffix = ".safetensors" if format == "safetensors" else ".pth"
-    path = path if path.endswith(suffix) else path + suffix
-    write_state(state, path)
-    return path
+    (file,) = exported_files(path, format)
+    write_state(state, file)
+    return file
 
 
 def _class_order(model: KMaX) -> np.ndarray:
@@ -70,6 +69,14 @@ def _class_order(model: KMaX) -> np.ndarray:
 def checkpoint_files(prefix: str) -> list[str]:
     """Returns the files of a TensorFlow checkpoint that one process wrote."""
     return [f"{prefix}.index", f"{prefix}.data-00000-of-00001"]
+
+
+def exported_files(path: str, format: str) -> list[str]:
+    """Returns the files that `export_checkpoint` writes."""
+    if format == "deeplab2":
+        return checkpoint_files(path)
+    suffix = ".safetensors" if format == "safetensors" else ".pth"
+    return [path if path.endswith(suffix) else path + suffix]
 
 
 def _write_tensorflow(state: dict[str, np.ndarray], prefix: str) -> str:
