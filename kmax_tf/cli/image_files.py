@@ -78,14 +78,14 @@ def _images_in(folder: str) -> list[str]:
     found = []
     for root, folders, names in os.walk(folder, onerror=refuse):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        images = [name for name in names if name.lower().endswith(IMAGE_SUFFIXES)]
-        found += [pathlib.Path(root, name) for name in images if not name.startswith(".")]
-    own = [str(file) for file in sorted(found) if file.is_file() and not wrote(file)]
-    if not own:
+        pictures = [name for name in names if name.lower().endswith(IMAGE_SUFFIXES)]
+        found += [pathlib.Path(root, name) for name in pictures if not name.startswith(".")]
+    images = [str(file) for file in sorted(found) if file.is_file() and not wrote(file)]
+    if not images:
         raise UserError(
             f"the folder {folder} has no images: no file ends in {', '.join(IMAGE_SUFFIXES)}"
         )
-    return own
+    return images
 
 
 def check_outputs(outputs: Sequence[str], images: Sequence[NamedImage]) -> None:
