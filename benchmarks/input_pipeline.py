@@ -22,7 +22,7 @@ import time
 
 import numpy as np
 import tensorflow as tf
-from measuring import finished, print_line
+from measuring import finished, parser_of, print_line
 from plain_input import PlainExample
 
 import kmax_tf
@@ -48,7 +48,11 @@ _READER = options_of(
 
 def main() -> None:
     """Measures and prints."""
-    args = arguments()
+    parser = parser_of(__doc__, config="coco/resnet50.textproto", batch=4, repeats=3)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[641, 1281])
+    parser.add_argument("--photos", type=int, default=24)
+    parser.add_argument("--images", type=int, default=16, help="of a case and round")
+    args = parser.parse_args()
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     with tempfile.TemporaryDirectory() as folder:
@@ -206,19 +210,6 @@ def noise(rng, finest: int) -> np.ndarray:
         values = tf.image.resize(rng.normal(size=shape), _SIZE, method="bicubic")
         total += values[..., 0].numpy() / 1.6**octave
     return total
-
-
-def arguments() -> argparse.Namespace:
-    """Reads the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--config", default="coco/resnet50.textproto", help="experiment file")
-    parser.add_argument("--set", action="append", default=[], help="override, as in kmax config")
-    parser.add_argument("--sizes", type=int, nargs="+", default=[641, 1281])
-    parser.add_argument("--photos", type=int, default=24)
-    parser.add_argument("--images", type=int, default=16, help="of a case and round")
-    parser.add_argument("--batch", type=int, default=4)
-    parser.add_argument("--repeats", type=int, default=3)
-    return parser.parse_args()
 
 
 if __name__ == "__main__":

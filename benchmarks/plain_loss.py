@@ -10,8 +10,9 @@ from __future__ import annotations
 import plain_matching
 import tensorflow as tf
 
-from kmax_tf.losses.kmax_loss import LossOptions
-from kmax_tf.losses.terms import mean_of_nonzero, sample_pixels
+from kmax_tf.config import Experiment
+from kmax_tf.losses.instance_discrimination import sample_pixels
+from kmax_tf.losses.term import mean_of_nonzero
 from kmax_tf.ops.resizing import resize_bilinear, subsample
 from kmax_tf.structures import Predictions, Targets
 
@@ -22,18 +23,19 @@ FORBIDDEN = 999.0
 class PlainLoss:
     """(Targets, Predictions) -> the sum of all terms."""
 
-    def __init__(self, options: LossOptions):
-        self.options = options
+    def __init__(self, experiment: Experiment):
+        self.options = experiment.losses
+        self.num_classes = len(experiment.dataset.classes)
+        self.ignore_label = experiment.dataset.ignore_label
 
     def __call__(self, targets: Targets, predictions: Predictions) -> tf.Tensor:
         """Returns the total loss."""
-        options = self.options
         height, width = predictions["mask_logits"].shape[1:3]
         count = targets["segment_classes"].shape[1]
         segments = subsample(targets["segment_map"], predictions["mask_logits"])
         masks = flat(tf.one_hot(segments, count))  # [B, P, M]
         semantic = flat(subsample(targets["semantic_map"], predictions["mask_logits"]))
-        labeled = tf.cast(semantic != options.ignore_label, tf.float32)
+        labeled = tf.cast(semantic != self.ignore_label, tf.float32)
         classes = targets["segment_classes"]
         areas = tf.reduce_sum(masks, axis=1)
         valid = (areas > 0) & (classes >= 0)
@@ -42,7 +44,7 @@ class PlainLoss:
         overlap = tf.einsum("bpm,bpn->bmn", masks, probability)
         union = (areas[:, :, tf.newaxis] + tf.reduce_sum(probability, axis=1)[:, tf.newaxis]) / 2
         mask_similarity = overlap / (union + FLOOR)
-        of_class = tf.one_hot(classes, options.num_classes + 1)
+        of_class = tf.one_hot(classes, self.num_classes + 1)
         class_similarity = tf.einsum(
             "bmk,bnk->bmn", of_class, tf.nn.softmax(predictions["class_logits"])
         )
@@ -88,8 +90,8 @@ class PlainLoss:
         dice = tf.where(valid, 1 - (2 * intersection + 1) / (sizes + 1), 0.0)
         dice = tf.reduce_sum(dice * tf.maximum(weights, FLOOR), axis=1) / mask_logits.shape[2]
         return (
-            options.pq_style_weight * options.matched_share * dice
-            + options.mask_id_weight * mean_of_nonzero(entropy)
+            options.pq_style.weight * options.pq_style.matched_share * dice
+            + options.mask_id.weight * mean_of_nonzero(entropy)
         )
 
     def class_term(self, class_logits, of_class, chosen, weights) -> tf.Tensor:
@@ -98,18 +100,18 @@ class PlainLoss:
         target = tf.einsum("bmn,bmk->bnk", chosen, of_class)
         matched = tf.reduce_sum(chosen, axis=1)
         target += (
-            tf.one_hot(options.num_classes, options.num_classes + 1)
-            * (1 - matched)[..., tf.newaxis]
+            tf.one_hot(self.num_classes, self.num_classes + 1) * (1 - matched)[..., tf.newaxis]
         )
-        share = options.matched_share * matched + (1 - options.matched_share) * (1 - matched)
+        of_matched = options.pq_style.matched_share
+        share = of_matched * matched + (1 - of_matched) * (1 - matched)
         entropy = tf.nn.softmax_cross_entropy_with_logits(target, class_logits)
-        return options.pq_style_weight * mean_of_nonzero(
+        return options.pq_style.weight * mean_of_nonzero(
             entropy * share * tf.maximum(weights, FLOOR)
         )
 
     def contrastive_term(self, embeddings, masks, labeled, areas) -> tf.Tensor:
         """Returns the weighted contrastive term."""
-        options = self.options
+        options = self.options.instance_discrimination
         segments = tf.where(tf.reduce_any(masks > 0, axis=2), tf.argmax(masks, 2), -1)
         indices = sample_pixels(
             segments,
@@ -125,17 +127,17 @@ class PlainLoss:
         same /= tf.maximum(tf.reduce_sum(same, axis=2, keepdims=True), 1.0)
         logits = tf.matmul(vectors, vectors, transpose_b=True) / options.temperature
         entropy = tf.nn.softmax_cross_entropy_with_logits(same, logits)
-        return options.instance_discrimination_weight * mean_of_nonzero(entropy)
+        return options.weight * mean_of_nonzero(entropy)
 
     def semantic_term(self, targets, predictions) -> tf.Tensor:
         """Returns the weighted term of the semantic branch."""
         logits = predictions["semantic_logits"]
         ids = flat(subsample(targets["semantic_map"], logits))
         weights = flat(subsample(targets["semantic_weights"], logits))
-        weights *= tf.cast(ids != self.options.ignore_label, tf.float32)
+        weights *= tf.cast(ids != self.ignore_label, tf.float32)
         one_hot = tf.one_hot(ids, logits.shape[3])
         entropy = tf.nn.softmax_cross_entropy_with_logits(one_hot, flat(logits)) * weights
-        return self.options.semantic_weight * mean_of_nonzero(entropy)
+        return self.options.semantic.weight * mean_of_nonzero(entropy)
 
 
 def flat(x: tf.Tensor) -> tf.Tensor:

@@ -87,7 +87,7 @@ def cases(args: argparse.Namespace) -> dict[str, Callable[[], Run]]:
     images, targets = example(args, experiment)
     model = kmax_tf.build_model(experiment)
     loss_terms = build_loss(experiment)
-    plain_loss = PlainLoss(loss_terms.options)
+    plain_loss = PlainLoss(experiment)
     optimizer = build_optimizer(experiment, model)
     with plain_layers():
         plain_model = kmax_tf.build_model(experiment)

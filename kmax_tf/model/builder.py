@@ -70,6 +70,9 @@ def build_model_from_text(text: str, semantic_branch: bool = True) -> KMaX:
     return build_model(experiment)
 
 
+KMaX.build_again = build_model_from_text
+
+
 def build_backbone(
     options: model_pb2.Model, batch_norm: BatchNormFactory, recompute_blocks: bool = False
 ) -> Backbone:

@@ -135,11 +135,6 @@ def test_changes_of_color_and_pasting_are_there_if_the_experiment_has_them():
     assert made.num_examples == 1
 
 
-def test_laptop_experiments_neither_recolor_nor_paste():
-    made = training_example(kmax_tf.load_experiment("shapes/laptop.textproto"))
-    assert made.options.color is made.options.copy_paste is None
-
-
 def test_evaluation_elements_follow_the_files(experiment, shapes_source, shapes_labels):
     elements = take(build_dataset(experiment, training=False), 10)
     assert [len(images) for images, _, _ in elements] == [4, 1]
