@@ -22,8 +22,6 @@ from kmax_tf.files.writing import check_writable, write_atomically
 from kmax_tf.model.kmax import KMaX
 
 EXPORT_FORMATS = ("deeplab2", "pytorch", "safetensors")
-_SUFFIX = {"pytorch": ".pkl", "safetensors": ".safetensors"}
-_SUFFIXES = (".pkl", ".pth", ".pt", ".safetensors")
 
 
 def export_checkpoint(model: KMaX, path: str | os.PathLike[str], format: str) -> str:
@@ -48,9 +46,7 @@ def export_checkpoint(model: KMaX, path: str | os.PathLike[str], format: str) ->
     path = os.fspath(path)
     if format not in EXPORT_FORMATS:
         raise CheckpointError(f"no format '{format}'; give one of {', '.join(EXPORT_FORMATS)}")
-    suffix = _SUFFIX.get(format, "")
-    if not path.endswith(suffix) and path.endswith(_SUFFIXES):
-        raise CheckpointError(f"{path}: a file of the format '{format}' ends in {suffix}")
+    file, *_ = exported_files(path, format)
     check_writable(os.path.dirname(os.path.abspath(path)))
     places = (deeplab2 if format == "deeplab2" else pytorch).places(model)
     order = _class_order(model) if format != "deeplab2" else None
@@ -62,7 +58,6 @@ def export_checkpoint(model: KMaX, path: str | os.PathLike[str], format: str) ->
         state[places[name].key] = places[name].from_ours(value)
     if format == "deeplab2":
         return _write_tensorflow(state, path)
-    (file,) = exported_files(path, format)
     write_state(state, file)
     return file
 
@@ -100,11 +95,19 @@ def checkpoint_files(prefix: str) -> list[str]:
 
 
 def exported_files(path: str, format: str) -> list[str]:
-    """Returns the files that `export_checkpoint` writes."""
+    """Returns the files that `export_checkpoint` writes.
+
+    Raises:
+      CheckpointError: the path has a suffix of another format.
+    """
     if format == "deeplab2":
         return checkpoint_files(path)
-    suffix = _SUFFIX[format]
-    return [path if path.endswith(suffix) else path + suffix]
+    suffix = ".safetensors" if format == "safetensors" else ".pkl"
+    if path.endswith(suffix):
+        return [path]
+    if path.endswith((".pkl", ".pth", ".pt", ".safetensors")):
+        raise CheckpointError(f"{path}: a file of the format '{format}' ends in {suffix}")
+    return [path + suffix]
 
 
 def _write_tensorflow(state: dict[str, np.ndarray], prefix: str) -> str:

@@ -29,9 +29,9 @@ def run_stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[...,
             return ends(words)
 
         monkeypatch.setattr(demo, "run_process", process)
-        monkeypatch.setattr(demo, "_predict", lambda root: None)
-        monkeypatch.setattr(demo, "_compare", lambda root: None)
-        monkeypatch.setattr(demo, "_sum_up", lambda root, seconds: None)
+        monkeypatch.setattr(demo, "predict_held_out", lambda root: None)
+        monkeypatch.setattr(demo, "compare_maps", lambda root: None)
+        monkeypatch.setattr(demo, "sum_up", lambda root, seconds: None)
         assert main(["demo", "--output", str(tmp_path), *words]) == expected
         return commands
 
@@ -79,7 +79,7 @@ def test_an_interruption_ends_the_command_too(tmp_path):
     )
     program = (
         "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"
-        "from kmax_tf.cli import demo; demo._PATIENCE_SECONDS = 0.1;"
+        "from kmax_tf.cli import demo; demo.PATIENCE_SECONDS = 0.1;"
         "demo.run_process([sys.executable, '-c', *sys.argv[1:]])"
     )
     started, survived = tmp_path / "started", tmp_path / "survived"

@@ -55,7 +55,6 @@ def write_report(
     text = page.render(
         title=title,
         result={"notes": [], **result},
-        images=count_of(result["images"], "image"),
         groups=_groups(result),
         colors={c.name: "rgb({},{},{})".format(*c.color) for c in label_space.classes},
         confusion=_confusion(confusion, [category.name for category in label_space.classes]),
@@ -78,7 +77,7 @@ def templates() -> jinja2.Environment:
     environment.filters["score"] = lambda value: "-" if math.isnan(value) else f"{value:.1f}"
     environment.filters["base64"] = lambda data: base64.b64encode(data).decode("ascii")
     environment.tests["undefined_score"] = math.isnan
-    environment.globals["heat"] = _heat
+    environment.globals.update(count_of=count_of, heat=_heat)
     return environment
 
 
