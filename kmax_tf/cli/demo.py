@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import concurrent.futures
+import contextlib
 import json
 import shlex
 import subprocess
@@ -66,10 +67,12 @@ class StageError(Exception):
 
 def run(args: argparse.Namespace) -> int:
     """Runs the stages that are not finished, then sums up."""
+    from kmax_tf.files.ownership import check_free
     from kmax_tf.files.writing import check_writable
 
     check_writable(args.output)
     root = Path(args.output)
+    check_free([root / "stages.json"])
     data = f"--set=data_dir={root / 'records'}"
     overrides = [data, *(f"--set={change}" for change in args.overrides)]
     draw = ["--train", args.train_images, "--val", args.val_images]
@@ -106,8 +109,8 @@ class Stages:
         self.path = path
         self.settings = json.loads(json.dumps(settings))
         self.seconds: dict[str, float] = {}
-        if path.exists():
-            record = json.loads(path.read_text())
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # none, or another's
+            record = json.loads(path.read_text("utf-8"))
             if record["settings"] == self.settings:
                 self.seconds = record["seconds"]
 

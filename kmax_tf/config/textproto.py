@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
+import struct
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
@@ -24,8 +25,9 @@ Origins = dict[str, str]
 
 _CLOSING = {"{": "}", "<": ">"}
 _BRACKETS = {**_CLOSING, "[": "]"}
-# A number, a name or a string, from its first character to its last.
-_VALUE = re.compile(r"""[\w.+-]+|(["']).*\1""")
+_QUOTES = ("'", '"')
+# A word, a number or a string that ends.
+_VALUE = re.compile(r"""[\w.+-].*|"(.*)"|'(.*)'""", re.DOTALL)
 _NUMBERS = ("a number", "an integer")
 # What a kind of field wants, and what takes it from the text; the others are integers.
 _INTEGER = ("an integer", text_format.Tokenizer.ConsumeInteger)
@@ -36,6 +38,10 @@ _SCALARS = {
     FieldDescriptor.TYPE_STRING: ("UTF-8 text in quotes", text_format.Tokenizer.ConsumeString),
     FieldDescriptor.TYPE_BYTES: ("bytes in quotes", text_format.Tokenizer.ConsumeByteString),
 }
+
+
+class _MisfitError(Exception):
+    """A value is not of its field's kind."""
 
 
 def merge_text(
@@ -177,15 +183,7 @@ class _Parser:
             path = f"{path}[{len(getattr(message, field.name))}]"
             self._origins[path] = self._where(self._line())
         if field.message_type is None:
-            place, token = self._place(), self._tokens.token
-            try:
-                self._scalar(message, field, path)
-            except ConfigError as error:
-                if not _VALUE.fullmatch(token):  # where it ends isn't known
-                    raise
-                self._collect(error)
-                if self._place() == place:
-                    self._tokens.NextToken()
+            self._scalar(message, field, path)
             return
         opening = self._tokens.token
         if opening not in _CLOSING:
@@ -198,40 +196,50 @@ class _Parser:
 
     def _scalar(self, message: Message, field: FieldDescriptor, path: str) -> None:
         line, token = self._line(), self._tokens.token
-        if field.enum_type is not None:
-            value: Any = self._enum_number(field.enum_type, path)
-        else:
-            wanted, consume = _SCALARS.get(field.type, _INTEGER)
-            try:
-                if wanted in _NUMBERS and "_" in token:  # Python's numbers have them
-                    raise text_format.ParseError
-                value = consume(self._tokens)
-            except text_format.ParseError:
-                self._fail(line, f"expected {wanted}, found {_shown(token)}", path)
         try:
+            value = self._scalar_value(field)
+            if isinstance(value, float) and math.isinf(value) and "inf" not in token.lower():
+                raise OverflowError
+            if field.type == FieldDescriptor.TYPE_FLOAT:
+                struct.pack("<f", value)
             if is_repeated(field):
-                values = getattr(message, field.name)
-                values.append(value)
-                stored = values[-1]
+                getattr(message, field.name).append(value)
             else:
                 setattr(message, field.name, value)
-                stored = getattr(message, field.name)
-            fits = stored not in (math.inf, -math.inf) or "inf" in token.lower()
-        except ValueError:  # an integer that is too large
-            fits = False
-        if not fits:
+        except _MisfitError as error:
+            self._skip_scalar(token, str(error), path)
+            self._collect(self._error(line, str(error), path))
+        except (OverflowError, ValueError):
             types: Any = descriptor_pb2.FieldDescriptorProto.Type
-            kind = types.Name(field.type)
-            self._fail(line, f"{token} does not fit {kind[len('TYPE_') :].lower()}", path)
+            kind = types.Name(field.type)[len("TYPE_") :].lower()
+            self._collect(self._error(line, f"{token} does not fit {kind}", path))
 
-    def _enum_number(self, enum: Any, path: str) -> int:
+    def _scalar_value(self, field: FieldDescriptor) -> Any:
+        """Takes a value of a field from the text; a _MisfitError says what was expected instead."""
         token = self._tokens.token
-        if token not in enum.values_by_name:
-            known = [value.name for value in enum.values]
-            problem = f"{_shown(token)} is not a {enum.name} ({', '.join(known)})"
-            self._fail(self._line(), f"{problem}; {nearest(token.upper(), known)}", path)
-        self._tokens.NextToken()
-        return int(enum.values_by_name[token].number)
+        if field.enum_type is not None:
+            numbers: Any = field.enum_type.values_by_name
+            if token not in numbers:
+                problem = f"{_shown(token)} is not a {field.enum_type.name} ({', '.join(numbers)})"
+                raise _MisfitError(f"{problem}; {nearest(token.upper(), list(numbers))}")
+            self._tokens.NextToken()
+            return numbers[token].number
+        wanted, consume = _SCALARS.get(field.type, _INTEGER)
+        try:
+            if wanted not in _NUMBERS or "_" not in token:  # Python's numbers have them
+                return consume(self._tokens)
+        except text_format.ParseError:
+            pass
+        raise _MisfitError(f"expected {wanted}, found {_shown(token)}")
+
+    def _skip_scalar(self, token: str, problem: str, path: str) -> None:
+        """Passes over what a token begins, if that is a value at all."""
+        if not _VALUE.fullmatch(token):
+            self._fail(self._line(), problem, path)
+        if token[0] not in _QUOTES:
+            self._tokens.NextToken()
+        while self._tokens.token.startswith(_QUOTES):  # adjacent strings are one string
+            self._tokens.NextToken()
 
     def _skip_value(self) -> None:
         """Passes over the value of an unknown field."""
@@ -248,18 +256,13 @@ class _Parser:
             self._tokens.NextToken()
             if not closing:
                 break
-        while self._tokens.token[:1] in ("'", '"'):  # one string, in parts
-            self._tokens.NextToken()
+        if token.startswith(_QUOTES):
+            self._skip_scalar(token, "", "")
 
     def _line(self) -> int:
         """Returns the line of the token that comes next."""
-        return self._place()[0]
-
-    def _place(self) -> tuple[int, int]:
-        """Returns line and column of the token that comes next."""
         tokens: Any = self._tokens
-        error = tokens.ParseError("")
-        return error.GetLine(), error.GetColumn()
+        return int(tokens.ParseError("").GetLine())
 
     def _expected(self, wanted: str, path: str = "") -> NoReturn:
         self._fail(self._line(), f"expected {wanted}, found {_shown(self._tokens.token)}", path)

@@ -54,6 +54,13 @@ def test_other_settings_begin_anew(run_stages):
     assert run_stages(lambda words: 0, 0, "--val-images=7") == COMMANDS
 
 
+def test_a_file_of_somebody_else_is_told_and_kept(run_stages, tmp_path, capsys):
+    (tmp_path / "stages.json").write_text("mine")
+    assert run_stages(lambda words: 0, 2) == []
+    assert f"{tmp_path / 'stages.json'} is there already" in capsys.readouterr().err
+    assert (tmp_path / "stages.json").read_text() == "mine"
+
+
 def test_an_interruption_says_how_to_go_on(run_stages, capsys):
     def interrupt(words):
         raise KeyboardInterrupt

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +14,7 @@ from kmax_tf.cli.main import main
 from kmax_tf.figures import overlay
 from kmax_tf.files import shared_work
 from tests.evaluation.panoptic_sets import IDS, write_set
+from tests.processes import run_python
 from tests.reference import panoptic_files_oracle as oracle
 
 
@@ -298,18 +297,9 @@ def test_tensorflow_is_never_needed(files: Path) -> None:
     )
     change(files / "truth.json", renumber(LABEL_IDS))
     change(files / "predictions.json", renumber(TRAIN_IDS))
-    words = [
-        "evaluate-files",
-        "--no-pictures",
-        "--category-ids",
-        "cityscapes",
-        "--output",
-        files / "out",
-    ]
-    words += ["--ground-truth", files / "truth.json", "--predictions", files / "predictions.json"]
-    command = [sys.executable, "-c", program, *words]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    words = ["--ground-truth", files / "truth.json", "--predictions", files / "predictions.json"]
+    words += ["--no-pictures", "--category-ids=cityscapes", "--output", files / "out"]
+    run_python("-c", program, "evaluate-files", *words)
 
 
 def test_reports_of_others_are_not_replaced(files: Path, capsys) -> None:

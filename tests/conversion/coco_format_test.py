@@ -7,6 +7,7 @@ from PIL import Image
 from kmax_tf.conversion.coco_format import read_split
 from kmax_tf.errors import UserError
 from kmax_tf.files.images import BadExampleError
+from kmax_tf.panoptic.png import encode_ids
 
 # Segment ids 7 (cat), 300 (cat), 70000 (grass), 9 (crowd of dogs); 0 unlabeled.
 IDS = np.array([[7, 7, 300, 0], [70000, 70000, 300, 9], [70000, 70000, 9, 9]], np.int32)
@@ -38,8 +39,7 @@ class Tree:
         self.write_ids(IDS)
 
     def write_ids(self, ids):
-        colors = np.stack([ids & 255, (ids >> 8) & 255, ids >> 16], axis=-1)
-        Image.fromarray(colors.astype(np.uint8)).save(self.map_path)
+        self.map_path.write_bytes(encode_ids(ids))
 
     def read(self):
         self.json_path.write_text(json.dumps(self.content))

@@ -245,32 +245,6 @@ def test_an_export_gives_the_maps_and_the_views_of_its_experiment_as_the_next_ve
     assert "doesn't give panoptic" in done.stderr
 
 
-def test_prediction_names_bad_images_and_does_the_others(tiny_run: TinyRun, tmp_path: Path) -> None:
-    broken = tmp_path / "broken.jpg"
-    broken.write_bytes(tiny_run.images[0].read_bytes()[:300])
-    gray = tmp_path / "gray.png"
-    Image.new("L", (50, 40), 120).save(gray)
-    done = kmax(
-        "predict",
-        "--model",
-        tiny_run.export,
-        broken,
-        tmp_path / "missing.jpg",
-        gray,
-        "--output",
-        tmp_path / "out",
-        check=False,
-    )
-    assert done.returncode == 1
-    first, second, last = done.stderr.splitlines()[-3:]
-    assert "broken.jpg" in first
-    assert "missing.jpg" in second
-    assert last.startswith("kmax: error: 2 of 3 images could not be read: ")
-    assert "broken.jpg" in last
-    assert "Traceback" not in done.stderr
-    assert (tmp_path / "out" / "gray_overlay.png").exists()
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

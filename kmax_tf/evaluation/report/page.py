@@ -55,6 +55,7 @@ def write_report(
     text = page.render(
         title=title,
         result={"notes": [], **result},
+        images=count_of(result["images"], "image"),
         groups=_groups(result),
         colors={c.name: "rgb({},{},{})".format(*c.color) for c in label_space.classes},
         confusion=_confusion(confusion, [category.name for category in label_space.classes]),
@@ -77,7 +78,7 @@ def templates() -> jinja2.Environment:
     environment.filters["score"] = lambda value: "-" if math.isnan(value) else f"{value:.1f}"
     environment.filters["base64"] = lambda data: base64.b64encode(data).decode("ascii")
     environment.tests["undefined_score"] = math.isnan
-    environment.globals.update(count_of=count_of, heat=_heat)
+    environment.globals["heat"] = _heat
     return environment
 
 
