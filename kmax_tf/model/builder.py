@@ -7,7 +7,7 @@ from typing import Callable, Optional
 import tensorflow as tf
 from google.protobuf import text_format
 
-from kmax_tf.config import experiment_text, options_of
+from kmax_tf.config import choice_name, experiment_text, options_of
 from kmax_tf.keras_api import keras
 from kmax_tf.model.backbones.backbone import Backbone
 from kmax_tf.model.backbones.convnext import ConvNeXt
@@ -94,7 +94,7 @@ def build_resnet(
 ) -> ResNet:
     """Builds a ResNet."""
     resnet = options.resnet
-    activation = ACTIVATIONS[model_pb2.Activation.Name(resnet.activation).lower()]
+    activation = ACTIVATIONS[choice_name(resnet, "activation")]
     stem = (
         ThreeConvStem(resnet.stem_channels, activation, batch_norm, name="stem")
         if resnet.stem == model_pb2.THREE_CONV_3X3
