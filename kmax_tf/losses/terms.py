@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from kmax_tf.losses.pixel_softmax import cross_entropy_and_sums
-from kmax_tf.losses.rows import read_rows, segment_sums
-from kmax_tf.losses.self_similarity import log_normalizers
+from kmax_tf import ops
 
 WEIGHT_FLOOR = 1e-5
 
@@ -42,9 +40,9 @@ def mask_dice(
     """
     num_segments = center_of_segment.shape[1]
     labeled = tf.cast(segments >= 0, tf.float32)
-    predicted = read_rows(mask_sizes, tf.maximum(center_of_segment, 0))  # [B, M]
-    intersection = segment_sums(tf.exp(-pixel_cross_entropy) * labeled, segments, num_segments)
-    areas = segment_sums(labeled, segments, num_segments)
+    predicted = ops.read_rows(mask_sizes, tf.maximum(center_of_segment, 0))  # [B, M]
+    intersection = ops.segment_sums(tf.exp(-pixel_cross_entropy) * labeled, segments, num_segments)
+    areas = ops.segment_sums(labeled, segments, num_segments)
     dice = 1.0 - (2.0 * intersection + 1.0) / (predicted + areas + 1.0)  # [B, M]
     matched = tf.cast(center_of_segment >= 0, tf.float32)
     weights = matched * tf.maximum(segment_weights, WEIGHT_FLOOR)
@@ -103,7 +101,7 @@ def pixel_entropy_and_mask_sizes(
     """
     centers = tf.gather(center_of_segment, tf.maximum(segments, 0), batch_dims=1)  # [B, P]
     targets = tf.where(segments >= 0, centers, -1)
-    entropy, mask_sizes = cross_entropy_and_sums(
+    entropy, mask_sizes = ops.softmax_entropy_and_sums(
         mask_logits, targets, tf.cast(segments >= 0, tf.float32)
     )
     without = tf.where(spread, gradient_only(entropy), 0.0)
@@ -154,7 +152,7 @@ def interpolate_pixels(grid: tf.Tensor, size: tuple[int, int], indices: tf.Tenso
     batch, height, width, channels = grid.shape
     flat = tf.reshape(grid, [batch or -1, height * width, channels])
     if (height, width) == size:
-        return read_rows(flat, indices)
+        return ops.read_rows(flat, indices)
     (row, row_share), (column, column_share) = (
         _position(index, full, side)
         for index, full, side in (
@@ -164,8 +162,8 @@ def interpolate_pixels(grid: tf.Tensor, size: tuple[int, int], indices: tf.Tenso
     )
     next_row, next_column = tf.minimum(row + 1, height - 1), tf.minimum(column + 1, width - 1)
     upper, lower = (
-        (1.0 - column_share) * read_rows(flat, r * width + column)
-        + column_share * read_rows(flat, r * width + next_column)
+        (1.0 - column_share) * ops.read_rows(flat, r * width + column)
+        + column_share * ops.read_rows(flat, r * width + next_column)
         for r in (row, next_row)
     )
     return (1.0 - row_share) * upper + row_share * lower
@@ -200,11 +198,11 @@ def instance_discrimination(
       sampled pixels of its segment, itself included, so the target's part of the cross-entropy is
       the similarity to the segment's mean embedding.
     """
-    counts = segment_sums(tf.ones_like(embeddings[..., :1]), segments, num_segments)
-    means = segment_sums(embeddings, segments, num_segments) / tf.maximum(counts, 1.0)
-    own = read_rows(means, tf.maximum(segments, 0))  # [B, S, D]
+    counts = ops.segment_sums(tf.ones_like(embeddings[..., :1]), segments, num_segments)
+    means = ops.segment_sums(embeddings, segments, num_segments) / tf.maximum(counts, 1.0)
+    own = ops.read_rows(means, tf.maximum(segments, 0))  # [B, S, D]
     attraction = tf.reduce_sum(embeddings * own, axis=-1) / temperature
-    normalizer = log_normalizers(embeddings, temperature)  # [B, S]
+    normalizer = ops.log_normalizers(embeddings, temperature)  # [B, S]
     unmatched = gradient_only(normalizer) if spread else tf.zeros_like(normalizer)
     return mean_of_nonzero(tf.where(segments >= 0, normalizer - attraction, unmatched))
 

@@ -7,6 +7,7 @@ from typing import Optional
 import tensorflow as tf
 from google.protobuf import text_format
 
+from kmax_tf import ops
 from kmax_tf.config import experiment_text
 from kmax_tf.keras_api import keras
 from kmax_tf.model.backbones.convnext import ConvNeXt, ConvNeXtStage
@@ -14,7 +15,7 @@ from kmax_tf.model.backbones.resnet import ResNet, ThreeConvStem
 from kmax_tf.model.batch_norm import BatchNormFactory
 from kmax_tf.model.heads import HeadOptions, PredictionHeads
 from kmax_tf.model.kmax import KMaX
-from kmax_tf.model.layers import ACTIVATIONS, ActivationFn, ConvBN, gelu
+from kmax_tf.model.layers import ACTIVATIONS, ActivationFn, ConvBN
 from kmax_tf.model.pixel_decoder import PixelDecoder
 from kmax_tf.model.residual import BlockOptions, ResidualStage
 from kmax_tf.model.semantic_branch import (
@@ -112,14 +113,15 @@ def build_backbone(options: model_pb2.Model, batch_norm: BatchNormFactory) -> ke
 
 def backbone_activation(options: model_pb2.Model) -> ActivationFn:
     """Returns the activation of a backbone's features."""
-    return _activation(options.resnet.activation) if options.HasField("resnet") else gelu
+    return _activation(options.resnet.activation) if options.HasField("resnet") else ops.gelu
 
 
 def build_pixel_decoder(options: model_pb2.Model, batch_norm: BatchNormFactory) -> PixelDecoder:
     """Builds the pixel decoder."""
     decoder = options.pixel_decoder
     stages = [
-        _blocks(stage, gelu, options.axial_attention, decoder.dilation) for stage in decoder.stages
+        _blocks(stage, ops.gelu, options.axial_attention, decoder.dilation)
+        for stage in decoder.stages
     ]
     return PixelDecoder(stages, batch_norm, name="pixel_decoder")
 

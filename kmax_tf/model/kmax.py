@@ -12,6 +12,7 @@ from typing import Any, Callable, Optional, cast
 
 import tensorflow as tf
 
+from kmax_tf import ops
 from kmax_tf.errors import UserError
 from kmax_tf.keras_api import keras
 from kmax_tf.model.layers import ActivationFn
@@ -112,7 +113,8 @@ class KMaX(keras.Model):
         check_image_size(images.shape)
         if None in images.shape[1:3]:
             assert_image_size(images)
-        return cast(Predictions, {**super().call(images, training=training, mask=mask)})
+        with ops.for_gradients(bool(training)):
+            return cast(Predictions, {**super().call(images, training=training, mask=mask)})
 
     def set_training(
         self,

@@ -7,10 +7,11 @@ import pytest
 import tensorflow as tf
 
 import kmax_tf
+from kmax_tf import ops
 from kmax_tf.keras_api import keras
 from kmax_tf.model.backbones.convnext import ConvNeXtStage
 from kmax_tf.model.batch_norm import BatchNorm, BatchNormFactory
-from kmax_tf.model.layers import DropPath, gelu
+from kmax_tf.model.layers import DropPath
 from kmax_tf.model.recompute import call_block
 from kmax_tf.model.residual import BlockOptions, ResidualStage
 from tests.model.weights import random, randomize
@@ -21,7 +22,7 @@ def stage(kind: str, keep_prob: float = 1.0) -> keras.layers.Layer:
     if kind == "convnext":
         layer = ConvNeXtStage(8, 1.0, [keep_prob] * 2, name="stage")
     else:
-        options = BlockOptions(2, gelu, axial=kind == "axial", num_heads=2, max_span=8)
+        options = BlockOptions(2, ops.gelu, axial=kind == "axial", num_heads=2, max_span=8)
         layer = ResidualStage(
             [options] * 2, BatchNormFactory(), stride=2, drop_path_keep_probs=[keep_prob] * 2
         )

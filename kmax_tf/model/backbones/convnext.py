@@ -8,9 +8,10 @@ from typing import Optional
 import numpy as np
 import tensorflow as tf
 
+from kmax_tf import ops
 from kmax_tf.keras_api import keras
 from kmax_tf.model.convolutions import DepthwiseConvolution
-from kmax_tf.model.layers import DropPath, LayerNorm, activate, gelu, resize_bilinear
+from kmax_tf.model.layers import DropPath, LayerNorm, resize_bilinear
 from kmax_tf.model.recompute import call_block
 
 
@@ -32,12 +33,10 @@ class Downsample(keras.layers.Layer):
         )
         self.norm = LayerNorm(name="norm")
 
-    def call(self, x: tf.Tensor, training: Optional[bool] = None) -> tf.Tensor:
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         """Pads, normalizes and convolves."""
         x = self.pad(x)
-        if self.stem:
-            return self.norm(self.conv(x), training=training)
-        return self.conv(self.norm(x, training=training))
+        return self.norm(self.conv(x)) if self.stem else self.conv(self.norm(x))
 
 
 class ConvNeXtBlock(keras.layers.Layer):
@@ -79,8 +78,7 @@ class ConvNeXtBlock(keras.layers.Layer):
 
     def call(self, x: tf.Tensor, training: Optional[bool] = None) -> tf.Tensor:
         """Adds the branch."""
-        branch = self.norm(self.depthwise_conv(x, training=training), training=training)
-        branch = activate(gelu, self.expansion(branch), training)
+        branch = ops.gelu(self.expansion(self.norm(self.depthwise_conv(x))))
         branch = self.projection(branch) * tf.cast(self.layer_scale, x.dtype)
         return x + self.drop_path(branch, training=training)
 
@@ -152,7 +150,7 @@ class ConvNeXt(keras.layers.Layer):
         features = {}
         height, width = x.shape[1:3] if x.shape[1] and x.shape[2] else tf.unstack(tf.shape(x)[1:3])
         for i, (downsample, stage) in enumerate(zip(self.downsamples, self.stages)):
-            x = downsample(x, training=training)
+            x = downsample(x)
             if i == 0:
                 half = (height + 1) // 2, (width + 1) // 2
                 features[2] = resize_bilinear(x, half) if self.stem_to_stride_2 else x
