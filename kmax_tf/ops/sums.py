@@ -5,12 +5,14 @@ TensorFlow's own gradients of these operations make dozens of small ones for sha
 
 from __future__ import annotations
 
+import math
 from typing import Callable
 
 import numpy as np
 import tensorflow as tf
 
 from kmax_tf.ops.choice import choose
+from kmax_tf.ops.shapes import static_or_dynamic_shape
 
 
 def sum_by_center(values: tf.Tensor, assignment: tf.Tensor, num_centers: int) -> tf.Tensor:
@@ -60,8 +62,12 @@ def read_rows(values: tf.Tensor, indices: tf.Tensor) -> tf.Tensor:
 
 
 def _as_product(values: tf.Tensor, rows: tf.Tensor, count: int) -> tf.Tensor:
-    """Multiplies with the one-hot assignment [B, P, N]."""
-    return tf.einsum("bpn,bp...->bn...", tf.one_hot(rows, count, dtype=values.dtype), values)
+    """Multiplies with the one-hot assignment."""
+    batch, pixels, *sizes = static_or_dynamic_shape(values)
+    one_hot = tf.one_hot(rows, count, dtype=values.dtype)  # [B, P, N]
+    flat = tf.reshape(values, [batch, pixels, math.prod(sizes)])  # [B, P, C]
+    sums = tf.matmul(one_hot, flat, transpose_a=True)  # [B, N, C]
+    return tf.reshape(sums, [batch, count, *sizes])
 
 
 def _one_after_another(values: tf.Tensor, rows: tf.Tensor, count: int) -> tf.Tensor:
