@@ -27,9 +27,10 @@ from PIL import Image
 
 from kmax_tf.config.dataset import read_description
 from kmax_tf.conversion.coco_format import CocoAnnotation, read_split
-from kmax_tf.conversion.panoptic_ids import panoptic_label
 from kmax_tf.conversion.shards import ShardTask, convert_shard, file_checksum, note_path
-from kmax_tf.files.images import read_encoded, read_id_map
+from kmax_tf.files.images import read_encoded
+from kmax_tf.panoptic.png import read_ids
+from kmax_tf.panoptic.segment_ids import panoptic_map
 from kmax_tf.records.examples import LabeledImage, encode_example, write_shard
 
 
@@ -85,16 +86,16 @@ def measure(root: pathlib.Path, args: argparse.Namespace) -> None:
 
 def parts_of(annotation: CocoAnnotation, labels, root: pathlib.Path) -> dict:
     """Returns the parts of the conversion of one example."""
-    image, ids = read_encoded(annotation.image_path), read_id_map(annotation.map_path)
-    panoptic, areas = panoptic_label(ids, annotation.segments, labels)
+    image, ids = read_encoded(annotation.image_path), read_ids(annotation.map_path)
+    panoptic, areas = panoptic_map(ids, annotation.segments, labels)
     example = LabeledImage("a", image, panoptic, areas)
     record = encode_example(example)
     path = str(root / "part.tfrecord")
     write_shard(path, [record])
     return {
         "image": functools.partial(read_encoded, annotation.image_path),
-        "id_map": functools.partial(read_id_map, annotation.map_path),
-        "panoptic": functools.partial(panoptic_label, ids, annotation.segments, labels),
+        "id_map": functools.partial(read_ids, annotation.map_path),
+        "panoptic": functools.partial(panoptic_map, ids, annotation.segments, labels),
         "example": functools.partial(encode_example, example),
         "write": lambda: write_shard(path, [record]),
         "checksum": lambda: file_checksum(path),

@@ -26,6 +26,7 @@ from measuring import finished, print_line
 from plain_input import PlainExample
 
 import kmax_tf
+from kmax_tf.config import Experiment, options_of
 from kmax_tf.data.builder import training_example
 from kmax_tf.data.color import random_color
 from kmax_tf.data.reader import ReaderOptions, read_forever
@@ -35,6 +36,14 @@ from kmax_tf.records.examples import LabeledImage, encode_example, write_shard
 from kmax_tf.records.index import index_records
 
 _SIZE = (480, 640)
+_READER = options_of(
+    ReaderOptions,
+    Experiment().train_data,
+    Experiment().training,
+    shard=(0, 1),
+    first=0,
+    cache=None,
+)
 
 
 def main() -> None:
@@ -67,9 +76,7 @@ def measure(args: argparse.Namespace, size: int, path: str) -> None:
     datasets = {}
     for name, make in cases.items():
         streams = getattr(make, "num_examples", 2)
-        datasets[name] = read_forever(index, ReaderOptions(), streams).map(
-            make, num_parallel_calls=1
-        )
+        datasets[name] = read_forever(index, _READER, streams).map(make, num_parallel_calls=1)
         if name != "decode":
             datasets[name] = datasets[name].batch(args.batch)
     seconds = {name: [] for name in cases}
@@ -98,7 +105,7 @@ def same_elements(args: argparse.Namespace, overrides: list[str], path: str) -> 
     """Returns whether both ways make the same of some examples, where no segments are drawn."""
     fixed = [*overrides, "train_data.augmentation.copy_paste.stuff=ALL"]
     whole = training_example(kmax_tf.load_experiment(args.config, fixed))
-    read = read_forever(index_records([path]), ReaderOptions(), 2).take(args.batch)
+    read = read_forever(index_records([path]), _READER, 2).take(args.batch)
     return all(
         np.array_equal(ours, theirs)
         for pair in zip(read.map(whole), read.map(PlainExample(whole)))
@@ -123,7 +130,7 @@ def processor_time(dataset: tf.data.Dataset, images: int, batched: bool, batch: 
 def stages(made, index) -> dict[str, float]:
     """Returns the mean processor time of the parts of an example's preparation."""
     options = made.options
-    examples = [pair for _, pair in itertools.islice(read_forever(index, ReaderOptions(), 2), 24)]
+    examples = [pair for _, pair in itertools.islice(read_forever(index, _READER, 2), 24)]
     seconds: dict[str, list[float]] = {}
 
     def timed(name, function, *inputs):
@@ -140,7 +147,7 @@ def stages(made, index) -> dict[str, float]:
     number = tf.TensorSpec([], tf.int64)
     augment = tf.function(made.augment, input_signature=[number, (shapes, shapes)])
     view = tf.function(
-        lambda example, seed: made._view(example, seed, options.scales, 0)[0],
+        lambda example, seed: made._view(example, seed, options.scales(), 0)[0],
         input_signature=[shapes, tf.TensorSpec([2], tf.int32)],
     )
     color = tf.function(

@@ -23,15 +23,14 @@ from collections.abc import Sequence
 from typing import Any, Callable
 
 import numpy as np
-import PIL.Image
 
-from kmax_tf.evaluation.coco_results import id2rgb
-from kmax_tf.evaluation.files import pairs as file_pairs
-from kmax_tf.evaluation.files.evaluation import evaluate_pairs
-from kmax_tf.evaluation.files.pairs import pair_images
-from kmax_tf.evaluation.files.panoptic_file import categories_of, read_panoptic_file
-from kmax_tf.evaluation.overlaps import find_overlaps
+from kmax_tf.evaluation.from_files import counting
+from kmax_tf.evaluation.from_files.counting import evaluate_pairs
+from kmax_tf.evaluation.from_files.pairing import pair_images
+from kmax_tf.evaluation.from_files.panoptic_file import categories_of, read_panoptic_file
 from kmax_tf.files.workers import available_cores
+from kmax_tf.panoptic.overlaps import find_overlaps
+from kmax_tf.panoptic.png import encode_ids
 
 if __name__ == "__main__":  # not in the workers: it imports TensorFlow, which takes seconds
     from measuring import print_line, ratio, summary, time_in_turns
@@ -71,7 +70,7 @@ class Data:
             for name, ids in zip(content, scene(rng, tuple(args.size), args.segments)):
                 present, counts = np.unique(ids[ids > 0], return_counts=True)
                 path = folder / name / f"{number}.png"
-                PIL.Image.fromarray(id2rgb(ids)).save(path)
+                path.write_bytes(encode_ids(ids))
                 self.maps[str(path)] = ids.astype(np.int32)
                 segments = [
                     {
@@ -233,8 +232,8 @@ def state_size(data: Data) -> None:
 def decode(data: Data) -> None:
     """Decodes the PNGs of all pairs: no evaluation of files can be faster."""
     for pair in data.pairs:
-        file_pairs.read_id_map(pair.true.path)
-        file_pairs.read_id_map(pair.predicted.path)
+        counting.read_ids(pair.true.path)
+        counting.read_ids(pair.predicted.path)
 
 
 def sort_pairs(truth: np.ndarray, prediction: np.ndarray) -> Any:
@@ -264,12 +263,12 @@ def with_maps(data: Data, run: Callable[[], Any]) -> Callable[[], Any]:
     maps = data.maps
 
     def call() -> None:
-        real = file_pairs.read_id_map
-        file_pairs.read_id_map = maps.__getitem__
+        real = counting.read_ids
+        counting.read_ids = maps.__getitem__
         try:
             run()
         finally:
-            file_pairs.read_id_map = real
+            counting.read_ids = real
 
     return call
 

@@ -14,9 +14,10 @@ from official.vision.ops import augment
 
 from kmax_tf.data.augmentation import Place, random_place, random_size
 from kmax_tf.data.copy_paste import padding_id
-from kmax_tf.data.preprocessing import PADDING_VALUE, resize_image, resize_map, resized_size
+from kmax_tf.data.preprocessing import PADDING_VALUE, resize_image, resized_size
 from kmax_tf.data.targets import _class_index, _number_segments
 from kmax_tf.data.training_example import TrainingExample
+from kmax_tf.ops.resizing import resize_map
 
 _OPERATIONS = {
     "BRIGHTNESS": augment.brightness,
@@ -41,11 +42,9 @@ class PlainExample:
         base = tf.random.experimental.stateless_fold_in(tf.constant([self.made.seed, 0]), number)
         seeds = tf.unstack(tf.random.experimental.stateless_split(base, 3))
         options, labels = self.made.options, self.made.labels
-        image, label = self._view(examples[0], seeds[0], options.scales, labels.void_panoptic_id)
+        image, label = self._view(examples[0], seeds[0], options.scales(), labels.void_panoptic_id)
         if options.copy_paste is not None:
-            low, high, step = options.scales
-            factor = options.copy_paste.scale_factor
-            scales = (low * factor, high * factor, step)
+            scales = options.scales(options.copy_paste.scale_factor)
             above = self._view(examples[1], seeds[1], scales, padding_id(labels))
             image, label = self._paste(image, label, above, seeds[2])
         return image, self._targets(label)

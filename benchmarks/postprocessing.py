@@ -26,6 +26,7 @@ from measuring import (
 from plain_merging import PlainMerging
 
 import kmax_tf
+from kmax_tf.grids import grid_side
 from kmax_tf.postprocessing.builder import build_postprocessor
 from kmax_tf.postprocessing.cells import Best, MaskGrid
 from kmax_tf.postprocessing.postprocessor import Postprocessor
@@ -121,7 +122,7 @@ def example(
       unsure: share of the rows where none is.
     """
     rng, masks = np.random.default_rng(0), min(masks, centers)
-    height, width = ((side - 1) // postprocess.output_stride + 1 for side in size)
+    height, width = (grid_side(side, postprocess.output_stride) for side in size)
     y, x = np.mgrid[0:height, 0:width]
     y, x = y / (height - 1), x / (width - 1)
     logits = rng.normal(size=[batch, height, width, centers], scale=0.5)

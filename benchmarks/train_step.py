@@ -35,7 +35,7 @@ import kmax_tf
 from kmax_tf import ops
 from kmax_tf.keras_api import keras
 from kmax_tf.losses.builder import build_loss
-from kmax_tf.training.optimizer import build_optimizer
+from kmax_tf.training.builder import build_optimizer
 
 
 def main() -> None:

@@ -13,10 +13,11 @@ import numpy as np
 import tensorflow as tf
 
 from kmax_tf.config import Experiment, label_space
-from kmax_tf.data.preprocessing import fit_image, resize_image, resize_map, restore_map
+from kmax_tf.data.preprocessing import fit_image, resize_image, restore_map
 from kmax_tf.devices import accelerated
 from kmax_tf.model.folding import fold_batch_norms
 from kmax_tf.model.kmax import KMaX
+from kmax_tf.ops.resizing import resize_map
 from kmax_tf.postprocessing.builder import build_postprocessor, build_views
 from kmax_tf.postprocessing.islands import remove_islands
 from kmax_tf.postprocessing.postprocessor import MAPS, SEGMENTS

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import importlib.metadata
 import json
 import os
 import pathlib
@@ -14,7 +13,7 @@ from typing import Any
 
 from kmax_tf.config import Experiment, experiment_text
 from kmax_tf.files.writing import PathLike, write_atomically
-from kmax_tf.version import __version__
+from kmax_tf.version import __version__, installed_version
 
 _PACKAGES = ("tensorflow", "tf-models-official", "tf-keras", "tensorflow-addons", "numpy")
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -54,18 +53,10 @@ def provenance() -> dict[str, Any]:
         "git_dirty": None if changes is None else bool(changes),
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "packages": {name: version_of(name) for name in _PACKAGES},
+        "packages": {name: installed_version(name) for name in _PACKAGES},
         "command": sys.argv,
         "time": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
     }
-
-
-def version_of(distribution: str) -> str | None:
-    """Returns the installed version of a distribution, without importing it; None: not there."""
-    try:
-        return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 def _is_repository() -> bool:

@@ -6,6 +6,7 @@ import numpy as np
 
 import kmax_tf
 from kmax_tf import run_record
+from kmax_tf.version import installed_version
 
 
 def test_versions_command_and_time():
@@ -45,4 +46,4 @@ def test_revision_and_dirtiness_of_the_repository(tmp_path, monkeypatch):
 
 
 def test_version_of_what_is_not_there():
-    assert run_record.version_of("no-such-distribution") is None
+    assert installed_version("no-such-distribution") is None

@@ -67,9 +67,14 @@ def _class_order(model: KMaX) -> np.ndarray:
     return np.append(np.argsort(ids), len(ids))
 
 
+def checkpoint_files(prefix: str) -> list[str]:
+    """Returns the files of a TensorFlow checkpoint that one process wrote."""
+    return [f"{prefix}.index", f"{prefix}.data-00000-of-00001"]
+
+
 def _write_tensorflow(state: dict[str, np.ndarray], prefix: str) -> str:
     keys = sorted(state)
-    files = [f"{prefix}.index", f"{prefix}.data-00000-of-00001"]
+    files = checkpoint_files(prefix)
     check_free(files)
     try:
         tf.raw_ops.SaveV2(

@@ -21,6 +21,7 @@ from kmax_tf.checkpoints.restore import (
 from kmax_tf.checkpoints.torch_file import read_state
 from kmax_tf.files.writing import plain_path
 from kmax_tf.model.kmax import KMaX
+from kmax_tf.wording import count_of
 
 _TORCH_SUFFIXES = (".pth", ".pt", ".pkl", ".safetensors")
 _KERAS_SUFFIXES = (".h5", ".hdf5")
@@ -99,7 +100,8 @@ def _read_deeplab2(model: KMaX, path: str) -> Source:
         )
     if not shapes:
         raise CheckpointError(
-            f"{prefix} is not a deeplab2 checkpoint: none of its {len(found)} keys is of one"
+            f"{prefix} is not a deeplab2 checkpoint: none of its {count_of(len(found), 'key')} is "
+            "of one"
         )
 
     def read(key: str) -> np.ndarray:

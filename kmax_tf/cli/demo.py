@@ -10,19 +10,21 @@ import argparse
 import concurrent.futures
 import json
 import shlex
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from kmax_tf.cli import arguments
-from kmax_tf.cli.scripts import run_process
 from kmax_tf.library_noise import without_known_lines
+from kmax_tf.wording import count_of
 
 HELP = "generate, train, evaluate, export and predict on a laptop (about 5 minutes)"
 
 CONFIG = "shapes/laptop.textproto"
 HELD_OUT_PICTURES = 12
+_PATIENCE_SECONDS = 5.0  # with an interrupted stage
 STAGES = {
     "generate": "draw a dataset in COCO's format",
     "convert": "make records of it, which training reads",
@@ -40,6 +42,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--train-images", type=int, default=2000, help="(%(default)s)")
     parser.add_argument("--val-images", type=int, default=200, help="(%(default)s)")
     arguments.add_overrides(parser)
+
+
+def run_process(words: Sequence[str]) -> int:
+    """Runs a command and returns its exit status.
+
+    An interruption from a terminal goes to the command as well, which gets some seconds to end.
+    """
+    process = subprocess.Popen(words)
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        try:
+            process.wait(_PATIENCE_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+        raise
 
 
 class StageError(Exception):
@@ -158,7 +176,9 @@ def _compare(root: Path) -> None:
     submission = root / "submission" / "panoptic_results.json"
     same = count_agreeing(submission, [root, root / "export"], images)
     if same < len(images):
-        raise StageError(f"{len(images) - same} of {len(images)} images have several maps")
+        raise StageError(
+            f"{len(images) - same} of {count_of(len(images), 'image')} got several maps"
+        )
 
 
 def _sum_up(root: Path, seconds: dict[str, float]) -> None:

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import kmax_tf
 from kmax_tf.processor import ONEDNN, cpu_features
-from kmax_tf.run_record import version_of
+from kmax_tf.version import installed_version
 
 HELP = "print versions and devices, try operations, and say how to mend what is broken"
 
@@ -111,7 +111,7 @@ def requirements() -> list[str]:
 
 def _python() -> Iterator[Finding]:
     yield Finding("python", f"{platform.python_version()} ({sys.executable})")
-    installed = version_of("kmax-tf")
+    installed = installed_version("kmax-tf")
     if installed is None:
         yield Finding(
             "kmax_tf",
@@ -131,7 +131,7 @@ def _versions(wanted: Sequence[str]) -> Iterator[Finding]:
         requirement = Requirement(text)
         if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
             continue
-        found = version_of(requirement.name)
+        found = installed_version(requirement.name)
         fix = f"{sys.executable} -m pip install '{requirement.name}{requirement.specifier}'"
         if found is None:
             yield Finding(requirement.name, "-", "isn't installed", fix)
@@ -162,7 +162,7 @@ def _imports() -> Iterator[Finding]:
         elif module == "kmax_tf.keras_api":
             layer = importlib.import_module(module).keras.layers.Layer
             package = layer.__module__.split(".")[0]
-            version = version_of(package.replace("_", "-"))
+            version = installed_version(package.replace("_", "-"))
             yield Finding("keras in use", f"{package} {version}")
 
 

@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Restores the checkpoint and writes it anew."""
-    from kmax_tf.checkpoints.exporter import export_checkpoint
+    from kmax_tf.checkpoints.exporter import checkpoint_files, export_checkpoint
     from kmax_tf.checkpoints.restore import find_checkpoint, recorded_experiment, restore_weights
     from kmax_tf.config import load_experiment
     from kmax_tf.model.builder import build_model
@@ -34,5 +34,9 @@ def run(args: argparse.Namespace) -> int:
     experiment = load_experiment(args.config or recorded_experiment(checkpoint), args.overrides)
     model = build_model(experiment)
     print(restore_weights(model, checkpoint).summary())
-    print(f"wrote {export_checkpoint(model, args.output, args.format)}")
+    path = export_checkpoint(model, args.output, args.format)
+    if args.format == "deeplab2":
+        print(f"wrote {' and '.join(checkpoint_files(path))}, a checkpoint of the prefix {path}")
+    else:
+        print(f"wrote {path}")
     return 0

@@ -8,6 +8,10 @@ from typing import TYPE_CHECKING, NamedTuple, Union
 if TYPE_CHECKING:
     import numpy as np
 
+from kmax_tf.wording import count_of
+
+# Failures named in the last line.
+_MOST_NAMED = 5
 HELP = "image files, or folders of such, of which subfolders are read, too"
 
 
@@ -108,17 +112,12 @@ def image_ids(images: Sequence[NamedImage], annotations: str | None) -> list[Uni
     import os
 
     from kmax_tf.errors import UserError
-    from kmax_tf.evaluation.coco_results import id_of_name
-    from kmax_tf.files.reading import read_file
-    from kmax_tf.panoptic.coco_json import entries, parse_images, parse_json
+    from kmax_tf.panoptic.coco_json import read_image_names
+    from kmax_tf.panoptic.fields import as_number
 
     if annotations is None:
-        return [id_of_name(image.name) for image in images]
-    try:
-        content = parse_json(read_file(annotations), annotations)
-    except OSError as error:
-        raise UserError(f"cannot read {annotations}: {error.strerror or error}") from error
-    names = parse_images(entries(content, "images", annotations), annotations)
+        return [as_number(image.name) for image in images]
+    names = read_image_names(annotations)
     by_path = {os.path.splitext(name)[0]: image_id for image_id, name in names.items()}
     stems = [os.path.basename(path) for path in by_path]
     by_stem = {stem: i for stem, i in zip(stems, by_path.values()) if stems.count(stem) == 1}
@@ -136,37 +135,55 @@ def image_ids(images: Sequence[NamedImage], annotations: str | None) -> list[Uni
     return ids
 
 
-def read_images(
-    images: Sequence[NamedImage], command: str
-) -> Iterator[tuple[NamedImage, np.ndarray]]:
-    """Yields each image with its pixels [H, W, 3] uint8.
+class ImagesInTurn:
+    """The images of a command line, read one after another.
 
     One that cannot be read is told at once, and the others go on.
-
-    Args:
-      images: of the command line.
-      command: whose progress is shown.
-
-    Raises:
-      UserError: in the end, where some could not be read.
     """
-    import sys
 
-    from kmax_tf.cli.command_line import error_line
-    from kmax_tf.errors import UserError
-    from kmax_tf.files.images import BadExampleError, read_image
-    from kmax_tf.files.progress import Progress
+    def __init__(self, images: Sequence[NamedImage], command: str):
+        """Starts the clock.
 
-    progress = Progress(len(images), command)
-    failures = 0
-    for image in images:
-        try:
-            pixels = read_image(image.path)
-        except BadExampleError as error:
-            print(error_line("kmax", error), file=sys.stderr)
-            failures += 1
-        else:
+        Args:
+          images: of the command line.
+          command: whose progress is shown.
+        """
+        from kmax_tf.files.progress import Progress
+
+        self._images = images
+        self._failed: list[str] = []
+        self._progress = Progress(len(images), command)
+
+    def __iter__(self) -> Iterator[tuple[NamedImage, np.ndarray]]:
+        """Yields each image that can be read with its pixels [H, W, 3] uint8."""
+        from kmax_tf.errors import error_line
+        from kmax_tf.files.images import BadExampleError, read_image
+
+        for image in self._images:
+            try:
+                pixels = read_image(image.path)
+            except BadExampleError as error:
+                self._progress.say(error_line("kmax", error))
+                self._failed.append(image.path)
+                continue
             yield image, pixels
-        progress.advance()
-    if failures:
-        raise UserError(f"{failures} of {len(images)} images could not be read")
+            self._progress.advance()
+
+    def end(self, results: str) -> int:
+        """Says in the last line how it went, and returns the exit status: 1 where images failed.
+
+        Args:
+          results: where the results are, where there are any.
+        """
+        if len(self._failed) < len(self._images):
+            print(results, flush=True)
+        if not self._failed:
+            return 0
+        named = ", ".join(self._failed[:_MOST_NAMED])
+        if len(self._failed) > _MOST_NAMED:
+            named += f" and {len(self._failed) - _MOST_NAMED} more"
+        total = count_of(len(self._images), "image")
+        self._progress.say(
+            f"kmax: error: {len(self._failed)} of {total} could not be read: {named}"
+        )
+        return 1

@@ -52,11 +52,11 @@ def run(args: argparse.Namespace) -> int:
     """Segments each image."""
     import os
 
-    from kmax_tf.evaluation.coco_results import write_panoptic_json
     from kmax_tf.export.instances import write_instances
     from kmax_tf.export.predictor import load_predictor
     from kmax_tf.export.results import ENDINGS, JOINED
     from kmax_tf.files.writing import check_writable
+    from kmax_tf.panoptic.coco_results import write_panoptic_json
 
     kinds = list(dict.fromkeys(args.write or ["panoptic"]))
     images = image_files.find_images(args.images)
@@ -69,22 +69,23 @@ def run(args: argparse.Namespace) -> int:
     image_files.check_outputs([os.path.join(args.output, file) for file in files], images)
     predictor = load_predictor(args.model, sorted({_KINDS[kind] for kind in kinds}))
     writer = _Writer(args, kinds, predictor.label_space)
+    reading = image_files.ImagesInTurn(images, "predict")
     try:
-        for image, pixels in image_files.read_images(images, "predict"):
+        for image, pixels in reading:
             writer.write(image.name, ids[images.index(image)], pixels, predictor(pixels))
     finally:  # what could be read is of use
-        if "panoptic" in kinds:
+        if "panoptic" in kinds and writer.images:
             write_panoptic_json(joined["panoptic"], writer.annotations, predictor.label_space)
-        if "instances" in kinds:
+        if "instances" in kinds and writer.images:
             write_instances(joined["instances"], writer.instances)
-    print(f"results in {args.output}")
-    return 0
+    return reading.end(f"results in {args.output}")
 
 
 class _Writer:
     """Writes the results of images.
 
     Attributes:
+      images: number of those written so far.
       annotations: of the images so far, as COCO's panoptic format has them.
       instances: of the images so far, as COCO's results of detection have them.
     """
@@ -96,6 +97,7 @@ class _Writer:
         self._semantic = SemanticIds(labels) if "semantic" in kinds else None
         if self._semantic is not None and self._semantic.none:
             print(f"pixels without a class are {self._semantic.none} in PNGs of class ids")
+        self.images = 0
         self.annotations: list[dict[str, Any]] = []
         self.instances: list[dict[str, Any]] = []
 
@@ -122,6 +124,7 @@ class _Writer:
         if self._args.why:
             reports = write_reports(folder, name, prediction, labels)
             print(f"{name}\n{format_reports(reports)}")
+        self.images += 1
 
     def _check(self, prediction: dict[str, np.ndarray]) -> None:
         from kmax_tf.errors import UserError

@@ -2,6 +2,7 @@
 
 from kmax_tf.config.dataset import label_space, parse_dataset, read_description
 from kmax_tf.config.experiment import experiment_text, load_experiment, validate
+from kmax_tf.config.options import options_of
 from kmax_tf.config.shipped import shipped_configs
 from kmax_tf.errors import ConfigError
 from kmax_tf.protos.experiment_pb2 import Experiment
@@ -12,6 +13,7 @@ __all__ = [
     "experiment_text",
     "label_space",
     "load_experiment",
+    "options_of",
     "parse_dataset",
     "read_description",
     "shipped_configs",

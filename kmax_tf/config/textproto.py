@@ -32,6 +32,7 @@ _TOKEN = re.compile(
 )
 _FLOAT_SUFFIX = re.compile(r"(?<=[\d.])[fF]$")
 _CLOSING = {"{": "}", "<": ">"}
+_BRACKETS = {**_CLOSING, "[": "]"}
 _FLOATS = (FieldDescriptor.CPPTYPE_FLOAT, FieldDescriptor.CPPTYPE_DOUBLE)
 # Bits, and whether one of them is the sign.
 _INTEGERS = {
@@ -51,7 +52,12 @@ class _Token(NamedTuple):
 
 
 def merge_text(
-    text: str, where: Callable[[int], str], message: Message, origins: Origins, prefix: str = ""
+    text: str,
+    where: Callable[[int], str],
+    message: Message,
+    origins: Origins,
+    prefix: str = "",
+    errors: list[str] | None = None,
 ) -> None:
     """Applies a textproto to a message.
 
@@ -64,11 +70,13 @@ def merge_text(
       message: what is changed.
       origins: where each field was set; updated.
       prefix: path of `message` in `origins`. Empty: it is the outermost one.
+      errors: takes up, with their places, unknown fields and values that don't fit, which are then
+        left out. None: the first is raised.
 
     Raises:
       ConfigError: the text is malformed, or does not fit the message's type.
     """
-    _Parser(text, where, origins).merge_into(message, prefix)
+    _Parser(text, where, origins, errors).merge_into(message, prefix)
 
 
 def find_field(message: Message, name: str, where: str) -> FieldDescriptor:
@@ -116,11 +124,15 @@ class _Parser:
       text: a textproto.
       where: gives the place, for people, of a line of the text.
       origins: updated with the place of each field.
+      errors: as in `merge_text`.
     """
 
-    def __init__(self, text: str, where: Callable[[int], str], origins: Origins) -> None:
+    def __init__(
+        self, text: str, where: Callable[[int], str], origins: Origins, errors: list[str] | None
+    ) -> None:
         self._where = where
         self._origins = origins
+        self._errors = errors
         self._tokens = self._tokenize(text)
         self._next = next(self._tokens)
 
@@ -148,10 +160,15 @@ class _Parser:
             if token.kind != "word":
                 wanted = f"a field name or '{closing}'" if closing else "a field name"
                 self._fail(token.line, f"expected {wanted}, found {_shown(token)}")
-            field = find_field(message, token.text, self._where(token.line))
-            path = join(prefix, field.name)
-            self._note_first_mention(message, field, path, token.line, seen)
-            self._field(message, field, path)
+            try:
+                field = find_field(message, token.text, self._where(token.line))
+            except ConfigError as error:
+                self._collect(error)
+                self._skip_value()
+            else:
+                path = join(prefix, field.name)
+                self._note_first_mention(message, field, path, token.line, seen)
+                self._field(message, field, path)
             if self._next.text in (",", ";"):
                 self._take()
         self._take()
@@ -167,7 +184,9 @@ class _Parser:
                     del self._origins[old]
         elif group in seen:
             what = field.name if group == field.name else f"one of the fields of '{group}'"
-            self._fail(line, f"{what} was already given in line {seen[group]}", path)
+            self._collect(
+                self._error(line, f"{what} was already given in line {seen[group]}", path)
+            )
         if group not in seen:
             self._origins[path] = self._where(line)
         seen.setdefault(group, line)
@@ -217,7 +236,26 @@ class _Parser:
             else:
                 setattr(message, field.name, value)
         except ValueError as error:
-            self._fail(token.line, f"{error}", path)
+            if token.kind not in ("word", "string"):
+                self._fail(token.line, f"{error}", path)
+            self._collect(self._error(token.line, f"{error}", path))
+
+    def _skip_value(self) -> None:
+        """Passes over the value of an unknown field."""
+        if self._next.text == ":":
+            self._take()
+        closing: list[str] = []
+        while True:
+            token = self._take()
+            if token.kind == "symbol" and token.text in _BRACKETS:
+                closing.append(_BRACKETS[token.text])
+            elif closing and token.text == closing[-1]:
+                closing.pop()
+            elif token.kind == "end" or (token.kind == "symbol" and not closing):
+                self._fail(token.line, f"expected a value, found {_shown(token)}")
+            if not closing:
+                break
+        self._strings_after(token)
 
     def _strings_after(self, token: _Token) -> list[_Token]:
         # Adjacent strings are one string.
@@ -233,8 +271,16 @@ class _Parser:
         return token
 
     def _fail(self, line: int, problem: str, path: str = "") -> NoReturn:
+        raise self._error(line, problem, path)
+
+    def _collect(self, error: ConfigError) -> None:
+        if self._errors is None:
+            raise error
+        self._errors.append(str(error))
+
+    def _error(self, line: int, problem: str, path: str) -> ConfigError:
         where = self._where(line)
-        raise ConfigError(located(where, path, problem) if path else f"{where}: {problem}")
+        return ConfigError(located(where, path, problem) if path else f"{where}: {problem}")
 
 
 def _convert(field: FieldDescriptor, token: _Token, more: list[_Token]) -> Any:

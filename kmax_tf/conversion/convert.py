@@ -139,9 +139,12 @@ def convert(
     total.checksum = hashlib.sha256(sums.encode("ascii")).hexdigest()
     _write_report(os.fspath(output), split, total, labels)
     if not total.images:
+        first, reason = total.refused[0]
+        if len(total.refused) == 1:
+            raise UserError(f"the only example of {split}, {first}, was refused, because: {reason}")
         raise UserError(
-            f"all {len(total.refused)} examples of {split} were refused, the first, "
-            f"{total.refused[0][0]}, because: {total.refused[0][1]}"
+            f"all {len(total.refused)} examples of {split} were refused, the first, {first}, "
+            f"because: {reason}"
         )
     return total
 

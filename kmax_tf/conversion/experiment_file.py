@@ -12,8 +12,10 @@ import shlex
 from collections.abc import Mapping
 
 from kmax_tf.files.writing import is_remote
+from kmax_tf.grids import grid_side, valid_side_that_holds
 from kmax_tf.records.examples import shard_pattern
 from kmax_tf.records.statistics import Statistics
+from kmax_tf.wording import count_of
 
 # The longer side of a crop, as published for ADE20K; smaller images have smaller crops.
 _LONGEST_SIDE = 641
@@ -34,11 +36,11 @@ def crop_size(statistics: Statistics) -> tuple[int, int]:
     """Returns height and width, 32k + 1 each, that hold each image once its longer side fits."""
     pairs = statistics.size_pairs()
     longest = max(max(height, width) for height, width, _ in pairs)
-    side = min(_next_side(longest), _LONGEST_SIDE)
+    side = min(valid_side_that_holds(longest), _LONGEST_SIDE)
     height, width = (
         max(-(-pair[axis] * side // max(pair[:2])) for pair in pairs) for axis in (0, 1)
     )
-    return _next_side(height), _next_side(width)
+    return valid_side_that_holds(height), valid_side_that_holds(width)
 
 
 def experiment_text(name: str, output: str, splits: Mapping[str, Statistics]) -> str:
@@ -79,8 +81,9 @@ def experiment_text(name: str, output: str, splits: Mapping[str, Statistics]) ->
 --model_dir=runs/{_word(name)} --mode=train_and_eval
 # Predict:  kmax predict --model runs/{_word(name)} --output predictions IMAGE.jpg
 #
-# {_word(training)}: {images} images; {_word(evaluation)}: {splits[evaluation].images}; \
-at most {most} segments in an image.
+# {_word(training)}: {count_of(images, "image")}; \
+{_word(evaluation)}: {splits[evaluation].images}; \
+at most {count_of(most, "segment")} in an image.
 base: "coco/base.textproto"
 base: "backbones/resnet50.textproto"
 name: {json.dumps(name, ensure_ascii=False)}
@@ -97,7 +100,7 @@ eval_data {{
   {data}
 }}
 {model}{losses}training {{
-  # {steps * _BATCH / images:.0f} epochs.
+  # {count_of(round(steps * _BATCH / images), "epoch")}.
   steps: {steps}
   checkpoint_interval: 500
   validation_interval: 1000
@@ -117,15 +120,10 @@ def _sizes_of_model(most_segments: int, height: int, width: int) -> tuple[str, s
     if wanted > _CENTERS:
         centers = -(-wanted // 64) * 64
         model = f"model {{ transformer_decoder {{ num_centers: {centers} }} }}\n"
-    pixels = ((height - 1) // _MASK_STRIDE + 1) * ((width - 1) // _MASK_STRIDE + 1)
+    pixels = grid_side(height, _MASK_STRIDE) * grid_side(width, _MASK_STRIDE)
     if pixels < _SAMPLES:
         losses = f"losses {{ instance_discrimination {{ sample_count: {pixels} }} }}\n"
     return model, losses
-
-
-def _next_side(side: int) -> int:
-    """Returns the smallest number of the form 32k + 1, at least 33, that isn't below a side."""
-    return max(-(-(side - 1) // 32), 1) * 32 + 1
 
 
 def _in_shell(path: str) -> str:

@@ -10,13 +10,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from kmax_tf.conversion.coco_format import PanopticFiles, Split, read_panoptic_files
-from kmax_tf.conversion.panoptic_ids import Conventions
 from kmax_tf.errors import UserError
 from kmax_tf.files.file_kinds import OTHER_SUFFIXES
-from kmax_tf.files.images import IMAGE_SUFFIXES, BadExampleError, read_encoded
+from kmax_tf.files.images import IMAGE_SUFFIXES, read_encoded
 from kmax_tf.files.reading import is_file, is_folder, list_folder
 from kmax_tf.labels import LabelSpace
 from kmax_tf.panoptic import fields
+from kmax_tf.panoptic.fields import FieldError
+from kmax_tf.panoptic.segment_ids import Conventions
 from kmax_tf.records.examples import LabeledImage, image_names
 
 _YEAR = re.compile(r"(19|20)\d\d$")
@@ -168,7 +169,7 @@ def _read_cityscapes(root: str, split: str) -> Split:
         # The JSON's file names are of no file; the id is what both sides have.
         image_id = fields.image_id(entry, "id")
         if not re.fullmatch(r"[A-Za-z0-9-]+(_[A-Za-z0-9-]+)+", str(image_id)):
-            raise BadExampleError(
+            raise FieldError(
                 f"its id {fields.show(image_id)} isn't of the form city_sequence_frame"
             )
         city = str(image_id).partition("_")[0]

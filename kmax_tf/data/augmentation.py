@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from kmax_tf.data.preprocessing import nearest_index
+from kmax_tf.ops.resizing import nearest_index
 
 
 class Place(NamedTuple):

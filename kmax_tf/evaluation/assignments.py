@@ -8,9 +8,11 @@ from typing import NamedTuple, Optional
 import numpy as np
 import tensorflow as tf
 
-from kmax_tf.data.preprocessing import resize_map, restore_map
+from kmax_tf.data.preprocessing import restore_map
 from kmax_tf.figures import Assignment, draw_clusters
+from kmax_tf.grids import stride_between
 from kmax_tf.labels import LabelSpace
+from kmax_tf.ops.resizing import resize_map
 from kmax_tf.structures import Predictions
 
 # Of a panel: there are many on a sheet.
@@ -74,7 +76,7 @@ def draw_assignments(
         assignments.append(
             Assignment(
                 name=f"block {number}" if number < len(maps) else "final masks",
-                stride=(sizes.whole[0] - 1) // (int(centers.shape[0]) - 1),
+                stride=stride_between(sizes.whole, centers.shape),
                 centers=np.asarray(restore_map(full, sizes.image, size)),
             )
         )

@@ -18,7 +18,7 @@ import dataclasses
 
 import numpy as np
 
-from kmax_tf.evaluation.overlaps import Overlaps
+from kmax_tf.panoptic.overlaps import Overlaps
 from kmax_tf.panoptic.runs import sum_by_index
 
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kmax_tf.evaluation.overlaps import Overlaps, find_overlaps
-from kmax_tf.evaluation.segments import class_indices, require_map
+from kmax_tf.panoptic.overlaps import Overlaps, find_overlaps
+from kmax_tf.panoptic.segments import class_indices, require_map
 
 if TYPE_CHECKING:
     from kmax_tf.labels import LabelSpace

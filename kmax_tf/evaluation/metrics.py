@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kmax_tf.evaluation.extremes import Extremes
 from kmax_tf.evaluation.mask_ap import Instances, MaskAP
 from kmax_tf.evaluation.matching import PredictedSegments, TrueSegments
 from kmax_tf.evaluation.mean_iou import MeanIoU
-from kmax_tf.evaluation.overlaps import Overlaps
 from kmax_tf.evaluation.panoptic_quality import PanopticQuality, PanopticQualityResult
-from kmax_tf.evaluation.report.extremes import Extremes
 from kmax_tf.panoptic.fields import ImageId
+from kmax_tf.panoptic.overlaps import Overlaps
 
 if TYPE_CHECKING:
     from kmax_tf.labels import LabelSpace

@@ -22,8 +22,8 @@ from kmax_tf.evaluation.matching import (
     TrueSegments,
     match_segments,
 )
-from kmax_tf.evaluation.overlaps import Overlaps, find_overlaps
-from kmax_tf.evaluation.segments import class_indices, require_map
+from kmax_tf.panoptic.overlaps import Overlaps, find_overlaps
+from kmax_tf.panoptic.segments import class_indices, require_map
 
 if TYPE_CHECKING:
     from kmax_tf.labels import LabelSpace

@@ -10,6 +10,7 @@ from typing import Any
 
 from kmax_tf.evaluation.metrics import Result
 from kmax_tf.files.writing import PathLike, write_atomically
+from kmax_tf.wording import count_of
 
 _UNDEFINED = "-"
 
@@ -71,7 +72,7 @@ def _summary(result: Result) -> str:
         ap = result["ap"]
         parts.append(f"mask AP {_number(ap['ap'])} (AP50 {_number(ap['ap50'])})")
     sizes = [f"{name} {_number(pq['all'])}" for name, pq in result["pq_by_size"].items()]
-    images = "1 image" if result["images"] == 1 else f"{result['images']} images"
+    images = count_of(result["images"], "image")
     return (
         f"{', '.join(parts)}\nPQ of segments by size: {', '.join(sizes)}\n"
         f"{images} at {result['resolution']} resolution; scores in percent"

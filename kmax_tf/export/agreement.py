@@ -6,15 +6,17 @@ import json
 import os
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from kmax_tf.errors import UserError
-from kmax_tf.evaluation.coco_results import read_panoptic_png
 from kmax_tf.export.predictor import Predictor, find_export, load_predictor
 from kmax_tf.files.images import read_image
 from kmax_tf.labels import LabelSpace
+from kmax_tf.panoptic.coco_results import encode_panoptic
+from kmax_tf.panoptic.png import read_ids
 
 # Of different sizes, and not what the evaluation had.
 _BATCH_SIZE = 5
@@ -37,7 +39,8 @@ def count_agreeing(
       UserError: the evaluation didn't have all of the images.
     """
     predictors = [load_predictor(model) for model in models]
-    evaluated = _evaluated(pathlib.Path(submission), predictors[0].label_space)
+    labels = predictors[0].label_space
+    evaluated = _evaluated(pathlib.Path(submission))
     missing = images.keys() - evaluated.keys()
     if missing:
         raise UserError(f"{submission} has no map of {min(missing)}")
@@ -45,23 +48,34 @@ def count_agreeing(
     for name, path in images.items():
         image = read_image(path)
         for predictor in predictors:
-            agreeing[name] &= np.array_equal(predictor(image)["panoptic"], evaluated[name])
+            agreeing[name] &= _same(predictor(image)["panoptic"], evaluated[name], labels)
     for model, predictor in zip(models, predictors):
         for name, panoptic in (
             _served(predictor, images) if find_export(pathlib.Path(model)) else ()
         ):
-            agreeing[name] &= np.array_equal(panoptic, evaluated[name])
+            agreeing[name] &= _same(panoptic, evaluated[name], labels)
     return sum(agreeing.values())
 
 
-def _evaluated(submission: pathlib.Path, labels: LabelSpace) -> dict[str, np.ndarray]:
-    """Returns the maps [H, W] of a submission by the names of their images."""
+def _evaluated(submission: pathlib.Path) -> dict[str, tuple[np.ndarray, list[dict[str, Any]]]]:
+    """Returns the ids [H, W] and segments_info of a submission by the names of their images."""
     maps = {}
     for entry in json.loads(submission.read_text("utf-8"))["annotations"]:
         name = entry["file_name"]
-        png = submission.with_suffix("") / name
-        maps[name.removesuffix(".png")] = read_panoptic_png(png, entry["segments_info"], labels)
+        ids = read_ids(submission.with_suffix("") / name)
+        maps[name.removesuffix(".png")] = ids, entry["segments_info"]
     return maps
+
+
+def _same(
+    panoptic: np.ndarray, evaluated: tuple[np.ndarray, list[dict[str, Any]]], labels: LabelSpace
+) -> bool:
+    """Returns whether a panoptic map would be written as one was, scores aside."""
+    ids, segments_info = encode_panoptic(panoptic, labels)
+    others = [{**entry} for entry in evaluated[1]]
+    for entry in others:
+        entry.pop("score", None)
+    return np.array_equal(ids, evaluated[0]) and segments_info == others
 
 
 def _served(

@@ -11,6 +11,7 @@ from pycocotools import mask as rle_masks
 
 from kmax_tf.files.writing import write_atomically
 from kmax_tf.labels import LabelSpace
+from kmax_tf.panoptic.segments import find_segments
 
 
 def coco_instances(
@@ -27,22 +28,21 @@ def coco_instances(
       Of each thing image_id, category_id (the publisher's), segmentation (compressed RLE), bbox
       [x, y, width, height] and area in pixels, score (what masks are ranked by, 0..1), and name.
     """
-    panoptic = np.asfortranarray(prediction["panoptic"])  # the order of run-length codes
-    by_id = {category.id: category for category in label_space.classes}
-    present = set(np.unique(panoptic))
+    runs, classes = find_segments(prediction["panoptic"], label_space, "prediction", columns=True)
+    places = {panoptic_id: place for place, panoptic_id in enumerate(runs.values.tolist())}
     found = []
     for panoptic_id, score in zip(prediction["segment_ids"], prediction["segment_scores"]):
-        category = by_id.get(int(panoptic_id) // label_space.label_divisor)
-        if category is None or not category.thing or panoptic_id not in present:
+        place = places.get(int(panoptic_id))
+        if place is None or classes[place] < 0 or not label_space.is_thing[classes[place]]:
             continue
-        encoded = rle_masks.encode((panoptic == panoptic_id).view(np.uint8))
+        category, code = label_space.classes[classes[place]], runs.encode(place)
         found.append(
             {
                 "image_id": image_id,
                 "category_id": category.original_id,
-                "segmentation": {**encoded, "counts": encoded["counts"].decode("ascii")},
-                "bbox": [float(value) for value in rle_masks.toBbox(encoded)],
-                "area": int(rle_masks.area(encoded)),
+                "segmentation": code,
+                "bbox": [float(value) for value in rle_masks.toBbox(code)],
+                "area": int(runs.areas[place]),
                 "score": float(score),
                 "name": category.name,
             }

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from kmax_tf.errors import UserError
-from kmax_tf.evaluation.coco_results import (
-    annotation_entry,
-    id_of_name,
-    write_panoptic_json,
-    write_panoptic_png,
-)
 from kmax_tf.figures import draw_panoptic
+from kmax_tf.files.images import write_png
 from kmax_tf.files.writing import write_atomically
 from kmax_tf.labels import LabelSpace
+from kmax_tf.panoptic.coco_results import write_annotation, write_panoptic_json
 from kmax_tf.panoptic.fields import ImageId
 from kmax_tf.postprocessing.why import MaskReport, mask_reports
 from kmax_tf.records.examples import image_names
@@ -87,13 +81,9 @@ def write_result(
         )
     }
     base = os.path.join(folder, name)
-    segments = write_panoptic_png(f"{base}.png", panoptic, label_space, scores)
-    image_id = id_of_name(name) if image_id is None else image_id
-    entry = annotation_entry(image_id, f"{name}.png", segments)
+    entry = write_annotation(folder, name, image_id, panoptic, label_space, scores)
     write_panoptic_json(f"{base}.json", [entry], label_space)
-    picture = io.BytesIO()
-    Image.fromarray(draw_panoptic(image, panoptic, label_space)).save(picture, "PNG")
-    write_atomically(f"{base}_overlay.png", picture.getvalue())
+    write_png(f"{base}_overlay.png", draw_panoptic(image, panoptic, label_space))
     return entry
 
 
@@ -134,9 +124,7 @@ class SemanticIds:
         Raises:
           OutputError: the file can't be written.
         """
-        png = io.BytesIO()
-        Image.fromarray(self._table[semantic]).save(png, "PNG")
-        write_atomically(os.path.join(folder, f"{name}_semantic.png"), png.getvalue())
+        write_png(os.path.join(folder, f"{name}_semantic.png"), self._table[semantic])
 
 
 def write_reports(

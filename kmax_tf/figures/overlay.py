@@ -9,9 +9,9 @@ import numpy as np
 import PIL.Image
 import scipy.ndimage
 
-from kmax_tf.figures.colors import class_index, segment_colors
 from kmax_tf.figures.text import Label, draw_labels, place_label
-from kmax_tf.panoptic.runs import number_pixels
+from kmax_tf.panoptic.colors import class_index, segment_colors
+from kmax_tf.panoptic.runs import find_runs
 
 if TYPE_CHECKING:
     from kmax_tf.labels import LabelSpace
@@ -50,8 +50,8 @@ def draw_panoptic(
     require_same_size(image, panoptic)
     scale = scale_for(panoptic.shape)
     canvas = enlarge_image(image, scale).astype(np.float32)
-    present, index = number_pixels(panoptic)
-    index = enlarge_map(index, scale)
+    runs = find_runs(panoptic)
+    present, index = runs.values, enlarge_map(runs.places(), scale)
     colors = segment_colors(present, label_space)
 
     labeled = np.array([int(i) in colors for i in present], bool)[index]

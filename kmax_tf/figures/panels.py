@@ -11,8 +11,8 @@ import PIL.Image
 import PIL.ImageDraw
 
 from kmax_tf.figures import overlay
-from kmax_tf.figures.colors import Color, class_index
 from kmax_tf.figures.text import draw_centered, font, text_size
+from kmax_tf.panoptic.colors import Color, class_index
 from kmax_tf.panoptic.runs import number_values, run_ends, sum_by_index
 
 if TYPE_CHECKING:

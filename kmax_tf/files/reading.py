@@ -22,6 +22,8 @@ def read_file(path: PathLike) -> bytes:
     """Reads a file; raises OSError with a reason."""
     if not is_remote(path):
         status = os.stat(path)
+        if stat.S_ISDIR(status.st_mode):
+            raise OSError(errno.EISDIR, "it is a folder")
         # A pipe or device would block or never end.
         if not stat.S_ISREG(status.st_mode):
             raise OSError(errno.EINVAL, "it is no ordinary file")

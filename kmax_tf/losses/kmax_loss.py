@@ -7,9 +7,9 @@ import dataclasses
 import tensorflow as tf
 
 from kmax_tf import ops
-from kmax_tf.errors import UserError
 from kmax_tf.losses import terms
 from kmax_tf.losses.matching import Matcher, Matching, match_on_host
+from kmax_tf.ops.resizing import resize_bilinear, subsample
 from kmax_tf.structures import Predictions, Targets
 
 
@@ -97,7 +97,7 @@ class KMaXLoss:
         result = self._prediction_terms(truth, predictions, size)
         for i, prediction in enumerate(predictions.get("intermediate", []), start=1):
             resized = Predictions(
-                mask_logits=_resize(prediction["mask_logits"], size),
+                mask_logits=resize_bilinear(prediction["mask_logits"], size),
                 class_logits=prediction["class_logits"],
                 pixel_embeddings=prediction["pixel_embeddings"],
             )
@@ -226,30 +226,7 @@ class KMaXLoss:
         )
 
 
-def subsample(full: tf.Tensor, grid: tf.Tensor) -> tf.Tensor:
-    """Takes every s-th row and column of [B, H, W] so that it fits [B, h, w, ...].
-
-    Raises:
-      UserError: if no integer stride s = (H - 1) / (h - 1) = (W - 1) / (w - 1) exists.
-    """
-    (height, width), (rows, columns) = full.shape[1:3], grid.shape[1:3]
-    stride = (height - 1) // (rows - 1)
-    if (height - 1, width - 1) != (stride * (rows - 1), stride * (columns - 1)):
-        raise UserError(
-            f"Targets of {height} x {width} cannot be subsampled to predictions of {rows} x "
-            f"{columns}: use images with sides of the form 32k + 1."
-        )
-    return full[:, ::stride, ::stride]
-
-
 def _flatten(x: tf.Tensor) -> tf.Tensor:
     """Returns [B, H * W, ...] of [B, H, W, ...]."""
     batch, height, width, *others = x.shape
     return tf.reshape(x, [-1 if batch is None else batch, height * width, *others])
-
-
-def _resize(x: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
-    """Resizes [B, h, w, C] bilinearly with aligned corners."""
-    if tuple(x.shape[1:3]) == size:
-        return x
-    return tf.raw_ops.ResizeBilinear(images=x, size=size, align_corners=True)

@@ -135,8 +135,8 @@ class AxialAttention(keras.layers.Layer):
         self,
         filters: int,
         batch_norm: BatchNormFactory,
-        num_heads: int = 8,
-        max_span: int = 255,
+        num_heads: int,
+        max_span: int,
         stride: int = 1,
         name: Optional[str] = None,
     ):

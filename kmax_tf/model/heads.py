@@ -35,11 +35,11 @@ class HeadOptions:
     """
 
     num_classes: int
-    kernel_size: int = 5
-    channels: int = 256
-    embedding_channels: int = 128
-    void_prior: float = 0.9
-    mask_logit_scale: float = 0.1
+    kernel_size: int
+    channels: int
+    embedding_channels: int
+    void_prior: float
+    mask_logit_scale: float
 
 
 class PixelHead(keras.layers.Layer):

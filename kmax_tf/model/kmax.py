@@ -16,6 +16,7 @@ from kmax_tf import ops
 from kmax_tf.errors import UserError
 from kmax_tf.keras_api import keras
 from kmax_tf.model.layers import ActivationFn
+from kmax_tf.ops.resizing import check_image_size
 from kmax_tf.structures import Predictions, Targets
 
 StepFn = Callable[[tf.Tensor, Targets], dict[str, tf.Tensor]]
@@ -110,9 +111,7 @@ class KMaX(keras.Model):
     def _predict(
         self, images: tf.Tensor, training: Optional[bool], mask: Any = None
     ) -> Predictions:
-        check_image_size(images.shape)
-        if None in images.shape[1:3]:
-            assert_image_size(images)
+        check_image_size(images)
         with ops.for_gradients(bool(training)):
             return cast(Predictions, {**super().call(images, training=training, mask=mask)})
 
@@ -259,40 +258,4 @@ def _no_loss() -> UserError:
     return UserError(
         "no loss: call kmax_tf.compile_for_training(model, experiment) before fit or evaluate, and "
         "give them datasets of (images, targets)"
-    )
-
-
-def check_image_size(shape: tf.TensorShape | Sequence[Optional[int]]) -> None:
-    """Checks that sides have the form 32k + 1, at which strides divide with aligned corners.
-
-    Raises:
-      UserError: naming the nearest valid sizes.
-    """
-    for axis, size in zip(("height", "width"), shape[1:3]):
-        if size is not None and (size < 33 or (size - 1) % 32):
-            below = max(33, (size - 1) // 32 * 32 + 1)
-            raise UserError(
-                f"The image {axis} is {size}, but the model takes sizes of the form 32k + 1: the "
-                f"nearest are {below} and {below + 32}. Pad the image (with 127.5) or resize it."
-            )
-
-
-def assert_image_size(images: tf.Tensor) -> None:
-    """Checks the same when the graph runs, for sizes that weren't known when it was made.
-
-    A graph compiled by XLA has no assertions: there, other sizes give misaligned features.
-    """
-    sides = tf.shape(images)[1:3]
-    below = tf.maximum(33, (sides - 1) // 32 * 32 + 1)
-    tf.debugging.Assert(
-        tf.reduce_all((sides >= 33) & (sides % 32 == 1)),
-        [
-            "Height and width of the images are",
-            sides,
-            "but the model takes sizes of the form 32k + 1: the nearest are",
-            below,
-            "and",
-            below + 32,
-            "Pad the images (with 127.5) or resize them.",
-        ],
     )

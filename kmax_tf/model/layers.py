@@ -236,21 +236,6 @@ class DropPath(keras.layers.Layer):
         return x * tf.cast(keep, x.dtype)
 
 
-def resize_bilinear(x: tf.Tensor, size: tuple[int, int] | tf.Tensor) -> tf.Tensor:
-    """Resizes [B, H, W, C] to [B, *size, C] bilinearly with aligned corners, in float32."""
-    if isinstance(size, tuple) and tuple(x.shape[1:3]) == size:
-        return x
-    images = tf.cast(x, tf.float32)
-    resized = tf.raw_ops.ResizeBilinear(images=images, size=size, align_corners=True)
-    return tf.cast(resized, x.dtype)
-
-
-def spatial_size(x: tf.Tensor) -> tuple[int, int] | tf.Tensor:
-    """Returns the height and width of [B, H, W, C]: as a tuple where they are known."""
-    height, width = x.shape[1:3]
-    return tf.shape(x)[1:3] if height is None or width is None else (height, width)
-
-
 def pixels_of(x: tf.Tensor) -> tf.Tensor:
     """Returns [B, P, C] of [B, H, W, C], row after row."""
     batch, height, width, channels = ops.static_or_dynamic_shape(x)

@@ -10,8 +10,9 @@ import tensorflow as tf
 from kmax_tf import ops
 from kmax_tf.keras_api import keras
 from kmax_tf.model.batch_norm import BatchNormFactory
-from kmax_tf.model.layers import ConvBN, LayerNorm, resize_bilinear, spatial_size
+from kmax_tf.model.layers import ConvBN, LayerNorm
 from kmax_tf.model.residual import BlockOptions, ResidualStage
+from kmax_tf.ops.resizing import resize_bilinear, spatial_size
 
 
 class Fuse(keras.layers.Layer):
@@ -56,6 +57,7 @@ class PixelDecoder(keras.layers.Layer):
         self,
         stages: Sequence[Sequence[BlockOptions]],
         batch_norm: BatchNormFactory,
+        recompute_blocks: bool = False,
         name: Optional[str] = None,
     ):
         super().__init__(name=name)
@@ -64,7 +66,12 @@ class PixelDecoder(keras.layers.Layer):
             LayerNorm(name=f"backbone_norm_stride{stride}") for stride in self.strides
         ]
         self.stages = [
-            ResidualStage(options, batch_norm, name=f"stage_stride{stride}")
+            ResidualStage(
+                options,
+                batch_norm,
+                recompute_blocks=recompute_blocks,
+                name=f"stage_stride{stride}",
+            )
             for stride, options in zip(self.strides, stages)
         ]
         self.fuses = [

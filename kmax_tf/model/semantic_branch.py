@@ -16,9 +16,8 @@ from kmax_tf.model.layers import (
     ActivationFn,
     ConvBN,
     SeparableConvBN,
-    resize_bilinear,
-    spatial_size,
 )
+from kmax_tf.ops.resizing import resize_bilinear, spatial_size
 
 
 class AtrousSpatialPyramidPooling(keras.layers.Layer):

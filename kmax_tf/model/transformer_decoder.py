@@ -29,17 +29,17 @@ class KMaXBlockOptions:
       num_heads: of the self-attention.
       ffn_channels: hidden width of the feed-forward network.
       drop_path_keep_prob: of each of the three branches.
-      softmax_attention: update the centers by a softmax over pixels, with as many heads and
-        channels as the self-attention, instead of by k-means.
+      cross_attention: KMEANS, or SOFTMAX: the centers are updated by a softmax over pixels, with as
+        many heads and channels as the self-attention.
     """
 
-    channels: int = 256
-    key_channels: int = 128
-    value_channels: int = 256
-    num_heads: int = 8
-    ffn_channels: int = 2048
-    drop_path_keep_prob: float = 0.8
-    softmax_attention: bool = False
+    channels: int
+    key_channels: int
+    value_channels: int
+    num_heads: int
+    ffn_channels: int
+    drop_path_keep_prob: float
+    cross_attention: str
 
 
 class KMaXBlock(keras.layers.Layer):
@@ -69,7 +69,7 @@ class KMaXBlock(keras.layers.Layer):
         widths = (channels, options.key_channels, options.value_channels, options.num_heads)
         self.cross_attention = (
             SoftmaxAttention(*widths, batch_norm, name="cross_attention")
-            if options.softmax_attention
+            if options.cross_attention == "SOFTMAX"
             else KMeansAttention(channels, batch_norm, name="cross_attention")
         )
         self.self_attention = SelfAttention(*widths, batch_norm, name="self_attention")

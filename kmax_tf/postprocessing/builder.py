@@ -7,7 +7,7 @@ import dataclasses
 import tensorflow as tf
 
 from kmax_tf.config import label_space
-from kmax_tf.config.validation import mask_stride
+from kmax_tf.config.strides import mask_stride
 from kmax_tf.labels import LabelSpace
 from kmax_tf.postprocessing.merging import MaskWise, Merging, PixelWise
 from kmax_tf.postprocessing.postprocessor import MAPS, SEGMENTS, Postprocessor

@@ -6,6 +6,7 @@ import json
 
 from kmax_tf.errors import UserError
 from kmax_tf.labels import Category, LabelSpace
+from kmax_tf.wording import count_of
 
 # Enough to see what another description it is.
 _MOST_DIFFERENCES = 5
@@ -38,7 +39,7 @@ def check_same_labels(ours: LabelSpace, theirs: LabelSpace, where: str, who: str
         for i in changed[:_MOST_DIFFERENCES]
     ]
     if len(changed) > _MOST_DIFFERENCES:
-        differences.append(f"and {len(changed) - _MOST_DIFFERENCES} more classes differ")
+        differences.append(f"and {count_of(len(changed) - _MOST_DIFFERENCES, 'more class')}")
     if differences:
         raise UserError(
             f"the records were made with another dataset description ({where}) than that of {who}: "

@@ -6,13 +6,14 @@ from typing import Any, Optional
 
 import tensorflow as tf
 
-from kmax_tf.config import Experiment
+from kmax_tf.config import Experiment, options_of
 from kmax_tf.keras_api import keras
 from kmax_tf.model.kmax import KMaX
 from kmax_tf.training.builder import build_training_step
 from kmax_tf.training.optimizer import GroupedOptimizer, without_loss_scaling
 from kmax_tf.training.stability import Patience
 from kmax_tf.training.step import TrainingStep
+from kmax_tf.wording import count_of
 
 
 def compile_for_training(
@@ -39,8 +40,7 @@ def compile_for_training(
     if isinstance(optimizer, str):
         optimizer = keras.optimizers.get(optimizer)
     step = build_training_step(experiment, model, optimizer, jit_compile)
-    stability = experiment.training.stability
-    safeguard = Safeguard(step, Patience(stability.failures_in_a_row, stability.rollbacks))
+    safeguard = Safeguard(step, options_of(Patience, experiment.training.stability))
     model.set_training(step.loss, step.term_names, step, [safeguard])
     # The step compiles itself.
     model.compile(optimizer=step.optimizer, jit_compile=False)
@@ -107,7 +107,7 @@ class Safeguard(keras.callbacks.Callback):
     def _look(self, where: str) -> None:
         failures = self.step.health.look()
         if failures.steps:
-            print(f"\nskipped {failures.steps} steps in {where}: {failures.sentence()}")
+            print(f"\nskipped {count_of(failures.steps, 'step')} in {where}: {failures.sentence()}")
         if self.patience.is_over(failures, where):
             print("going back to the weights of the last good epoch")
             for variable, value in self.good_state:

@@ -16,6 +16,7 @@ from kmax_tf.training.optimizer import GroupedOptimizer, without_loss_scaling
 from kmax_tf.training.progress import Progress, Say
 from kmax_tf.training.stability import Failures, Patience
 from kmax_tf.training.step import TrainingStep
+from kmax_tf.wording import count_of
 
 
 class Trainer(base_trainer.Trainer):
@@ -205,8 +206,9 @@ class MustGoBack:
         if not self.patience.is_over(failures, f"the steps up to {step}"):
             return False
         self.say(
-            f"step {step}: {failures.longest_row} failed steps in a row, going back to the last "
-            f"checkpoint ({self.patience.used} of at most {self.patience.rollbacks} times)"
+            f"step {step}: {count_of(failures.longest_row, 'failed step')} in a row, going back to "
+            f"the last checkpoint ({self.patience.used} of at most "
+            f"{count_of(self.patience.rollbacks, 'time')})"
         )
         self.run.training_step.health.forget_row()
         return True

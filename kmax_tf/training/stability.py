@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from kmax_tf.errors import UserError
+from kmax_tf.wording import count_of
 
 _SHOWN = 4  # names in a sentence
 
@@ -146,7 +147,7 @@ class Patience:
 
     failures_in_a_row: int
     rollbacks: int
-    used: int = 0
+    used: int = dataclasses.field(default=0, init=False)
 
     def is_over(self, failures: Failures, where: str) -> bool:
         """Tells whether the run must go back now.
@@ -161,12 +162,12 @@ class Patience:
         if failures.longest_row < self.failures_in_a_row:
             return False
         if self.used >= self.rollbacks:
-            tries = f" after going back {self.used} times" if self.used else ""
+            tries = f" after going back {count_of(self.used, 'time')}" if self.used else ""
             raise NonFiniteError(
-                f"{failures.longest_row} steps in a row were not finite in {where}{tries}: "
-                f"{failures.sentence()}. No weight was changed by them, and nothing was saved "
-                "since. Lower training.optimizer.learning_rate, set training.optimizer.clip_norm, "
-                "or look at the data with these terms in mind."
+                f"{count_of(failures.longest_row, 'step')} in a row without finite values in "
+                f"{where}{tries}: {failures.sentence()}. No weight was changed by them, and "
+                "nothing was saved since. Lower training.optimizer.learning_rate, set "
+                "training.optimizer.clip_norm, or look at the data with these terms in mind."
             )
         self.used += 1
         return True

@@ -52,6 +52,8 @@ def test_masks_become_records_and_an_experiment(masks, tmp_path, capsys):
     out = capsys.readouterr().out
     assert "refused n: it has neither" in out
     assert "experiment.textproto trains on them" in out
+    reasons = output / "report.json"
+    assert out.splitlines()[-1] == f"warning: 1 example left out; the reasons are in {reasons}"
     found = report(output)
     assert {name: split["images"] for name, split in found.items()} == {"train": 12, "val": 1}
     assert sum(split["classes"]["bolt"]["segments"] for split in found.values()) == 26
@@ -224,3 +226,14 @@ def test_pictures_beside_splits_are_left_out_and_told(masks, tmp_path, capsys):
     out = capsys.readouterr().out
     assert "refused d.png: it lies in" in out
     assert "11 refused" in out
+
+
+@pytest.mark.parametrize("name", ["dataset.textproto", "report.json", "train.sha256"])
+def test_a_file_in_the_way_is_told_before_the_work(masks, tmp_path, capsys, name):
+    output = tmp_path / "records"
+    output.mkdir()
+    (output / name).write_text("mine")
+    assert convert("masks", masks, output) == 2
+    assert f"{output / name} is there already" in capsys.readouterr().err
+    assert not list(output.glob("*.tfrecord"))
+    assert (output / name).read_text() == "mine"

@@ -71,8 +71,9 @@ def test_an_interruption_ends_the_command_too(tmp_path):
         "pathlib.Path(sys.argv[1]).touch(); time.sleep(60); pathlib.Path(sys.argv[2]).touch()"
     )
     program = (
-        "import sys; from kmax_tf.cli import scripts; scripts._PATIENCE_SECONDS = 0.1;"
-        "scripts.run_process([sys.executable, '-c', *sys.argv[1:]])"
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"
+        "from kmax_tf.cli import demo; demo._PATIENCE_SECONDS = 0.1;"
+        "demo.run_process([sys.executable, '-c', *sys.argv[1:]])"
     )
     started, survived = tmp_path / "started", tmp_path / "survived"
     words = [sys.executable, "-c", program, deaf, str(started), str(survived)]

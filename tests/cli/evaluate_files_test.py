@@ -76,7 +76,7 @@ def test_extra_predictions_are_left_out_and_said(files: Path, capsys) -> None:
     change(files / "truth.json", lambda content: content["annotations"].pop(2))
     assert run(files) == 0
     assert json.loads((files / "out" / "metrics.json").read_text())["images"] == 5
-    assert "1 predictions are of images that aren't in the ground truth" in capsys.readouterr().out
+    assert "1 prediction of images that aren't in the ground truth" in capsys.readouterr().out
 
 
 def images_of(content, name: str = "{}.jpg") -> None:
@@ -211,7 +211,7 @@ def test_a_truth_without_iscrowd_is_said(files: Path, capsys) -> None:
     change(files / "truth.json", say_nothing)
     assert run(files) == 0
     assert json.loads((files / "out" / "metrics.json").read_text())["per_class"] == expected
-    assert "true segments have no iscrowd; they count as no crowd" in capsys.readouterr().out
+    assert "true segments without iscrowd, counted as iscrowd 0" in capsys.readouterr().out
 
 
 def test_ids_of_images_and_annotations_may_differ_as_text_does(files: Path, capsys) -> None:
@@ -241,7 +241,7 @@ def test_a_predicted_crowd_is_said(files: Path, capsys) -> None:
         lambda content: content["annotations"][0]["segments_info"][0].update(iscrowd=1),
     )
     assert run(files) == 0
-    assert "1 predicted segments have iscrowd 1; they count like others" in capsys.readouterr().out
+    assert "1 predicted segment with iscrowd 1, counted like others" in capsys.readouterr().out
 
 
 def test_other_names_of_categories_are_said(files: Path, capsys) -> None:
@@ -250,7 +250,7 @@ def test_other_names_of_categories_are_said(files: Path, capsys) -> None:
         lambda content: content.update(categories=[{"id": 3, "name": "Dog", "isthing": 1}]),
     )
     assert run(files) == 0
-    assert re.search("1 categories have another name or isthing.*: id 3", capsys.readouterr().out)
+    assert re.search("1 category with another name or isthing.*: id 3", capsys.readouterr().out)
 
 
 def test_images_without_annotation_are_said(files: Path, capsys) -> None:
@@ -259,7 +259,7 @@ def test_images_without_annotation_are_said(files: Path, capsys) -> None:
     change(files / "truth.json", lambda content: content["images"].pop(0))
     assert run(files) == 0
     printed = capsys.readouterr().out
-    assert re.search("1 images of .*truth.json have no annotation.*: image_id 2", printed)
+    assert re.search("1 image of .*truth.json without an annotation.*: image_id 2", printed)
     assert re.search("truth.json doesn't list the images of image_id 0", printed)
 
 
@@ -275,7 +275,7 @@ def test_of_two_predictions_of_an_image_the_last_counts(files: Path, capsys) -> 
     assert run(files) == 0
     found = json.loads((files / "out" / "metrics.json").read_text())
     assert found["per_class"] == expected["per_class"]
-    assert "1 predictions are followed by another one" in capsys.readouterr().out
+    assert "1 prediction followed by another one" in capsys.readouterr().out
 
 
 def test_without_scores_there_is_no_mask_ap_and_it_is_said(files: Path, capsys) -> None:
@@ -418,7 +418,7 @@ def other_categories(content) -> None:
         (lambda f: (f / "truth.json").write_text("{"), "truth.json is not valid JSON"),
         (lambda f: (f / "predictions.json").write_text("[]"), "must be a JSON object .* a list"),
         (lambda f: (f / "truth").rename(f / "elsewhere"), "the folder .*truth of the PNGs"),
-        (lambda f: png(f).unlink(), "1 of 12 PNGs don't exist: .*predictions/1.png"),
+        (lambda f: png(f).unlink(), "1 of 12 PNGs missing: .*predictions/1.png"),
         (
             lambda f: png(f).write_bytes(b"rubbish"),
             "predictions/1.png is a text file, which isn't read",
@@ -431,7 +431,7 @@ def other_categories(content) -> None:
         ),
         (
             lambda f: change(f / "predictions.json", lambda c: c["annotations"].pop(4)),
-            "no prediction of 1 of the 6 images .*: image_id 4",
+            "no prediction of 1 of 6 images .*: image_id 4",
         ),
         (
             lambda f: change(f / "predictions.json", unlist),
@@ -456,18 +456,24 @@ def other_categories(content) -> None:
         ),
         (
             lambda f: change(f / "truth.json", twice),
-            "truth.json has more than one annotation of image_id 0",
+            r"annotations\[0\] and annotations\[6\] have one image_id, 0; keep one",
         ),
         (lambda f: change(f / "truth.json", lambda c: c["annotations"].clear()), "nothing to eval"),
-        (lambda f: change(f / "truth.json", one_name), "several images of the file_name a.jpg"),
-        (lambda f: change(f / "truth.json", one_id), "several images of the id 0"),
+        (
+            lambda f: change(f / "truth.json", one_name),
+            "the ids 0 and 1 are one file, a.jpg",
+        ),
+        (
+            lambda f: change(f / "truth.json", one_id),
+            "images.1. have one id, 0; keep",
+        ),
         (
             lambda f: change(f / "predictions.json", one_png),
             "predictions.json gives the images 0 and 1 the same PNG, .*predictions/0.png",
         ),
         (
             lambda f: change(f / "predictions.json", other_ending),
-            "1 of 12 PNGs don't exist: .*1.jpg; there is .*predictions/1.png: mend file_name",
+            "1 of 12 PNGs missing: .*1.jpg; there is .*predictions/1.png: mend file_name",
         ),
         (
             lambda f: change(f / "predictions.json", other_categories),

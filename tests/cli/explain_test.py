@@ -188,13 +188,14 @@ def test_images_that_cannot_be_read_are_told_and_the_others_drawn(run, photo, tm
     broken = tmp_path / "broken.png"
     broken.write_bytes(photo.read_bytes()[:100])
     output = tmp_path / "out"
-    assert explain(folder, output, broken, tmp_path / "missing.jpg", photo, "--blocks=1") == 2
+    assert explain(folder, output, broken, tmp_path / "missing.jpg", photo, "--blocks=1") == 1
     captured = capsys.readouterr()
     lines = [line for line in captured.err.splitlines() if line.startswith("kmax: error:")]
     assert len(lines) == 3
     assert "broken.png" in lines[0]
     assert "missing.jpg" in lines[1]
-    assert lines[2] == "kmax: error: 2 of 3 images could not be read"
+    named = f"{broken}, {tmp_path / 'missing.jpg'}"
+    assert lines[2] == f"kmax: error: 2 of 3 images could not be read: {named}"
     assert "Traceback" not in captured.err
     assert [path.name for path in output.rglob("*.png")] == ["photo_clusters.png"]
 

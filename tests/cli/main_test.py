@@ -55,6 +55,46 @@ def test_a_wrong_command_line_exits_with_2(arguments, capsys):
     assert "usage: kmax" in capsys.readouterr().err
 
 
+def test_a_command_that_is_spelt_wrong_is_answered_with_the_nearest(capsys):
+    with pytest.raises(SystemExit):
+        main.main(["trian"])
+    assert "kmax: error: no command 'trian'; did you mean 'train'?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("script", "command"), [("trainer", "train"), ("evaluator", "evaluate")])
+def test_scripts_have_the_flags_of_their_commands(script, command, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", [f"some/folder/{script}.py", "--help"])
+    with pytest.raises(SystemExit):
+        main.run_as_script(command)
+    of_script = capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main.main([command, "--help"])
+    of_command = capsys.readouterr().out
+    assert of_script.startswith(f"usage: {script}.py [-h]")
+    assert of_script.split("  -h, --help")[1] == of_command.split("  -h, --help")[1]
+
+
+def test_a_script_ends_as_its_command_does_under_its_own_name(fake_command, capsys, monkeypatch):
+    def run(args):
+        raise OutputError("cannot write x: No space left on device")
+
+    fake_command(run)
+    monkeypatch.setattr(sys, "argv", ["trainer.py"])
+    with pytest.raises(SystemExit) as caught:
+        main.run_as_script("fake")
+    assert caught.value.code == 2
+    assert capsys.readouterr().err == "trainer: error: cannot write x: No space left on device\n"
+
+
+def test_flags_of_absl_go_with_every_command(fake_command, tmp_path, capsys):
+    fake_command(lambda args: 0)
+    flags = tmp_path / "flags"
+    flags.write_text("--verbosity=-1\n")
+    assert main.main(["fake", f"--flagfile={flags}"]) == 0
+    assert main.main(["fake", "--verbosity=loud"]) == 2
+    assert "loud" in capsys.readouterr().err
+
+
 def test_version(capsys):
     with pytest.raises(SystemExit) as caught:
         main.main(["--version"])

@@ -151,6 +151,39 @@ def test_mistakes_are_named_with_file_and_line(write):
     )
 
 
+def test_unknown_fields_and_values_that_do_not_fit_hide_no_other_problem(write):
+    write(
+        "a.textproto",
+        f'base: "{COCO}"\nmodle {{ heads {{ a: [1, "]"] }} b < c: "x" \'y\' > }}\n'
+        "train_data { batch_size: 63 batch_size: 0 crop_sise: [1, 2], shuffle_buffer: many }\n"
+        "model { heads { kernel_size: 4 } }",
+    )
+    overrides = ["training.stesp=3", "base=x", "runtime.num_gpus=-1", "eval_data.on_bad_record=STO"]
+    first, *others = error_of("a.textproto", *overrides).split("\n  ")
+    assert first == "8 problems in a.textproto:"
+    assert [line.partition("; ")[0] for line in others] == [
+        "a.textproto:2: Experiment has no field 'modle'",
+        "a.textproto:3: train_data.batch_size: batch_size was already given in line 3",
+        "a.textproto:3: Data has no field 'crop_sise'",
+        "a.textproto:3: train_data.shuffle_buffer: expected an integer, found 'many'",
+        "--set training.stesp: Training has no field 'stesp'",
+        "--set base: cannot be overridden",
+        "--set eval_data.on_bad_record: 'STO' is not a OnBadRecord (STOP, SKIP)",
+        "a.textproto:3: train_data.batch_size: must be at least 1, not 0",
+    ]
+    kept = error_of("a.textproto", "train_data.batch_size=64").split("\n  ")
+    assert kept[-1] == "a.textproto:4: model.heads.kernel_size: must be odd"
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [("x: ", "the end"), ("x: }", "'}'"), ("x { y: [1 }", "the end"), ("x", "the end")],
+)
+def test_an_unknown_field_has_a_value_too(write, text, found):
+    write("a.textproto", f'base: "{COCO}"\n{text}')
+    assert error_of("a.textproto") == f"a.textproto:2: expected a value, found {found}"
+
+
 def test_dataset_file_beside_the_experiment_shipped_and_in_data_dir(write):
     experiment = write("a/x.textproto", f'base: "{COCO}"\ndataset_file: "dataset.textproto"')
     write("records/dataset.textproto", DATASET.replace("tiny", "in data_dir"))

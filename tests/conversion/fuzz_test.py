@@ -21,8 +21,9 @@ from kmax_tf.conversion.convert import convert
 from kmax_tf.conversion.inspection import inspect
 from kmax_tf.conversion.label_pictures import read_labels
 from kmax_tf.errors import UserError
-from kmax_tf.files.images import BadExampleError, read_encoded, read_id_map, read_image
+from kmax_tf.files.images import BadExampleError, read_encoded, read_image
 from kmax_tf.files.reading import list_folder
+from kmax_tf.panoptic.png import read_ids
 from kmax_tf.records.examples import encode_example, write_shard
 from tests.files.pngs import png_of
 
@@ -84,7 +85,7 @@ def damages(draw, size):
 def test_id_maps_are_read_rightly_or_refused(tmp_path, data):
     path = tmp_path / "ids.png"
     path.write_bytes(data.draw(damages(len(FILES["PNG"])))(FILES["PNG"]))
-    ids, error = attempt(read_id_map, path)
+    ids, error = attempt(read_ids, path)
     assert "\n" not in error
     if ids is None:
         assert "ids.png" in error
@@ -140,7 +141,7 @@ def jpeg_of_size(width, height):
 def test_declared_sizes_cost_nothing(tmp_path, content, words):
     path = tmp_path / "a.bin"
     path.write_bytes(content)
-    for read in (read_encoded, read_image, read_id_map, read_labels):
+    for read in (read_encoded, read_image, read_ids, read_labels):
         with pytest.raises(BadExampleError, match=words):
             read(path)
 
@@ -179,10 +180,10 @@ def test_id_maps_of_other_modes_are_refused(tmp_path, mode):
     grey = Image.fromarray((IDS // 70000).astype(np.uint16 if mode == "I;16" else np.uint8))
     (grey if mode == "I;16" else grey.convert(mode)).save(path)
     with pytest.raises(BadExampleError, match="must be RGB with 8 bits"):
-        read_id_map(path)
+        read_ids(path)
     path.write_bytes(png(1, 1, depth=16, data=b"\0" + b"\1\2\3\4\5\6"))
     with pytest.raises(BadExampleError, match="16 bits"):
-        read_id_map(path)
+        read_ids(path)
 
 
 STRANGE = [

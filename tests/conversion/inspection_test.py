@@ -95,7 +95,7 @@ def test_damage_is_told(records, capsys):
     out = capsys.readouterr().out
     assert f"of {first} doesn't have its checksum" in out
     assert f"{first} has not the checksum that" in out
-    assert "1 shards of val, but 2 were written" in out
+    assert "1 shard of val where 2 were written" in out
     assert "train.sha256 is not the one" in out
     assert "4 problems" in out
 
@@ -119,7 +119,7 @@ def test_records_of_another_dataset_are_told(records, capsys):
 def test_images_known_by_one_name_are_told(records, shapes_labels):
     (file, *_) = find_shards(str(records))["val"]
     found = inspect([file, file], shapes_labels, "val", 1)
-    assert [p for p in found.problems if "names are those of several images" in p]
+    assert [p for p in found.problems if "of several images, which" in p]
     assert not inspect([file], shapes_labels, "val", 1).names - collections.Counter(
         dict.fromkeys(found.names, 1)
     )
@@ -128,7 +128,7 @@ def test_images_known_by_one_name_are_told(records, shapes_labels):
 def test_a_file_alone_can_be_inspected(records, capsys):
     (file, *_) = sorted(records.glob("val-*.tfrecord"))
     assert main(["inspect-dataset", str(file), "--examples", "2"]) == 0
-    assert "val: 2 examples in 1 files" in capsys.readouterr().out
+    assert "val: 2 examples in 1 file," in capsys.readouterr().out
 
 
 def test_nothing_to_inspect_is_a_sentence(tmp_path, capsys):

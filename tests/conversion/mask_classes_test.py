@@ -129,6 +129,14 @@ def test_white_on_black_is_the_inside_in_any_file(tmp_path, way):
     np.testing.assert_array_equal(classes[picture.kinds], 2 * (WHICH > 1))
 
 
+def test_indices_without_a_color_are_values(tmp_path):
+    """Pillow writes so what gets no palette: one black entry, whatever the indices."""
+    inside = np.array([[0, 1], [1, 0]])
+    data = png(inside, PALETTE, 8, palette_of([[0, 0, 0]]))
+    found = class_map(tmp_path, data, space(1), MaskRules(numbered=True))
+    np.testing.assert_array_equal(found, inside)
+
+
 def test_a_palette_without_meaning_counts_by_its_indices(tmp_path):
     # Pascal VOC's colors, which are of no class here.
     palette = palette_of([(0, 0, 0), (128, 0, 0), (0, 128, 0), (128, 128, 0)])
@@ -179,7 +187,7 @@ def test_colors_and_values_that_contradict_each_other_are_refused(tmp_path):
 def test_what_is_found_is_told(tmp_path):
     labels = space(1, 2, 3)
     values = np.array([[0, 7, 7, 7, 9, 1]])
-    with pytest.raises(BadExampleError, match=r"values .*: 7 \(3 pixels\), 9 \(1 pixels\) .*1 \(b"):
+    with pytest.raises(BadExampleError, match=r"values .*: 7 \(3 pixels\), 9 \(1 pixel\) .*1 \(b"):
         class_map(tmp_path, png(values, GREY), labels)
     with pytest.raises(BadExampleError, match="come of smoothing, resizing or a lossy format"):
         class_map(tmp_path, png(np.arange(256).reshape(16, 16), GREY), labels)

@@ -80,7 +80,7 @@ def test_colors_stand_for_classes(labels, panoptic_of):
     with pytest.raises(BadExampleError, match="give each of them a row"):
         panoptic_of(colors, MaskRules())
     colors[0, 0] = (9, 9, 9)
-    with pytest.raises(BadExampleError, match=r"of no class: #090909 \(1 pixels\)"):
+    with pytest.raises(BadExampleError, match=r"of no class: #090909 \(1 pixel\)"):
         panoptic_of(colors, rules)
 
 
@@ -91,7 +91,7 @@ def test_grey_saved_as_color_serves(panoptic_of):
 
 
 def test_values_of_no_class_and_too_many_regions_are_refused(panoptic_of):
-    with pytest.raises(BadExampleError, match=r"values that are of no class: 31 .1 pixels., 33"):
+    with pytest.raises(BadExampleError, match=r"values that are of no class: 31 .1 pixel., 33"):
         panoptic_of(np.array([[31, 33, 30]], np.uint16), MaskRules())
     specks = np.zeros((40, 40), np.uint8)
     specks[::2, ::2] = 30

@@ -13,7 +13,8 @@ from kmax_tf.data.augmentation import (
     scale_levels,
     scaled_size,
 )
-from kmax_tf.data.preprocessing import resize_image, resize_map
+from kmax_tf.data.preprocessing import resize_image
+from kmax_tf.ops.resizing import resize_map
 
 SCALES = (0.5, 2.0, 0.1)
 

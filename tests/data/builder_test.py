@@ -120,29 +120,16 @@ def test_examples_come_from_a_service(experiment):
     assert done.stdout == "3 batches are equal\n"
 
 
-def test_options_reach_what_they_name():
+def test_changes_of_color_and_pasting_are_there_if_the_experiment_has_them():
     experiment = kmax_tf.load_experiment("cityscapes/resnet50.textproto")
     made = training_example(experiment)
     assert made.options.crop_size == (1025, 2049)
-    assert made.options.scales == pytest.approx((0.5, 2.0, 0.1))
     assert made.options.copy_paste == CopyPasteOptions(0.5, "ALL", "RANDOM", "NONE")
-    assert made.options.compile
-    assert not made.options.color.mean_grey_contrast
-    assert made.targets.drop_smallest
-    assert made.targets.small_instance_area == 4096
+    assert made.options.color.contrast_target == "PIXEL_COUNT"
+    assert made.targets.compile
     assert made.num_examples == 2
-    data = experiment.train_data
-    data.augmentation.color.contrast_target = data_pb2.ColorPolicy.MEAN_GREY
-    data.augmentation.copy_paste.stuff = data_pb2.CopyPaste.NONE
-    data.on_crowded = data_pb2.Data.ERROR
-    data.compile = False
-    made = training_example(experiment)
-    assert made.options.color.mean_grey_contrast
-    assert made.options.copy_paste.stuff == "NONE"
-    assert not made.targets.drop_smallest
-    assert not made.options.compile
-    data.augmentation.ClearField("color")
-    data.augmentation.ClearField("copy_paste")
+    experiment.train_data.augmentation.ClearField("color")
+    experiment.train_data.augmentation.ClearField("copy_paste")
     made = training_example(experiment)
     assert made.options.color is made.options.copy_paste is None
     assert made.num_examples == 1

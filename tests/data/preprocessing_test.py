@@ -10,10 +10,10 @@ from kmax_tf.data.preprocessing import (
     pad_map,
     resize_bytes,
     resize_image,
-    resize_map,
     resized_size,
     restore_map,
 )
+from kmax_tf.ops.resizing import resize_map
 
 
 def test_sizes_are_those_of_the_reference(golden):

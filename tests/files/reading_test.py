@@ -1,7 +1,9 @@
 import os
 import unicodedata
 
-from kmax_tf.files.reading import located, name_key
+import pytest
+
+from kmax_tf.files.reading import located, name_key, read_file
 
 COMPOSED = unicodedata.normalize("NFC", "Größe é.jpg")
 DECOMPOSED = unicodedata.normalize("NFD", COMPOSED)
@@ -48,3 +50,8 @@ def test_other_names_stay_apart():
     assert name_key("a.jpg") != name_key("A.jpg")
     assert name_key("a.jpg") != name_key("a.jpeg")
     assert name_key(DECOMPOSED) == name_key(COMPOSED) == COMPOSED
+
+
+def test_a_folder_is_no_file(tmp_path):
+    with pytest.raises(OSError, match="it is a folder"):
+        read_file(tmp_path)

@@ -10,8 +10,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kmax_tf.errors import UserError
-from kmax_tf.losses.kmax_loss import KMaXLoss, LossOptions, subsample
+from kmax_tf.losses.kmax_loss import KMaXLoss, LossOptions
 from kmax_tf.losses.matching import match_in_graph, match_on_host
 from tests.losses.problems import IGNORE, random_prediction, random_problem
 from tests.reference import layers_oracle, losses_oracle
@@ -303,15 +302,3 @@ def test_intermediate_predictions_do_not_change_the_matching(problem):
     for name, value in KMaXLoss(OPTIONS)(targets, predictions).items():
         if "/" not in name:
             assert float(value) == pytest.approx(float(plain[name]), rel=1e-6), name
-
-
-def test_subsample_takes_every_stride_th_pixel():
-    full = tf.reshape(tf.range(17 * 25), [1, 17, 25])
-    taken = subsample(full, tf.zeros([1, 5, 7, 2]))
-    np.testing.assert_array_equal(taken, full[:, ::4, ::4])
-
-
-@pytest.mark.parametrize("grid", [(5, 6), (4, 7), (6, 7), (5, 13)])
-def test_subsample_refuses_what_does_not_divide(grid):
-    with pytest.raises(UserError, match="32k"):
-        subsample(tf.zeros([1, 17, 25]), tf.zeros([1, *grid, 2]))

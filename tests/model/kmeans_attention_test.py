@@ -15,6 +15,7 @@ from kmax_tf.keras_api import keras
 from kmax_tf.model.batch_norm import BatchNormFactory
 from kmax_tf.model.kmeans_attention import KMeansAttention
 from tests.model.weights import array, norm_of, random, randomize
+from tests.options import with_defaults
 from tests.reference import layers_oracle as oracle
 
 # They speak through the mask logits only.
@@ -24,7 +25,7 @@ CENTERS = np.full([1, 2, 4], np.nan, np.float32)
 @pytest.fixture(scope="module")
 def layer():
     """The layer with random weights."""
-    layer = KMeansAttention(4, BatchNormFactory())
+    layer = KMeansAttention(4, with_defaults(BatchNormFactory))
     layer(CENTERS, random(2, 3, 5, 7), random(2, 3, 5, 6))
     randomize(layer)
     return layer
@@ -52,7 +53,7 @@ def test_layer_equals_the_oracle(layer, seed, tied):
 
 
 def test_no_gradient_passes_the_assignment():
-    layer = KMeansAttention(4, BatchNormFactory())
+    layer = KMeansAttention(4, with_defaults(BatchNormFactory))
     logits, features = tf.constant(random(1, 3, 3, 2)), tf.constant(random(1, 3, 3, 5))
     layer(CENTERS, features, logits)
     randomize(layer)
@@ -65,7 +66,7 @@ def test_no_gradient_passes_the_assignment():
 
 
 def test_update_starts_at_zero():
-    layer = KMeansAttention(4, BatchNormFactory())
+    layer = KMeansAttention(4, with_defaults(BatchNormFactory))
     update = layer(CENTERS, random(1, 3, 3, 5), random(1, 3, 3, 2), training=True)
     np.testing.assert_array_equal(update, np.zeros([1, 2, 4]))
 
@@ -73,7 +74,7 @@ def test_update_starts_at_zero():
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 def test_update_is_finite_in_low_precision(policy):
     with low_precision(policy):
-        layer = KMeansAttention(4, BatchNormFactory())
+        layer = KMeansAttention(4, with_defaults(BatchNormFactory))
         logits, features = random(1, 300, 300, 2), random(1, 300, 300, 5)
         logits[..., 1] -= 100.0  # all pixels to one center
         layer(CENTERS, features, logits, training=True)

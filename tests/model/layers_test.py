@@ -16,12 +16,12 @@ from kmax_tf.model.layers import (
     DropPath,
     LayerNorm,
     SeparableConvBN,
-    resize_bilinear,
 )
 from tests.model.weights import array, norm_of, random, randomize
+from tests.options import with_defaults
 from tests.reference import layers_oracle as oracle
 
-NORM = BatchNormFactory()
+NORM = with_defaults(BatchNormFactory)
 
 
 def close(found, expected, tolerance=1e-4):
@@ -110,7 +110,7 @@ def fused_for(axis, rank):
     ],
 )
 def test_batch_norm_in_training_normalizes_over_the_other_axes(axis, shape, compiled, unbiased):
-    layer = BatchNormFactory(unbiased_moving_variance=unbiased)("norm", axis=axis)
+    layer = with_defaults(BatchNormFactory, unbiased_moving_variance=unbiased)("norm", axis=axis)
     x = 3.0 * random(*shape) + 1.0
     layer(x)
     randomize(layer)
@@ -138,7 +138,7 @@ BATCH_NORM_INPUTS = {"fused": (2, 4, 3, 5), "unfused": (6, 3, 5)}
 
 @pytest.mark.parametrize("unbiased", [False, True])
 def test_statistics_of_a_single_value(unbiased):
-    layer = BatchNormFactory(unbiased_moving_variance=unbiased)("norm")
+    layer = with_defaults(BatchNormFactory, unbiased_moving_variance=unbiased)("norm")
     layer(random(1, 3), training=True)
     close(layer.moving_variance, [0.99] * 3, 1e-6)
 
@@ -198,11 +198,11 @@ def test_moving_statistics_do_not_drift_when_nothing_changes():
 
 
 def test_batch_norm_factory_passes_its_options():
-    layer = BatchNormFactory(momentum=0.5, epsilon=0.25)("norm", initial_scale=0.1)
+    layer = with_defaults(BatchNormFactory, momentum=0.5, epsilon=0.25)("norm", initial_scale=0.1)
     layer(random(2, 3))
     assert (layer.momentum, layer.epsilon, layer.name) == (0.5, 0.25, "norm")
     assert not layer.unbiased
-    assert BatchNormFactory(unbiased_moving_variance=True)("norm").unbiased
+    assert with_defaults(BatchNormFactory, unbiased_moving_variance=True)("norm").unbiased
     close(layer.gamma, [0.1] * 3)
 
 
@@ -234,15 +234,3 @@ class TestDropPath:
         drop = tf.function(lambda x: layer(x, training=True))
         x = tf.ones([64, 1])
         assert (drop(x).numpy() != drop(x).numpy()).any()
-
-
-@pytest.mark.parametrize("size", [(9, 5), (5, 3), (17, 17), (3, 7), (2, 2)])
-def test_resize_aligns_corners(size):
-    x = random(2, 5, 3, 2)
-    close(resize_bilinear(x, size), oracle.resize(x.astype(np.float64), *size), 1e-5)
-
-
-def test_resize_leaves_what_fits_and_keeps_the_type():
-    x = tf.constant(random(1, 5, 3, 2))
-    assert resize_bilinear(x, (5, 3)) is x
-    assert resize_bilinear(tf.cast(x, tf.bfloat16), (9, 5)).dtype == tf.bfloat16

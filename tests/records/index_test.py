@@ -24,7 +24,7 @@ def test_every_record_is_found_and_read(tmp_path_factory, files):
     folder = tmp_path_factory.mktemp("records")
     paths = [write(folder / str(number), records) for number, records in enumerate(files)]
     if not any(files):
-        with pytest.raises(UserError, match="no records are in"):
+        with pytest.raises(UserError, match="there is no record in"):
             index_records(paths)
         return
     index = index_records(paths)
@@ -104,7 +104,7 @@ def test_many_records_need_no_more_memory_than_few(tmp_path):
 
 def test_missing_and_empty_files_are_refused(tmp_path):
     (tmp_path / "e.tfrecord").write_bytes(b"")
-    with pytest.raises(UserError, match=r"no records .*e\.tfrecord"):
+    with pytest.raises(UserError, match=r"no record .*e\.tfrecord"):
         index_records([str(tmp_path / "e.tfrecord")])
     with pytest.raises(UserError, match=r"cannot index .*absent"):
         index_records([str(tmp_path / "absent")])

@@ -9,7 +9,8 @@ from kmax_tf.keras_api import keras
 from kmax_tf.training.builder import build_training_step
 from kmax_tf.training.optimizer import AdamW, without_loss_scaling
 from kmax_tf.training.step import StepOptions
-from kmax_tf.training.strategy import set_precision
+from kmax_tf.training.strategy import RuntimeOptions, set_precision
+from tests.options import with_defaults
 from tests.training.tiny import tiny_experiment
 
 SCALING = keras.mixed_precision.LossScaleOptimizer
@@ -57,7 +58,7 @@ def test_other_optimizers_are_wrapped_to_skip_steps(model, kind) -> None:
 @pytest.mark.parametrize("precision", ["FLOAT32", "MIXED_BFLOAT16", "MIXED_FLOAT16"])
 def test_precision_is_the_policy_of_keras(precision: str) -> None:
     try:
-        set_precision(tiny_experiment(f"runtime.precision={precision}").runtime)
+        set_precision(with_defaults(RuntimeOptions, precision=precision))
         assert keras.mixed_precision.global_policy().name == precision.lower()
     finally:
         keras.mixed_precision.set_global_policy("float32")

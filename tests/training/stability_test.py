@@ -28,7 +28,7 @@ def test_patience_ends_after_the_rollbacks() -> None:
     assert patience.is_over(failures(3), "here")
     assert patience.is_over(failures(7), "here")
     assert not patience.is_over(failures(2), "here")
-    with pytest.raises(NonFiniteError, match="3 steps in a row were not finite in here") as caught:
+    with pytest.raises(NonFiniteError, match="3 steps in a row without finite values") as caught:
         patience.is_over(failures(3, {"pq_mask": 3}), "here")
     assert isinstance(caught.value, UserError)
     assert "after going back 2 times: loss terms that are not finite: pq_mask (3)" in str(

@@ -126,7 +126,7 @@ def _heat(share: float, right: bool) -> str:
 
 def _bar_title(bar: Bar) -> str:
     if math.isnan(bar.pq):
-        return "no segments"
+        return "no segment, crowd regions aside"
     return f"PQ {bar.pq:.1f}, SQ {bar.sq:.1f}, RQ {bar.rq:.1f}"
 
 

@@ -22,6 +22,7 @@ from kmax_tf.evaluation.report.charts import (
 )
 from kmax_tf.evaluation.report.style import SCRIPT, STYLE
 from kmax_tf.files.writing import PathLike, write_atomically
+from kmax_tf.wording import count_of
 
 if TYPE_CHECKING:
     from kmax_tf.evaluation.report.gallery import Picture
@@ -86,7 +87,7 @@ def write_report(
 
 
 def _facts(result: Result) -> str:
-    images = "1 image" if result["images"] == 1 else f"{result['images']:,} images"
+    images = count_of(result["images"], "image")
     step = f", step {result['step']:,}" if "step" in result else ""
     return f"{images} at {result['resolution']} resolution{step}. Scores are in percent."
 

@@ -143,7 +143,7 @@ def test_bars_have_the_length_of_their_score():
     assert '<rect width="120.0"' in bar
     assert 'x1="180.0"' in bar
     assert 'cx="60.0"' in bar
-    assert "no segments" in score_bar(Bar(np.nan, np.nan, np.nan, "#123"))
+    assert "no segment, crowd regions aside" in score_bar(Bar(np.nan, np.nan, np.nan, "#123"))
 
 
 def test_columns_have_the_height_of_their_score():

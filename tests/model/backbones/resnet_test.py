@@ -10,23 +10,23 @@ from kmax_tf import ops
 from kmax_tf.model.backbones.resnet import ResNet, ThreeConvStem, keep_prob
 from kmax_tf.model.batch_norm import BatchNormFactory
 from kmax_tf.model.layers import ConvBN
-from kmax_tf.model.residual import BlockOptions
 from tests.model.weights import array, norm_of, random, randomize
+from tests.options import block_options, with_defaults
 from tests.reference import layers_oracle as oracle
 
-NORM = BatchNormFactory()
+NORM = with_defaults(BatchNormFactory)
 
 
 def stages(activation=tf.nn.relu):
     return [
-        [BlockOptions(filters, activation)] * blocks
+        [block_options(filters, activation)] * blocks
         for filters, blocks in zip([2, 3, 4, 5], [1, 2, 3, 2])
     ]
 
 
 def small(stem=None, **options):
     stem = stem or ConvBN(3, NORM, kernel_size=7, stride=2, name="stem")
-    return ResNet(stem, stages(), NORM, **options)
+    return with_defaults(ResNet, stem=stem, stages=stages(), batch_norm=NORM, **options)
 
 
 @pytest.mark.parametrize(("height", "width"), [(33, 33), (65, 97), (129, 33)])
@@ -127,13 +127,18 @@ def test_three_conv_stem_takes_the_place_of_the_usual_one():
 
 def test_axial_blocks_subsample_too():
     """As in the last stage of MaX-S; its stride comes from the attention."""
-    axial = BlockOptions(4, ops.gelu, axial=True, num_heads=2, max_span=9)
+    axial = block_options(4, ops.gelu, axial=True, num_heads=2, max_span=9)
     mixed = [
-        [BlockOptions(2, ops.gelu)],
-        [BlockOptions(2, ops.gelu)],
-        [BlockOptions(2, ops.gelu), axial],
+        [block_options(2, ops.gelu)],
+        [block_options(2, ops.gelu)],
+        [block_options(2, ops.gelu), axial],
     ]
-    backbone = ResNet(ConvBN(3, NORM, 7, 2, name="stem"), [*mixed, [axial, axial]], NORM)
+    backbone = with_defaults(
+        ResNet,
+        stem=ConvBN(3, NORM, 7, 2, name="stem"),
+        stages=[*mixed, [axial, axial]],
+        batch_norm=NORM,
+    )
     features = backbone(random(2, 65, 33, 3))
     assert features[16].shape == [2, 5, 3, 16]
     assert features[32].shape == [2, 3, 2, 16]

@@ -11,12 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kmax_tf.evaluation.coco_results import encode_panoptic
-from kmax_tf.evaluation.files.evaluation import evaluate_pairs
-from kmax_tf.evaluation.files.pairs import pair_images
-from kmax_tf.evaluation.files.panoptic_file import categories_of, read_panoptic_file
+from kmax_tf.evaluation.from_files.counting import evaluate_pairs
+from kmax_tf.evaluation.from_files.pairing import pair_images
+from kmax_tf.evaluation.from_files.panoptic_file import categories_of, read_panoptic_file
 from kmax_tf.evaluation.panoptic_quality import PanopticQuality
 from kmax_tf.files import shared_work
+from kmax_tf.panoptic.coco_json import GROUND_TRUTH, PREDICTIONS
+from kmax_tf.panoptic.coco_results import encode_panoptic
 from tests.evaluation.panoptic_sets import CATEGORIES, IDS, THINGS, write_set
 from tests.reference import panoptic_files_oracle as oracle
 from tests.reference.panoptic_maps import LABELS, pairs
@@ -24,7 +25,10 @@ from tests.reference.panoptic_maps import LABELS, pairs
 
 def evaluate(folder, images, workers=1, mask_ap=False, order=None, categories=CATEGORIES):
     paths = write_set(folder, images, categories)
-    truth, predictions = (read_panoptic_file(str(path)) for path in paths)
+    truth, predictions = (
+        read_panoptic_file(str(path), use=use)
+        for path, use in zip(paths, (GROUND_TRUTH, PREDICTIONS))
+    )
     labels = categories_of(truth)
     pairs, _, notes = pair_images(truth, predictions, labels)
     if order is not None:
@@ -89,7 +93,7 @@ def test_areas_of_the_truth_are_never_recounted(tmp_path):
     pair = image([(3, 10)], [(3, 10)], of_1={"area": 16})
     result, notes = evaluate(tmp_path, [pair])
     assert result["per_class"]["dog"]["sq"] == 100 * 10 / 16
-    assert [note.startswith("1 images whose true JSON states areas") for note in notes] == [True]
+    assert [note.startswith("1 image whose true JSON states areas") for note in notes] == [True]
     result, _ = evaluate(tmp_path, [image([(3, 10)], [(3, 10)], of_1={"area": 4})])
     assert result["per_class"]["dog"]["sq"] == 250
 
@@ -199,7 +203,7 @@ def test_the_number_of_workers_does_not_matter(tmp_path, monkeypatch):
 
 def test_workers_need_no_tensorflow():
     """They would take seconds to start."""
-    program = "import sys; import kmax_tf.evaluation.files.evaluation; print(*sys.modules)"
+    program = "import sys; import kmax_tf.evaluation.from_files.counting; print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )

@@ -8,31 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kmax_tf.evaluation.files.pairing import Pair
-from kmax_tf.evaluation.files.panoptic_file import ImageInfo
-from kmax_tf.evaluation.files.pictures import ImageFolder, draw_extremes, panoptic_map
+from kmax_tf.evaluation.extremes import Extremes
+from kmax_tf.evaluation.from_files.drawing import ImageFolder, draw_extremes
+from kmax_tf.evaluation.from_files.pairing import Pair
+from kmax_tf.evaluation.from_files.panoptic_file import ImageInfo
 from kmax_tf.evaluation.panoptic_quality import ImageQuality
-from kmax_tf.evaluation.report.extremes import Extremes
-from kmax_tf.panoptic.coco_json import Segment
-from tests.reference.panoptic_maps import DOG_1, DOG_2, DOG_CROWD, LABELS, ROADS, VOID
-
-
-def segment(segment_id, category_id, crowd=False):
-    return Segment(segment_id, category_id, None, crowd, None)
-
-
-def test_instances_are_numbered_in_order():
-    ids = np.array([[9, 3, 5, 6, 0, 8, 4]])
-    segments = [
-        segment(5, 20),
-        segment(9, 20),
-        segment(3, 1),
-        segment(6, 20, crowd=True),
-        segment(4, 99),  # of no category
-    ]
-    found = panoptic_map(ids, segments, LABELS)
-    assert found.tolist() == [[DOG_2, ROADS, DOG_1, DOG_CROWD, VOID, VOID, VOID]]
-    assert found.dtype == np.int32
+from tests.reference.panoptic_maps import LABELS
 
 
 @pytest.mark.parametrize(
@@ -77,7 +58,7 @@ def test_the_picture_of_another_camera_is_never_taken(tmp_path):
 def test_an_image_that_is_found_is_the_first_panel(tmp_path):
     Image.new("RGB", (30, 20), (10, 20, 30)).save(tmp_path / "1.jpg")
     Image.new("RGB", (30, 20)).save(tmp_path / "ids.bin", "PNG")
-    info = ImageInfo(1, str(tmp_path / "ids.bin"), ())
+    info = ImageInfo(1, "ids.bin", (), str(tmp_path / "ids.bin"))
     extremes = Extremes(1)
     extremes.offer(1, ImageQuality(1.0, 1, 0, 0))
     images = ImageFolder(str(tmp_path), {})

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as rle_masks
 
-from kmax_tf.evaluation.overlaps import find_overlaps
-from kmax_tf.evaluation.run_lengths import find_runs
 from kmax_tf.panoptic import runs
+from kmax_tf.panoptic.overlaps import find_overlaps
+from kmax_tf.panoptic.runs import find_runs
 
 shapes = st.tuples(st.integers(0, 7), st.integers(0, 7))
 ids = st.sampled_from([0, 1, 2, 77, 2**24 - 1])
@@ -45,13 +45,16 @@ def test_overlaps_equal_a_count_of_pixels(data, shape, table):
 
 
 @settings(deadline=None)
-@given(st.data(), shapes)
-def test_pixels_are_numbered_as_numpy_does(data, shape):
+@given(st.data(), shapes, st.booleans())
+def test_values_are_numbered_counted_and_painted_as_numpy_does(data, shape, columns):
     values = data.draw(hypothesis_numpy.arrays(np.int64, shape, elements=ids))
-    present, index = runs.number_pixels(values)
-    expected, inverse = np.unique(values, return_inverse=True)
-    np.testing.assert_array_equal(present, expected)
-    np.testing.assert_array_equal(index, inverse.reshape(shape))
+    found = find_runs(values, columns)
+    expected, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    np.testing.assert_array_equal(found.values, expected)
+    np.testing.assert_array_equal(found.areas, counts)
+    np.testing.assert_array_equal(found.places(), inverse.reshape(shape))
+    table = np.random.default_rng(0).integers(0, 9, (len(expected), 3))
+    np.testing.assert_array_equal(found.paint(table), table[inverse.reshape(shape)])
 
 
 def test_rows_do_not_run_into_each_other():
@@ -69,16 +72,14 @@ def test_sizes_that_differ_are_an_error():
 @given(st.data(), st.tuples(st.integers(1, 7), st.integers(1, 7)))
 def test_codes_are_those_of_pycocotools(data, shape):
     values = data.draw(hypothesis_numpy.arrays(np.int32, shape, elements=ids))
-    found = find_runs(values)
-    np.testing.assert_array_equal(found.ids, np.unique(values))
-    for segment, segment_id in enumerate(found.ids):
+    found = find_runs(values, columns=True)
+    for segment, segment_id in enumerate(found.values):
         expected = rle_masks.encode(np.asfortranarray((values == segment_id).astype(np.uint8)))
         code = found.encode(segment)
         assert code["counts"].encode() == expected["counts"]
         assert code["size"] == expected["size"]
-        assert found.areas()[segment] == (values == segment_id).sum()
 
 
 def test_an_empty_segment_has_an_empty_code():
-    code = find_runs(np.zeros((3, 4), np.int32)).encode(-1)
+    code = find_runs(np.zeros((3, 4), np.int32), columns=True).encode(-1)
     np.testing.assert_array_equal(rle_masks.decode(code), np.zeros((3, 4)))

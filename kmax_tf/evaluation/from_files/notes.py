@@ -2,34 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Set
 
-from kmax_tf.evaluation.files.pairing import Pair
-from kmax_tf.evaluation.files.panoptic_file import PanopticFile
+from kmax_tf.evaluation.from_files.panoptic_file import PanopticFile
 from kmax_tf.labels import LabelSpace
 from kmax_tf.panoptic.coco_json import some
+from kmax_tf.panoptic.fields import ImageId
+from kmax_tf.wording import count_of
 
 
 def notes_on_files(
-    truth: PanopticFile, predictions: PanopticFile, pairs: Sequence[Pair], label_space: LabelSpace
+    truth: PanopticFile, predictions: PanopticFile, used: Set[ImageId], label_space: LabelSpace
 ) -> list[str]:
-    """Says what the JSONs hold that isn't counted, or that could be taken otherwise."""
-    return [*_on_images(truth, predictions, pairs), *_on_segments(truth, predictions, label_space)]
+    """Says what the JSONs hold that isn't counted, or that could be taken otherwise.
+
+    Args:
+      truth: whose images are evaluated.
+      predictions: of which some may be of other images.
+      used: ids of the predictions that are evaluated.
+      label_space: the classes.
+    """
+    return [*_on_images(truth, predictions, used), *_on_segments(truth, predictions, label_space)]
 
 
-def _on_images(
-    truth: PanopticFile, predictions: PanopticFile, pairs: Sequence[Pair]
-) -> Iterator[str]:
-    used = {pair.predicted.image_id for pair in pairs}
+def _on_images(truth: PanopticFile, predictions: PanopticFile, used: Set[ImageId]) -> Iterator[str]:
     extra = [i.image_id for i in predictions.images if i.image_id not in used]
     if extra:
         yield (
-            f"{len(extra)} predictions are of images that aren't in the ground truth; they are "
-            f"left out: image_id {some(extra)}"
+            f"{count_of(len(extra), 'prediction')} of images that aren't in the ground truth, left "
+            f"out: image_id {some(extra)}"
         )
     twice = len(predictions.images) - len({image.image_id for image in predictions.images})
     if twice:
-        yield f"{twice} predictions are followed by another one of the same image_id"
+        yield f"{count_of(twice, 'prediction')} followed by another one of the same image_id"
     listed = truth.file_names.keys()
     unlisted = [image.image_id for image in truth.images if image.image_id not in listed]
     if listed and unlisted:
@@ -37,7 +42,7 @@ def _on_images(
     bare = listed - {image.image_id for image in truth.images}
     if bare:
         yield (
-            f"{len(bare)} images of {truth.path} have no annotation; they aren't evaluated: "
+            f"{count_of(len(bare), 'image')} of {truth.path} without an annotation, not evaluated: "
             f"image_id {some(image_id for image_id in listed if image_id in bare)}"
         )
 
@@ -47,16 +52,17 @@ def _on_segments(
 ) -> Iterator[str]:
     for file in (truth, predictions):
         if file.repeated:
-            yield f"{file.path}: {file.repeated} segments share an id; the last one counts"
+            repeated = count_of(file.repeated, "segment")
+            yield f"{file.path}: {repeated} with the id of a later one, which counts"
     segments = [segment for image in truth.images for segment in image.segments]
     if not segments:
         yield f"{truth.path} lists no segment in any image: there is nothing to be found"
     silent = sum(segment.crowd is None for segment in segments)
     if silent:
-        yield f"{silent} true segments have no iscrowd; they count as no crowd regions (iscrowd 0)"
+        yield f"{count_of(silent, 'true segment')} without iscrowd, counted as iscrowd 0"
     crowds = sum(bool(s.crowd) for image in predictions.images for s in image.segments)
     if crowds:
-        yield f"{crowds} predicted segments have iscrowd 1; they count like others"
+        yield f"{count_of(crowds, 'predicted segment')} with iscrowd 1, counted like others"
     known = {category.original_id for category in label_space.classes}
     strange = {segment.category_id for segment in segments} - known
     if strange:

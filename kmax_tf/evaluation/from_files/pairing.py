@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-import unicodedata
+import os
 from collections.abc import Callable, Hashable, Sequence
+from typing import NamedTuple
 
 from kmax_tf.errors import UserError
-from kmax_tf.evaluation.files.panoptic_file import ImageInfo, PanopticFile, stem
-from kmax_tf.files.images import IMAGE_SUFFIXES
+from kmax_tf.evaluation.from_files.notes import notes_on_files
+from kmax_tf.evaluation.from_files.panoptic_file import (
+    ImageInfo,
+    PanopticFile,
+    compare_categories,
+)
+from kmax_tf.files.images import image_key
+from kmax_tf.labels import LabelSpace
 from kmax_tf.panoptic.coco_json import repeated, some
 from kmax_tf.panoptic.fields import ImageId, as_number
+from kmax_tf.wording import count_of
 
 # Ways of matching, in the order in which they are tried.
 WAYS = ("image_id", "file_name")
@@ -23,6 +31,48 @@ class Pair:
 
     true: ImageInfo
     predicted: ImageInfo
+
+
+class Pairing(NamedTuple):
+    """Which images are evaluated.
+
+    Attributes:
+      pairs: in the order of the ground truth.
+      way: in which they were matched, of `WAYS`.
+      notes: what should be said about the files.
+    """
+
+    pairs: list[Pair]
+    way: str
+    notes: list[str]
+
+
+def pair_images(
+    truth: PanopticFile,
+    predictions: PanopticFile,
+    label_space: LabelSpace,
+    match_by: str | None = None,
+) -> Pairing:
+    """Finds the prediction of each image of the ground truth, and checks all that JSONs say.
+
+    Args:
+      truth: whose images are evaluated.
+      predictions: of several for an image, the last one counts; others than those are left out.
+      label_space: the classes.
+      match_by: the way to match, one of `WAYS`; None: whichever finds all.
+
+    Raises:
+      UserError: predictions or files are missing, contradict each other, or categories are unknown.
+    """
+    pairs, way = match_images(truth, predictions, match_by)
+    _check_shared_pngs(truth, [pair.true for pair in pairs])
+    _check_shared_pngs(predictions, [pair.predicted for pair in pairs])
+    _check_pngs(pairs)
+    notes = compare_categories(truth, predictions)
+    _check_categories(pairs, predictions, label_space)
+    used = {pair.predicted.image_id for pair in pairs}
+    notes += notes_on_files(truth, predictions, used, label_space)
+    return Pairing(pairs, way, notes)
 
 
 def match_images(
@@ -96,10 +146,10 @@ def _name_keys(file: PanopticFile) -> _Keys:
     """Returns the names by which a file knows an image: of the image, of the PNG, or its id."""
 
     def keys(image: ImageInfo) -> list[Hashable]:
-        names = [file.file_names.get(image.image_id, ""), image.name]
+        names = [file.file_names.get(image.image_id, ""), image.file_name]
         if isinstance(image.image_id, str):
             names.append(image.image_id)
-        return [unicodedata.normalize("NFC", stem(name, IMAGE_SUFFIXES)) for name in names if name]
+        return [image_key(name) for name in names if name]
 
     return keys
 
@@ -112,12 +162,12 @@ def _nothing_found(
 ) -> UserError:
     missing = [image.image_id for image in truth.images if image.image_id not in found[best]]
     shares = ", ".join(f"{len(found[way])} by {way}" for way in found)
-    there = f"{predictions.images[0].image_id!r} ({predictions.images[0].name})"
+    there = f"{predictions.images[0].image_id!r} ({predictions.images[0].file_name})"
     return UserError(
-        f"{predictions.path} has no prediction of {len(missing)} of the {len(truth.images)} "
-        f"images of {truth.path}: image_id {some(missing)}; found were {shares} (its first is "
-        f"{there}). Each image needs one; an image in which nothing was found has an empty "
-        "segments_info."
+        f"{predictions.path} has no prediction of {len(missing)} of "
+        f"{count_of(len(truth.images), 'image')} of {truth.path}: image_id {some(missing)}; found "
+        f"were {shares} (its first is {there}). Each image needs one; an image in which nothing "
+        "was found has an empty segments_info."
     )
 
 
@@ -130,11 +180,57 @@ def _check_names(
     other = [i for i, image in by_name.items() if image.image_id != by_id[i].image_id]
     if other:
         first = other[0]
-        name = next(image.name for image in truth.images if image.image_id == first)
+        name = next(image.file_name for image in truth.images if image.image_id == first)
         raise UserError(
-            f"ids and file names contradict each other in {len(other)} images: the ground truth "
-            f"has image_id {first} as {name}, the predictions have that image_id as "
-            f"{by_id[first].name}, and {by_name[first].name} as image_id "
+            f"ids and file names contradict each other in {count_of(len(other), 'image')}: the "
+            f"ground truth has image_id {first} as {name}, the predictions have that image_id as "
+            f"{by_id[first].file_name}, and {by_name[first].file_name} as image_id "
             f"{by_name[first].image_id}. Mend the JSON, or say with --match-by image_id or "
             "--match-by file_name which of them is right."
+        )
+
+
+def _check_shared_pngs(file: PanopticFile, images: Sequence[ImageInfo]) -> None:
+    """Refuses a PNG that several images have: one result was written over the other."""
+    owners: dict[str, ImageId] = {}
+    for image in images:
+        other = owners.setdefault(image.path, image.image_id)
+        if other != image.image_id:
+            raise UserError(
+                f"{file.path} gives the images {other!r} and {image.image_id!r} the same PNG, "
+                f"{image.path}; each image needs its own"
+            )
+
+
+def _check_pngs(pairs: Sequence[Pair]) -> None:
+    infos = [info for pair in pairs for info in (pair.true, pair.predicted)]
+    absent = [info for info in infos if not os.path.isfile(info.path)]
+    if not absent:
+        return
+    first = absent[0]
+    base = os.path.splitext(first.path)[0]
+    folder = first.path[: -len(first.file_name)]
+    near = (f"{base}.png", os.path.join(folder, os.path.basename(first.file_name)))
+    there = next((path for path in near if os.path.isfile(path)), None)
+    hint = f"; there is {there}: mend file_name in the JSON" if there else ""
+    missing = some(info.path for info in absent)
+    raise UserError(f"{len(absent)} of {count_of(len(infos), 'PNG')} missing: {missing}{hint}")
+
+
+def _check_categories(
+    pairs: Sequence[Pair], predictions: PanopticFile, label_space: LabelSpace
+) -> None:
+    known = {category.original_id for category in label_space.classes}
+    unknown: dict[int, Pair] = {}
+    for pair in pairs:
+        for segment in pair.predicted.segments:
+            if segment.category_id not in known:
+                unknown.setdefault(segment.category_id, pair)
+    if unknown:
+        first = min(unknown)
+        raise UserError(
+            f"{predictions.path} has the category_id {some(sorted(unknown))}, which the ground "
+            f"truth doesn't list (image_id {unknown[first].true.image_id} has {first}); known are "
+            f"{min(known)} to {max(known)}. If they are ids of another numbering of the same "
+            "classes, such as Cityscapes' train ids, name its description with --category-ids."
         )

@@ -5,22 +5,22 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-import pathlib
-import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from kmax_tf.evaluation.files.pairing import Pair
-from kmax_tf.evaluation.files.panoptic_file import stem
-from kmax_tf.evaluation.report.extremes import Extremes
+from kmax_tf.evaluation.extremes import Extremes
+from kmax_tf.evaluation.from_files.pairing import Pair
 from kmax_tf.evaluation.report.gallery import Picture, draw_panels, shrink_image, shrink_map
-from kmax_tf.files.images import IMAGE_SUFFIXES, BadExampleError, read_id_map, read_image
+from kmax_tf.files.images import IMAGE_SUFFIXES, BadExampleError, image_key, read_image
 from kmax_tf.files.shared_work import share_tasks
 from kmax_tf.labels import LabelSpace
-from kmax_tf.panoptic.coco_json import Segment
 from kmax_tf.panoptic.fields import ImageId
-from kmax_tf.panoptic.runs import number_pixels
+from kmax_tf.panoptic.png import read_ids
+from kmax_tf.panoptic.segment_ids import Conventions, panoptic_map
+
+# As they are counted: what means nothing is unlabeled, and told elsewhere.
+_CONVENTIONS = Conventions(checked=False, crowd_is_unlabeled=False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +55,7 @@ def draw_extremes(
     shown = {"Worst images": extremes.worst(), "Best images": extremes.best()}
     wanted = {image.image_id for ranked in shown.values() for image in ranked}
     tasks = [
-        _Task(pair, images.find(pair.true.image_id, pair.true.name) if images else None)
+        _Task(pair, images.find(pair.true.image_id, pair.true.file_name) if images else None)
         for pair in pairs
         if pair.true.image_id in wanted
     ]
@@ -78,34 +78,13 @@ def draw_extremes(
 def _draw(task: _Task, label_space: LabelSpace) -> tuple[ImageId, list[tuple[str, bytes]], bool]:
     """Draws an image: its id, its panels, and whether the image itself is among them."""
     true, predicted = (
-        panoptic_map(read_id_map(info.path), info.segments, label_space)
+        panoptic_map(read_ids(info.path), info.segments, label_space, _CONVENTIONS)[0]
         for info in (task.pair.true, task.pair.predicted)
     )
     image = _read_fitting(task.image_path, true.shape)
     small = None if image is None else shrink_image(image)
     panels = draw_panels(small, shrink_map(true), shrink_map(predicted), label_space)
     return task.pair.true.image_id, panels, image is not None
-
-
-def panoptic_map(
-    ids: np.ndarray, segments: Sequence[Segment], label_space: LabelSpace
-) -> np.ndarray:
-    """Turns the ids of a PNG [H, W] into a panoptic map; unlisted ones become unlabeled."""
-    classes = {category.original_id: category for category in label_space.classes}
-    instances: dict[int, int] = {}
-    meaning: dict[int, int] = {}
-    for segment in segments:
-        category = classes.get(segment.category_id)
-        if category is None:
-            continue
-        instance = 0
-        if category.thing and not segment.crowd:
-            instance = instances[category.id] = instances.get(category.id, 0) + 1
-        meaning[segment.id] = category.id * label_space.label_divisor + instance
-    present, index = number_pixels(ids)
-    void = label_space.void_panoptic_id
-    table = np.array([meaning.get(int(i), void) for i in present], np.int32)
-    return table[index]
 
 
 class ImageFolder:
@@ -128,7 +107,7 @@ class ImageFolder:
         self.path = path
         self._file_names = file_names
         self._files = [
-            (_key(os.path.abspath(os.path.join(root, name))), os.path.join(root, name))
+            (image_key(os.path.abspath(os.path.join(root, name))), os.path.join(root, name))
             for root, folders, names in os.walk(path)
             if folders.sort() is None  # the same order everywhere
             for name in sorted(names)
@@ -144,18 +123,13 @@ class ImageFolder:
         return next((path for path in map(self._find, names) if path is not None), None)
 
     def _find(self, name: str) -> str | None:
-        key = _key(name)
-        exact = _key(os.path.abspath(os.path.join(self.path, name)))
+        key = image_key(name)
+        exact = image_key(os.path.abspath(os.path.join(self.path, name)))
         found = [path for full, path in self._files if full == exact]
         found = found or [path for full, path in self._files if full.endswith(f"/{key}")]
         same = [path for path in found if path.endswith(name)]
         found = same or found
         return found[0] if len(found) == 1 else None
-
-
-def _key(path: str) -> str:
-    """Returns what spellings of a path have in common."""
-    return unicodedata.normalize("NFC", stem(pathlib.PurePath(path).as_posix(), IMAGE_SUFFIXES))
 
 
 def _read_fitting(path: str | None, shape: tuple[int, ...]) -> np.ndarray | None:

@@ -1,77 +1,84 @@
-"""Pairs of true and predicted images, checked before anything is counted, and counting of one."""
+"""Counting of predictions in files, image by image, shared by several processes."""
 
 from __future__ import annotations
 
 import collections
-import os
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
 from kmax_tf.errors import UserError
-from kmax_tf.evaluation.files.notes import notes_on_files
-from kmax_tf.evaluation.files.pairing import Pair, match_images
-from kmax_tf.evaluation.files.panoptic_file import ImageInfo, PanopticFile, compare_categories
+from kmax_tf.evaluation.from_files.pairing import Pair
+from kmax_tf.evaluation.from_files.panoptic_file import ImageInfo
 from kmax_tf.evaluation.mask_ap import Instances
 from kmax_tf.evaluation.matching import PredictedSegments, TrueSegments
 from kmax_tf.evaluation.metrics import PanopticMetrics
-from kmax_tf.evaluation.overlaps import Overlaps, find_overlaps
-from kmax_tf.evaluation.run_lengths import Runs, find_runs
-from kmax_tf.files.images import read_id_map
+from kmax_tf.files.shared_work import share_tasks
+from kmax_tf.files.workers import keep_memory
 from kmax_tf.labels import LabelSpace
-from kmax_tf.panoptic.coco_json import Segment, repeated, some
-from kmax_tf.panoptic.fields import ImageId
+from kmax_tf.panoptic.coco_json import some
+from kmax_tf.panoptic.entries import Segment
+from kmax_tf.panoptic.overlaps import Overlaps, find_overlaps
+from kmax_tf.panoptic.png import read_ids
+from kmax_tf.panoptic.runs import find_runs
+from kmax_tf.wording import count_of
+
+# Images of a task: enough that handing it over weighs little, few enough to share evenly.
+_MOST_IN_A_TASK = 10
+_TASKS_A_WORKER = 4
 
 # What is said of images that contradict themselves, by the key under which they are counted.
-UNLISTED = "images whose true PNG has ids that its JSON doesn't list; they count as no segment"
-AREAS = "images whose true JSON states areas that its PNG contradicts; the stated ones count"
-NO_AREA = "images whose true JSON states no areas; those of the PNG count"
+UNLISTED = "whose true PNG has ids that its JSON doesn't list; they count as no segment"
+AREAS = "whose true JSON states areas that its PNG contradicts; the stated ones count"
+NO_AREA = "whose true JSON states no areas; those of the PNG count"
 
 
-class Pairing(NamedTuple):
-    """Which images are evaluated.
-
-    Attributes:
-      pairs: in the order of the ground truth.
-      way: in which they were matched, of `file_matching.WAYS`.
-      notes: what should be said about the files.
-    """
-
-    pairs: list[Pair]
-    way: str
-    notes: list[str]
-
-
-def pair_images(
-    truth: PanopticFile,
-    predictions: PanopticFile,
+def evaluate_pairs(
+    pairs: Sequence[Pair],
     label_space: LabelSpace,
-    match_by: str | None = None,
-) -> Pairing:
-    """Finds the prediction of each image of the ground truth, and checks all that JSONs say.
+    mask_ap: bool,
+    workers: int,
+    advance: Callable[[int], None] = lambda images: None,
+) -> tuple[PanopticMetrics, list[str]]:
+    """Measures pairs of PNGs; the result doesn't depend on the number of workers.
 
     Args:
-      truth: whose images are evaluated.
-      predictions: of several for an image, the last one counts; others than those are left out.
+      pairs: the images.
       label_space: the classes.
-      match_by: the way to match, one of `file_matching.WAYS`; None: whichever finds all.
+      mask_ap: whether to measure mask AP, for which predictions must have scores.
+      workers: number of processes at most, this one included.
+      advance: called with the number of images done since.
+
+    Returns:
+      The metrics, and what should be said about the files.
 
     Raises:
-      UserError: predictions or files are missing, contradict each other, or categories are unknown.
+      UserError: a file is missing, corrupt or contradicts another one; it says which.
     """
-    twice = repeated(image.image_id for image in truth.images)
-    if twice:
-        raise UserError(
-            f"{truth.path} has more than one annotation of image_id {some(twice)}; keep one"
-        )
-    pairs, way = match_images(truth, predictions, match_by)
-    _check_shared_pngs(truth, [pair.true for pair in pairs])
-    _check_shared_pngs(predictions, [pair.predicted for pair in pairs])
-    _check_pngs(pairs)
-    notes = compare_categories(truth, predictions)
-    _check_categories(pairs, predictions, label_space)
-    return Pairing(pairs, way, [*notes, *notes_on_files(truth, predictions, pairs, label_space)])
+    keep_memory()
+    metrics = PanopticMetrics(label_space, mask_ap)
+    said: collections.Counter[str] = collections.Counter()
+    size = max(1, min(_MOST_IN_A_TASK, len(pairs) // (_TASKS_A_WORKER * workers)))
+    chunks = [list(pairs[first : first + size]) for first in range(0, len(pairs), size)]
+    count = functools.partial(_count_chunk, label_space=label_space, mask_ap=mask_ap)
+    for counted, notes, images in share_tasks(count, chunks, workers):
+        metrics.merge(counted)
+        said.update(notes)
+        advance(images)
+    return metrics, [f"{count_of(n, 'image')} {note}" for note, n in sorted(said.items())]
+
+
+def _count_chunk(
+    pairs: Sequence[Pair], label_space: LabelSpace, mask_ap: bool
+) -> tuple[PanopticMetrics, dict[str, int], int]:
+    """Counts some images: the metrics, what to say of how many of them, and their number."""
+    metrics = PanopticMetrics(label_space, mask_ap)
+    said: collections.Counter[str] = collections.Counter()
+    for pair in pairs:
+        said.update(count_pair(pair, label_space, metrics, mask_ap))
+    return metrics, said, len(pairs)
 
 
 def count_pair(
@@ -91,7 +98,7 @@ def count_pair(
     Raises:
       UserError: a PNG is missing or corrupt, or contradicts its JSON or the other PNG.
     """
-    true_ids, predicted_ids = read_id_map(pair.true.path), read_id_map(pair.predicted.path)
+    true_ids, predicted_ids = read_ids(pair.true.path), read_ids(pair.predicted.path)
     if true_ids.shape != predicted_ids.shape:
         (height, width), (other_height, other_width) = true_ids.shape, predicted_ids.shape
         raise UserError(
@@ -105,7 +112,7 @@ def count_pair(
     instances = None
     if mask_ap:
         truths, detections = (
-            _instances(find_runs(ids), image.segments, label_space, index_of, image is pair.true)
+            _instances(ids, image.segments, label_space, index_of, image is pair.true)
             for ids, image in ((true_ids, pair.true), (predicted_ids, pair.predicted))
         )
         instances = Instances(truths, detections)
@@ -114,52 +121,6 @@ def count_pair(
     except ValueError as error:
         raise UserError(f"{pair.true.path}: {error}") from error
     return said
-
-
-def _check_shared_pngs(file: PanopticFile, images: Sequence[ImageInfo]) -> None:
-    """Refuses a PNG that several images have: one result was written over the other."""
-    owners: dict[str, ImageId] = {}
-    for image in images:
-        other = owners.setdefault(image.path, image.image_id)
-        if other != image.image_id:
-            raise UserError(
-                f"{file.path} gives the images {other!r} and {image.image_id!r} the same PNG, "
-                f"{image.path}; each image needs its own"
-            )
-
-
-def _check_pngs(pairs: Sequence[Pair]) -> None:
-    infos = [info for pair in pairs for info in (pair.true, pair.predicted)]
-    absent = [info for info in infos if not os.path.isfile(info.path)]
-    if not absent:
-        return
-    first = absent[0]
-    base = os.path.splitext(first.path)[0]
-    folder = first.path[: -len(first.name)]
-    near = (f"{base}.png", os.path.join(folder, os.path.basename(first.name)))
-    there = next((path for path in near if os.path.isfile(path)), None)
-    hint = f"; there is {there}: mend file_name in the JSON" if there else ""
-    missing = some(info.path for info in absent)
-    raise UserError(f"{len(absent)} of {len(infos)} PNGs don't exist: {missing}{hint}")
-
-
-def _check_categories(
-    pairs: Sequence[Pair], predictions: PanopticFile, label_space: LabelSpace
-) -> None:
-    known = {category.original_id for category in label_space.classes}
-    unknown: dict[int, Pair] = {}
-    for pair in pairs:
-        for segment in pair.predicted.segments:
-            if segment.category_id not in known:
-                unknown.setdefault(segment.category_id, pair)
-    if unknown:
-        first = min(unknown)
-        raise UserError(
-            f"{predictions.path} has the category_id {some(sorted(unknown))}, which the ground "
-            f"truth doesn't list (image_id {unknown[first].true.image_id} has {first}); known are "
-            f"{min(known)} to {max(known)}. If they are ids of another numbering of the same "
-            "classes, such as Cityscapes' train ids, name its description with --category-ids."
-        )
 
 
 def _true_segments(
@@ -213,7 +174,7 @@ def _predicted_segments(
 
 
 def _instances(
-    runs: Runs,
+    ids: np.ndarray,
     segments: Sequence[Segment],
     label_space: LabelSpace,
     index_of: dict[int, int],
@@ -223,8 +184,8 @@ def _instances(
 
     The size of a true one is its stated area, that of a predicted one is counted.
     """
-    place = {int(i): number for number, i in enumerate(runs.ids)}
-    areas = runs.areas()
+    runs = find_runs(ids, columns=True)
+    place = {i: number for number, i in enumerate(runs.values.tolist())}
     first_run = collections.defaultdict(lambda: len(runs.index))
     for number, run in zip(*np.unique(runs.index, return_index=True)):
         first_run[int(number)] = int(run)
@@ -234,7 +195,7 @@ def _instances(
         if index is None or not label_space.classes[index].thing:
             continue
         number = place.get(segment.id, -1)
-        pixels = int(areas[number]) if number >= 0 else 0
+        pixels = int(runs.areas[number]) if number >= 0 else 0
         annotation = {
             "category_id": label_space.classes[index].id,
             "segmentation": runs.encode(number),

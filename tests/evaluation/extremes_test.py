@@ -7,8 +7,8 @@ import json
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kmax_tf.evaluation.extremes import Extremes
 from kmax_tf.evaluation.panoptic_quality import ImageQuality
-from kmax_tf.evaluation.report.extremes import Extremes
 
 qualities = st.builds(
     ImageQuality,

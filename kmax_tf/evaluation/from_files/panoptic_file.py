@@ -5,23 +5,22 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from kmax_tf.errors import UserError
-from kmax_tf.files.reading import is_file, located, read_file
+from kmax_tf.files.reading import is_file, located
 from kmax_tf.labels import Category, LabelSpace
 from kmax_tf.panoptic.coco_json import (
-    CategoryEntry,
-    Segment,
+    GROUND_TRUTH,
+    Use,
     entries,
-    parse_annotation,
     parse_categories,
-    parse_images,
-    parse_json,
+    read_panoptic_json,
     repeated,
     some,
 )
-from kmax_tf.panoptic.fields import FieldError, ImageId, as_number
+from kmax_tf.panoptic.entries import Annotation, CategoryEntry
+from kmax_tf.panoptic.fields import ImageId, as_number
+from kmax_tf.wording import count_of
 
 # More instances of a class in an image than any model predicts; times classes, it fits an int32.
 _LABEL_DIVISOR = 1 << 16
@@ -29,29 +28,22 @@ _MOST_CLASSES = (1 << 15) - 2
 
 
 @dataclasses.dataclass(frozen=True)
-class ImageInfo:
-    """An entry of annotations.
+class ImageInfo(Annotation):
+    """An annotation whose segments have ids of their own: of one id, the last counts.
 
     Attributes:
-      image_id: of the image.
       path: of the PNG.
-      segments: of entries with one id, the last one alone.
-      name: of the PNG, as it stands there.
     """
 
-    image_id: ImageId
     path: str
-    segments: tuple[Segment, ...]
-    name: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
 class PanopticFile:
-    """A JSON of the format.
+    """A JSON of the format and where its PNGs are.
 
     Attributes:
       path: of the JSON.
-      folder: of the PNGs.
       images: its annotations, in order.
       categories: those that it lists.
       file_names: of the images (not the PNGs) by image id, where it lists them.
@@ -59,7 +51,6 @@ class PanopticFile:
     """
 
     path: str
-    folder: str
     images: list[ImageInfo]
     categories: list[CategoryEntry]
     file_names: dict[ImageId, str]
@@ -67,7 +58,7 @@ class PanopticFile:
 
 
 def read_panoptic_file(
-    path: str, folder: str | None = None, least_segment_id: int = 0
+    path: str, folder: str | None = None, use: Use = GROUND_TRUTH
 ) -> PanopticFile:
     """Reads a JSON of the format; every entry is checked before anything else happens.
 
@@ -75,47 +66,36 @@ def read_panoptic_file(
       path: of the JSON.
       folder: of the PNGs; by default the JSON's path without ".json", as COCO has it, or the JSON's
         own folder, as `kmax predict` has it.
-      least_segment_id: 1 for ground truth, in which id 0 is unlabeled.
+      use: what must hold in it.
 
     Raises:
       UserError: a file is missing or of another format; it says which entry.
     """
-    try:
-        content = parse_json(read_file(path), path)
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
-    if not content["annotations"]:
-        raise UserError(f"{path} lists no annotations; there is nothing to evaluate")
-    folder = folder or _folder_of_pngs(path, content["annotations"][0])
+    content = read_panoptic_json(path, use)
+    folder = folder or _folder_of_pngs(path, content.annotations[0])
     if not os.path.isdir(folder):
         raise UserError(
             f"the folder {folder} of the PNGs of {path} doesn't exist; name theirs by "
             "--ground-truth-folder or --predictions-folder"
         )
     images, replaced = [], 0
-    for number, entry in enumerate(content["annotations"]):
-        try:
-            annotation = parse_annotation(entry, least_segment_id)
-        except FieldError as error:
-            raise UserError(f"annotations[{number}] of {path}: {error}") from error
+    for annotation in content.annotations:
         by_id = {segment.id: segment for segment in annotation.segments}
         replaced += len(annotation.segments) - len(by_id)
         png = located(os.path.join(folder, annotation.file_name))
         images.append(
-            ImageInfo(annotation.image_id, png, tuple(by_id.values()), annotation.file_name)
+            ImageInfo(annotation.image_id, annotation.file_name, tuple(by_id.values()), png)
         )
-    names = _of_annotations(parse_images(entries(content, "images", path), path), images)
-    categories = parse_categories(entries(content, "categories", path), path)
-    return PanopticFile(path, folder, images, categories, names, replaced)
+    categories = parse_categories(entries(content.categories, "categories", path), path)
+    return PanopticFile(path, images, categories, _of_annotations(content.images, images), replaced)
 
 
-def _folder_of_pngs(path: str, first: Any) -> str:
+def _folder_of_pngs(path: str, first: Annotation) -> str:
     """Returns where the PNGs of a JSON are, judged by its first annotation."""
     folder, beside = os.path.splitext(path)[0], os.path.dirname(path)
-    name = first.get("file_name") if isinstance(first, dict) else None
-    if os.path.isdir(folder) or not isinstance(name, str):
+    if os.path.isdir(folder) or not is_file(os.path.join(beside, first.file_name)):
         return folder
-    return (beside or os.curdir) if is_file(os.path.join(beside, name)) else folder
+    return beside or os.curdir
 
 
 def categories_of(file: PanopticFile) -> LabelSpace:
@@ -189,9 +169,9 @@ def compare_categories(truth: PanopticFile, predictions: PanopticFile) -> list[s
         first = moved[0]
         raise UserError(
             f"category '{first.name}' has the id {true[first.name]} in {truth.path}, but "
-            f"{first.id} in {predictions.path}: {len(moved)} categories are numbered otherwise. "
-            "Give both the same ids, or name the description that knows both numberings with "
-            "--category-ids."
+            f"{first.id} in {predictions.path}: {count_of(len(moved), 'category')} numbered "
+            "otherwise. Give both the same ids, or name the description that knows both "
+            "numberings with --category-ids."
         )
     by_id = {entry.id: entry for entry in truth.categories}
     other = [
@@ -203,8 +183,8 @@ def compare_categories(truth: PanopticFile, predictions: PanopticFile) -> list[s
     if not other:
         return []
     return [
-        f"{len(other)} categories have another name or isthing in {predictions.path}; those of "
-        f"the ground truth count: id {some(entry.id for entry in other)}"
+        f"{count_of(len(other), 'category')} with another name or isthing in {predictions.path}; "
+        f"what the ground truth says counts: id {some(entry.id for entry in other)}"
     ]
 
 
@@ -228,9 +208,3 @@ def _spare_color(index: int) -> tuple[int, int, int]:
 
     red, green, blue = colorsys.hsv_to_rgb((index * 0.618034) % 1, 0.65, 0.9)
     return round(255 * red), round(255 * green), round(255 * blue)
-
-
-def stem(name: str, endings: Sequence[str]) -> str:
-    """Returns a file's name without its ending, if that is one of an image."""
-    base, ending = os.path.splitext(name)
-    return base if ending.lower() in endings else name
