@@ -1,4 +1,4 @@
-"""Option classes with the protos' defaults."""
+"""Option classes, and layers that have options, with the protos' defaults."""
 
 from __future__ import annotations
 
@@ -8,13 +8,35 @@ from typing import Any, TypeVar
 from google.protobuf.message import Message
 
 from kmax_tf.config import Experiment, options_of
+from kmax_tf.data.reader import ReaderOptions
+from kmax_tf.data.targets import TargetOptions
 from kmax_tf.model.layers import ActivationFn
 from kmax_tf.model.residual import BlockOptions
 
 _Options = TypeVar("_Options")
 
-# Option class -> where in an experiment its fields stand, and those that come from elsewhere.
+# Class -> where in an experiment its arguments stand, and those that come from elsewhere.
 OPTION_CLASSES: dict[str, tuple[list[str], set[str]]] = {
+    "data.color.ColorPolicy": (["train_data.augmentation.color"], {"sequences"}),
+    "data.color.Step": (["train_data.augmentation.color.sequences.steps"], {"level"}),
+    "data.copy_paste.CopyPasteOptions": (["train_data.augmentation.copy_paste"], set()),
+    "data.reader.ReaderOptions": (["train_data", "training"], {"shard", "first", "cache"}),
+    "data.targets.TargetOptions": (["train_data"], {"compile"}),
+    "data.training_example.AugmentationOptions": (
+        ["train_data", "train_data.augmentation"],
+        {"color", "copy_paste"},
+    ),
+    "losses.instance_discrimination.InstanceDiscrimination": (
+        ["losses.instance_discrimination"],
+        set(),
+    ),
+    "losses.mask_id.MaskId": (["losses.mask_id"], set()),
+    "losses.pq_style.PqClass": (["losses.pq_style"], set()),
+    "losses.pq_style.PqMask": (["losses.pq_style"], set()),
+    "losses.semantic.Semantic": (["losses.semantic"], set()),
+    "losses.truth.TruthOptions": (["losses", "dataset"], {"num_classes"}),
+    "model.backbones.convnext.ConvNeXt": (["model.convnext"], set()),
+    "model.backbones.resnet.ResNet": (["model.resnet"], {"stem", "stages", "batch_norm"}),
     "model.batch_norm.BatchNormFactory": (["model.batch_norm"], set()),
     "model.heads.HeadOptions": (["model.heads"], {"num_classes"}),
     "model.residual.BlockOptions": (
@@ -22,6 +44,14 @@ OPTION_CLASSES: dict[str, tuple[list[str], set[str]]] = {
         {"activation", "axial", "dilation"},
     ),
     "model.transformer_decoder.KMaXBlockOptions": (["model.transformer_decoder"], set()),
+    "postprocessing.views.Views": (["postprocessing.test_time_augmentation"], set()),
+    "training.groups.DecayedVariables": (["training.optimizer.decayed"], set()),
+    "training.groups.GroupOptions": (["training.optimizer"], {"decayed"}),
+    "training.optimizer.Averaging": (["training.optimizer.averaging"], set()),
+    "training.optimizer.Lookahead": (["training.optimizer.lookahead"], set()),
+    "training.stability.Patience": (["training.stability"], set()),
+    "training.step.StepOptions": (["training.optimizer", "runtime"], set()),
+    "training.strategy.RuntimeOptions": (["runtime"], set()),
 }
 
 
@@ -52,6 +82,16 @@ def block_options(filters: int, activation: ActivationFn, **others: Any) -> Bloc
             **others,
         },
     )
+
+
+def reader_options(**others: Any) -> ReaderOptions:
+    """Returns the options of reading alone, from the start and without a cache."""
+    return with_defaults(ReaderOptions, **{"shard": (0, 1), "first": 0, "cache": None, **others})
+
+
+def target_options(**others: Any) -> TargetOptions:
+    """Returns the options of targets; where an image has too many segments, that is an error."""
+    return with_defaults(TargetOptions, **{"on_crowded": "ERROR", "compile": False, **others})
 
 
 def class_of(name: str) -> type:

@@ -18,6 +18,8 @@ from kmax_tf.wording import count_of
         (2, "category", "2 categories"),
         (1, "category", "1 category"),
         (4, "key", "4 keys"),
+        (2, "batch", "2 batches"),
+        (2, "epoch", "2 epochs"),
     ],
 )
 def test_one_is_singular(count, noun, expected):

@@ -224,7 +224,7 @@ def _own_coco_format(args: argparse.Namespace) -> _Conversion:
 def _own_masks(args: argparse.Namespace) -> _Conversion:
     import dataclasses
 
-    from kmax_tf.config.dataset import parse_message
+    from kmax_tf.config.dataset import colored_classes
     from kmax_tf.conversion.class_table import read_class_table
     from kmax_tf.conversion.descriptions import description_text
     from kmax_tf.conversion.layouts import plain_name
@@ -244,8 +244,7 @@ def _own_masks(args: argparse.Namespace) -> _Conversion:
         description = description_text(_name(args), table.classes, _LABEL_DIVISOR)
     labels, description = _described(args, description)
     if args.description:
-        given = parse_message(description, args.description).classes
-        rules = MaskRules(colored=tuple(entry.name for entry in given if entry.color))
+        rules = MaskRules(colored=colored_classes(description))
     things = [category.name for category in labels.classes if category.thing]
     unknown = set(args.components or ()) - set(things)
     if unknown:

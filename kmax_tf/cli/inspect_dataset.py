@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Inspects each split; the status is 1 where anything is wrong."""
-    from kmax_tf.config.dataset import parse_message, read_description
+    from kmax_tf.config.dataset import read_description, written_splits
     from kmax_tf.conversion.inspection import check_written, find_shards, inspect
     from kmax_tf.data.builder import check_descriptions
     from kmax_tf.errors import UserError
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     if args.examples:
         check_free(sheets.values())
     labels, text = read_description(args.description or os.path.join(folder, "dataset.textproto"))
-    written = {split.name: split for split in parse_message(text, folder).splits}
+    written = written_splits(text)
     problems = []
     statistics = {}
     try:
@@ -68,9 +68,7 @@ def run(args: argparse.Namespace) -> int:
     for split, files in shards.items():
         found = inspect(files, labels, split, args.workers)
         if split in written and os.path.isdir(args.records):
-            found.problems += check_written(
-                files, split, written[split].shards, written[split].checksum
-            )
+            found.problems += check_written(files, split, *written[split])
         _print_inspection(split, found, labels)
         if args.examples and found.statistics.images:
             _write_sheet(sheets[split], _examples(found, labels, args.examples), labels)

@@ -37,11 +37,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """The training run as a story."""
-    from kmax_tf.config import load_experiment, validate
+    from kmax_tf.config import load_experiment, options_of, validate
     from kmax_tf.data.builder import find_records
     from kmax_tf.keras_api import keras
     from kmax_tf.training.run import prepare_run, run_training
-    from kmax_tf.training.strategy import build_strategy, set_precision, set_threads
+    from kmax_tf.training.strategy import (
+        RuntimeOptions,
+        build_strategy,
+        set_precision,
+        set_threads,
+    )
     from kmax_tf.training.task import KMaXTask, experiment_config
 
     # What: the experiment, complete, with records of its classes; all is noted in the run's folder.
@@ -54,10 +59,11 @@ def run(args: argparse.Namespace) -> int:
 
     # Where: threads and devices (before anything else runs on them), precision; the seed of all
     # that is random.
-    set_threads(experiment.runtime)
-    strategy = build_strategy(experiment.runtime)
+    runtime = options_of(RuntimeOptions, experiment.runtime)
+    set_threads(runtime)
+    strategy = build_strategy(runtime)
     validate(experiment, strategy.num_replicas_in_sync)
-    set_precision(experiment.runtime)
+    set_precision(runtime)
     keras.utils.set_random_seed(experiment.training.seed)
 
     # How: the task knows inputs, model, loss and metrics; the trainer knows the rest.

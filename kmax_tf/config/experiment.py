@@ -49,18 +49,19 @@ def load_experiment(path: PathLike, overrides: Sequence[str] = ()) -> experiment
         names file and line, or the override, of each problem.
     """
     origins: Origins = {}
+    errors: list[str] = []
     chain = _base_chain(_find(path, [pathlib.Path()], "the experiment"))
-    experiment = _merge(chain, overrides, None, origins)
+    experiment = _merge(chain, overrides, None, origins, errors)
     if experiment.dataset_file:
         naming = _last_naming_dataset(chain, overrides)
         dataset = _read_dataset_file(experiment, naming, origins["dataset_file"])
-        origins = {}
-        experiment = _merge(chain, overrides, (naming, dataset), origins)
+        origins, errors = {}, []
+        experiment = _merge(chain, overrides, (naming, dataset), origins, errors)
     experiment.ClearField("base")
     experiment.ClearField("dataset_file")
     found = problems(experiment)
-    if found:
-        raise ConfigError(report(found, origins, _shown(chain[-1].path)))
+    if found or errors:
+        raise ConfigError(report(found, origins, _shown(chain[-1].path), errors))
     return experiment
 
 
@@ -102,7 +103,7 @@ def _base_chain(
     source = _Source(path, _read(path))
     origins: Origins = {}
     chain: list[_Source] = []
-    for index, base in enumerate(_merge([source], (), None, origins).base):
+    for index, base in enumerate(_merge([source], (), None, origins, []).base):
         named = origins[f"base[{index}]"]
         found = _find(base, [path.parent], "base names it", named)
         read = {earlier.path.resolve() for earlier in chain}
@@ -116,6 +117,7 @@ def _merge(
     overrides: Sequence[str],
     dataset: tuple[_Source | None, _Source] | None,
     origins: Origins,
+    errors: list[str],
 ) -> experiment_pb2.Experiment:
     """Merges the files of a chain and the overrides, in order.
 
@@ -125,20 +127,24 @@ def _merge(
       dataset: the source that names the dataset file (None: an override does) and that file, which
         replaces whatever dataset the sources before gave.
       origins: updated.
+      errors: takes up what cannot be merged, and is left out.
     """
     experiment = experiment_pb2.Experiment()
     for source in (*chain, None):
         if dataset is not None and dataset[0] is source:
             experiment.ClearField("dataset")
             file = dataset[1]
-            merge_text(file.text, file.where, experiment.dataset, origins, "dataset")
+            merge_text(file.text, file.where, experiment.dataset, origins, "dataset", errors)
             origins.setdefault("dataset", _shown(file.path))
         if source is not None:
-            merge_text(source.text, source.where, experiment, origins)
+            merge_text(source.text, source.where, experiment, origins, errors=errors)
     for override in overrides:
-        if override.partition("=")[0].strip() == "base":
-            raise ConfigError("--set base: cannot be overridden; give another experiment file")
-        merge_override(override, experiment, origins)
+        try:
+            if override.partition("=")[0].strip() == "base":
+                raise ConfigError("--set base: cannot be overridden; give another experiment file")
+            merge_override(override, experiment, origins)
+        except ConfigError as error:
+            errors.append(str(error))
     return experiment
 
 
@@ -146,7 +152,9 @@ def _last_naming_dataset(chain: Sequence[_Source], overrides: Iterable[str]) -> 
     """Returns the last source that gives dataset_file; None stands for an override."""
     if any(override.partition("=")[0].strip() == "dataset_file" for override in overrides):
         return None
-    return next(source for source in reversed(chain) if _merge([source], (), None, {}).dataset_file)
+    return next(
+        source for source in reversed(chain) if _merge([source], (), None, {}, []).dataset_file
+    )
 
 
 def _read_dataset_file(

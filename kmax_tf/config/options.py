@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+import inspect
 from typing import Any, TypeVar
 
 from google.protobuf.message import Message
@@ -13,25 +13,26 @@ _Options = TypeVar("_Options")
 
 
 def options_of(kind: type[_Options], *messages: Message, **others: Any) -> _Options:
-    """Makes an option class of the fields of messages that have the names of its own.
+    """Makes an option class, or a layer, of the fields of messages that have its arguments' names.
 
     Enums become the names of their values, and lists become tuples.
 
     Args:
-      kind: the dataclass.
+      kind: the class; an argument that has a default there is none of the protos'.
       *messages: each field comes from the first that has it, set or by default.
       **others: fields that come from elsewhere, and those that are another value here.
     """
     values = dict(others)
-    for field in dataclasses.fields(kind):  # type: ignore[arg-type]
-        if field.name not in values:
-            values[field.name] = _value(field.name, messages)
+    _, *arguments = inspect.signature(kind.__init__).parameters.values()
+    for argument in arguments:
+        if argument.default is argument.empty and argument.name not in values:
+            values[argument.name] = _value(argument.name, messages)
     return kind(**values)
 
 
-def enum_name(message: Message, name: str) -> str:
-    """Returns the name of the value of an enum field."""
-    return str(_value(name, (message,)))
+def choice_name(message: Message, name: str) -> str:
+    """Returns what a field with a list of alternatives is set to, in lower case."""
+    return str(_value(name, (message,))).lower()
 
 
 def _value(name: str, messages: tuple[Message, ...]) -> Any:

@@ -43,7 +43,7 @@ class AugmentationOptions:
       crop_size: height, width of the network's input.
       min_size: the shorter side is scaled to it first; 0: as it is.
       max_size: then the longer side is scaled down to it; 0: as it is.
-      scales: min_scale, max_scale and step of the random scale.
+      min_scale, max_scale, scale_step: of the random scale.
       flip_probability: of the mirror image.
       color: changes of color; None: none.
       copy_paste: of a second example; None: none.
@@ -51,13 +51,19 @@ class AugmentationOptions:
     """
 
     crop_size: tuple[int, int]
-    min_size: int = 0
-    max_size: int = 0
-    scales: tuple[float, float, float] = (1.0, 1.0, 0.1)
-    flip_probability: float = 0.5
-    color: Optional[ColorPolicy] = None
-    copy_paste: Optional[CopyPasteOptions] = None
-    compile: bool = True
+    min_size: int
+    max_size: int
+    min_scale: float
+    max_scale: float
+    scale_step: float
+    flip_probability: float
+    color: Optional[ColorPolicy]
+    copy_paste: Optional[CopyPasteOptions]
+    compile: bool
+
+    def scales(self, factor: float = 1.0) -> tuple[float, float, float]:
+        """Returns the range of the random scale times a factor, and its step."""
+        return self.min_scale * factor, self.max_scale * factor, self.scale_step
 
 
 class _CroppedExample(NamedTuple):
@@ -125,11 +131,10 @@ class TrainingExample:
         base = tf.random.experimental.stateless_fold_in(tf.constant([self.seed, 0]), number)
         seeds = tf.unstack(tf.random.experimental.stateless_split(base, 3))
         options, pasting = self.options, self.options.copy_paste
-        view, _ = self._view(examples[0], seeds[0], options.scales, self.labels.void_panoptic_id)
+        view, _ = self._view(examples[0], seeds[0], options.scales(), self.labels.void_panoptic_id)
         if pasting is None:
             return self._join(view, self.labels)
-        low, high, step = options.scales
-        scales = (low * pasting.scale_factor, high * pasting.scale_factor, step)
+        scales = options.scales(pasting.scale_factor)
         over, seen = self._view(examples[1], seeds[1], scales, padding_id(self.labels))
         is_padded = tf.reduce_any(over.window.size < options.crop_size)
         chosen = chosen_ids(seen, is_padded, seeds[2], self.labels, pasting)

@@ -53,6 +53,17 @@ class Extremes:
         """Returns whether an image is kept."""
         return any(image.image_id == image_id for image in (*self._worst, *self._best))
 
+    def state(self) -> dict[str, Any]:
+        """Returns the images kept, as JSON can say it."""
+        return {"worst": self._worst, "best": self._best}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Takes over a state."""
+        self._worst, self._best = (
+            [RankedImage(image_id, ImageQuality(*quality)) for image_id, quality in state[name]]
+            for name in ("worst", "best")
+        )
+
     def _take(self, worst: list[RankedImage], best: list[RankedImage]) -> None:
         self._worst = sorted([*self._worst, *worst], key=_badness)[: self._count]
         self._best = sorted([*self._best, *best], key=_goodness)[: self._count]

@@ -117,6 +117,16 @@ class MaskAP:
             raise _twice(min(twice, key=str))
         self._images.update(other._images)
 
+    def state(self) -> list[Any]:
+        """Returns all that was collected, as JSON can say it."""
+        return [
+            [image_id, dataclasses.asdict(self._images[image_id])] for image_id in self._ordered()
+        ]
+
+    def load(self, state: list[Any]) -> None:
+        """Takes over a state of the same label space."""
+        self._images = {image_id: Instances(**instances) for image_id, instances in state}
+
     def result(self) -> dict[str, float]:
         """Evaluates everything collected so far.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -73,6 +73,14 @@ class MeanIoU:
         if self._label_space != other._label_space:
             raise ValueError("mean IoUs of different label spaces can't be merged")
         self._confusion += other._confusion
+
+    def state(self) -> list[Any]:
+        """Returns all that was counted, as JSON can say it."""
+        return self._confusion.tolist()
+
+    def load(self, state: list[Any]) -> None:
+        """Takes over a state of the same label space."""
+        self._confusion = np.array(state, np.int64)
 
     @property
     def confusion(self) -> np.ndarray:

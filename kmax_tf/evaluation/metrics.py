@@ -1,7 +1,8 @@
-"""Every metric of panoptic segmentation at once."""
+"""Every metric of panoptic segmentation at once, and the state in which workers exchange them."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -119,6 +120,36 @@ class PanopticMetrics:
         self.extremes.merge(other.extremes)
         self._images += other._images
 
+    def state(self) -> str:
+        """Returns all that was counted, as JSON, for `merge_state` anywhere else."""
+        content = {
+            "of": self._identity(),
+            "images": self._images,
+            "panoptic_quality": self._panoptic_quality.state(),
+            "mean_iou": self._mean_iou.state(),
+            "mask_ap": None if self._mask_ap is None else self._mask_ap.state(),
+            "extremes": self.extremes.state(),
+        }
+        return json.dumps(content)
+
+    def merge_state(self, state: str) -> None:
+        """Adds what another one, of other images, has counted, in whatever process.
+
+        Raises:
+          ValueError: the state is of something else or has an image of this one.
+        """
+        content = json.loads(state)
+        if content["of"] != json.loads(json.dumps(self._identity())):
+            raise ValueError("the state is of other classes, another resolution or other metrics")
+        other = PanopticMetrics(self._label_space, self._mask_ap is not None, self._resolution)
+        other._images = content["images"]
+        other._panoptic_quality.load(content["panoptic_quality"])
+        other._mean_iou.load(content["mean_iou"])
+        if other._mask_ap is not None:
+            other._mask_ap.load(content["mask_ap"])
+        other.extremes.load(content["extremes"])
+        self.merge(other)
+
     @property
     def confusion(self) -> np.ndarray:
         """Returns [K, K+1] int64 pixels: true class, predicted class (the last: unlabeled)."""
@@ -174,6 +205,11 @@ class PanopticMetrics:
             }
             for index, category in enumerate(self._label_space.classes)
         }
+
+    def _identity(self) -> list[Any]:
+        """Returns what states must have in common to be merged."""
+        classes = [[c.id, c.name, c.thing] for c in self._label_space.classes]
+        return [classes, self._resolution, self._mask_ap is not None]
 
 
 def _percent(shares: Mapping[str, float]) -> dict[str, float]:

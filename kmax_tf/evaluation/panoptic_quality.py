@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -141,6 +141,18 @@ class PanopticQuality:
         self._fp += other._fp
         self._fn += other._fn
         self._iou_units += other._iou_units
+
+    def state(self) -> dict[str, Any]:
+        """Returns all that was counted, as JSON can say it."""
+        counts = {"tp": self._tp, "fp": self._fp, "fn": self._fn, "iou": self._iou_units}
+        return {name: values.tolist() for name, values in counts.items()}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Takes over a state of the same label space."""
+        self._tp, self._fp, self._fn = (
+            np.array(state[name], np.int64) for name in ("tp", "fp", "fn")
+        )
+        self._iou_units = np.array(state["iou"], object)
 
     def result(self) -> PanopticQualityResult:
         """Returns what the images counted so far amount to."""

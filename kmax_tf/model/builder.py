@@ -7,7 +7,8 @@ from typing import Callable, Optional
 import tensorflow as tf
 from google.protobuf import text_format
 
-from kmax_tf.config import experiment_text, options_of
+from kmax_tf import ops
+from kmax_tf.config import choice_name, experiment_text, options_of
 from kmax_tf.keras_api import keras
 from kmax_tf.model.backbones.backbone import Backbone
 from kmax_tf.model.backbones.convnext import ConvNeXt
@@ -15,7 +16,7 @@ from kmax_tf.model.backbones.resnet import ResNet, ThreeConvStem
 from kmax_tf.model.batch_norm import BatchNormFactory
 from kmax_tf.model.heads import HeadOptions, PredictionHeads
 from kmax_tf.model.kmax import KMaX
-from kmax_tf.model.layers import ACTIVATIONS, ActivationFn, ConvBN, gelu
+from kmax_tf.model.layers import ACTIVATIONS, ActivationFn, ConvBN
 from kmax_tf.model.pixel_decoder import PixelDecoder
 from kmax_tf.model.residual import BlockOptions
 from kmax_tf.model.semantic_branch import (
@@ -70,6 +71,9 @@ def build_model_from_text(text: str, semantic_branch: bool = True) -> KMaX:
     return build_model(experiment)
 
 
+KMaX.build_again = build_model_from_text
+
+
 def build_backbone(
     options: model_pb2.Model, batch_norm: BatchNormFactory, recompute_blocks: bool = False
 ) -> Backbone:
@@ -81,15 +85,8 @@ def build_convnext(
     options: model_pb2.Model, batch_norm: BatchNormFactory, recompute_blocks: bool
 ) -> ConvNeXt:
     """Builds a ConvNeXt, which has no batch normalizations."""
-    convnext = options.convnext
-    return ConvNeXt(
-        convnext.blocks,
-        convnext.channels,
-        drop_path_keep_prob=convnext.drop_path_keep_prob,
-        layer_scale=convnext.layer_scale,
-        stem_to_stride_2=convnext.stem_to_stride_2,
-        recompute_blocks=recompute_blocks,
-        name="backbone",
+    return options_of(
+        ConvNeXt, options.convnext, recompute_blocks=recompute_blocks, name="backbone"
     )
 
 
@@ -98,18 +95,19 @@ def build_resnet(
 ) -> ResNet:
     """Builds a ResNet."""
     resnet = options.resnet
-    activation = ACTIVATIONS[model_pb2.Activation.Name(resnet.activation).lower()]
+    activation = ACTIVATIONS[choice_name(resnet, "activation")]
     stem = (
         ThreeConvStem(resnet.stem_channels, activation, batch_norm, name="stem")
         if resnet.stem == model_pb2.THREE_CONV_3X3
         else ConvBN(resnet.stem_channels, batch_norm, kernel_size=7, stride=2, name="stem")
     )
-    return ResNet(
-        stem,
-        [_blocks(stage, activation, options.axial_attention) for stage in resnet.stages],
-        batch_norm,
-        max_pool=resnet.max_pool,
-        drop_path_keep_prob=resnet.drop_path_keep_prob,
+    axial = options.axial_attention
+    return options_of(
+        ResNet,
+        resnet,
+        stem=stem,
+        stages=[_blocks(stage, activation, axial, dilation=1) for stage in resnet.stages],
+        batch_norm=batch_norm,
         recompute_blocks=recompute_blocks,
         name="backbone",
     )
@@ -128,7 +126,8 @@ def build_pixel_decoder(
     """Builds the pixel decoder."""
     decoder = options.pixel_decoder
     stages = [
-        _blocks(stage, gelu, options.axial_attention, decoder.dilation) for stage in decoder.stages
+        _blocks(stage, ops.gelu, options.axial_attention, decoder.dilation)
+        for stage in decoder.stages
     ]
     return PixelDecoder(stages, batch_norm, recompute_blocks, name="pixel_decoder")
 
@@ -137,7 +136,7 @@ def _blocks(
     stage: model_pb2.Stage,
     activation: ActivationFn,
     axial: model_pb2.AxialAttention,
-    dilation: int = 1,
+    dilation: int,
 ) -> list[BlockOptions]:
     """Returns the blocks of a stage."""
     first = stage.first_block_type if stage.HasField("first_block_type") else stage.block_type

@@ -6,7 +6,7 @@ import dataclasses
 
 import tensorflow as tf
 
-from kmax_tf.config import label_space
+from kmax_tf.config import label_space, options_of
 from kmax_tf.config.strides import mask_stride
 from kmax_tf.labels import LabelSpace
 from kmax_tf.postprocessing.merging import MaskWise, Merging, PixelWise
@@ -48,8 +48,7 @@ def build_postprocessor(experiment: experiment_pb2.Experiment) -> Postprocessor:
 
 def build_views(experiment: experiment_pb2.Experiment) -> Views:
     """Builds test-time augmentation: what makes one prediction of several views of an image."""
-    options = experiment.postprocessing.test_time_augmentation
-    return Views(tuple(options.scales), options.flip)
+    return options_of(Views, experiment.postprocessing.test_time_augmentation)
 
 
 def output_maps(experiment: experiment_pb2.Experiment) -> tuple[str, ...]:

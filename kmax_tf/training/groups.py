@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from kmax_tf.keras_api import keras
 from kmax_tf.model.backbones.backbone import Backbone
 from kmax_tf.model.kmax import KMaX
-from kmax_tf.protos import training_pb2
 
 # The field of DecayedVariables for each name that a layer gives a variable.
 _KINDS = {
@@ -30,6 +29,37 @@ _KINDS = {
 
 
 @dataclasses.dataclass(frozen=True)
+class DecayedVariables:
+    """Which kinds of variables decay."""
+
+    kernels: bool
+    biases: bool
+    normalizations: bool
+    position_tables: bool
+    cluster_centers: bool
+    layer_scales: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class GroupOptions:
+    """Rates of the parts of the model, relative to the base rate, and what decays.
+
+    Attributes:
+      backbone_multiplier, ...: of a part.
+      backbone_layer_decay: each block of the backbone learns at this times the rate of the next.
+      decayed: kinds of variables.
+    """
+
+    backbone_multiplier: float
+    pixel_decoder_multiplier: float
+    transformer_decoder_multiplier: float
+    heads_multiplier: float
+    semantic_branch_multiplier: float
+    backbone_layer_decay: float
+    decayed: DecayedVariables
+
+
+@dataclasses.dataclass(frozen=True)
 class VariableGroups:
     """What differs between variables.
 
@@ -42,7 +72,7 @@ class VariableGroups:
     decayed: frozenset[str]
 
 
-def build_groups(options: training_pb2.Optimizer, model: KMaX) -> VariableGroups:
+def build_groups(options: GroupOptions, model: KMaX) -> VariableGroups:
     """Returns the rates and the decay of a model's trainable variables."""
     rates: dict[str, float] = {}
     for part, layer in model.checkpoint_items.items():
@@ -82,7 +112,7 @@ def kind(variable_name: str, more: Mapping[str, str]) -> str:
 
 
 def _layer_rates(
-    options: training_pb2.Optimizer, backbone: Backbone
+    options: GroupOptions, backbone: Backbone
 ) -> list[tuple[list[keras.layers.Layer], float]]:
     """Returns the rate of the layers at each depth of the backbone, none if they are all alike."""
     decay = options.backbone_layer_decay

@@ -16,13 +16,13 @@ from official.core import config_definitions
 
 from kmax_tf.checkpoints.folders import latest_checkpoint
 from kmax_tf.checkpoints.restore import way_to_other_classes
-from kmax_tf.config import Experiment
+from kmax_tf.config import Experiment, options_of
 from kmax_tf.errors import UserError
 from kmax_tf.files.writing import plain_path
 from kmax_tf.run_record import write_run_record
+from kmax_tf.training.builder import base_rate_of
 from kmax_tf.training.progress import Progress, Say
 from kmax_tf.training.runner import BestCheckpoint, Runner, Trainer, TrainingRun
-from kmax_tf.training.schedule import base_rate
 from kmax_tf.training.stability import Patience
 from kmax_tf.training.task import KMaXTask
 from kmax_tf.wording import count_of
@@ -96,15 +96,14 @@ def run_training(
             )
         run = TrainingRun(model, training_step, trainer.global_step, model_dir)
         say(f"train {experiment.name}: {model.count_params():,} parameters, logs in {model_dir}")
-        say(base_rate(experiment).explanation)
+        say(base_rate_of(experiment).explanation)
         if task.first_step:
             seen = task.first_step * experiment.train_data.batch_size
             say(f"going on from step {task.first_step}, after {count_of(seen, 'training example')}")
-        stability = training.stability
         with progress.stage(_start(experiment, model_dir)):
             runner = Runner(
                 run,
-                Patience(stability.failures_in_a_row, stability.rollbacks),
+                options_of(Patience, training.stability),
                 say,
                 distribution_strategy=strategy,
                 task=task,

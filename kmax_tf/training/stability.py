@@ -147,7 +147,7 @@ class Patience:
 
     failures_in_a_row: int
     rollbacks: int
-    used: int = 0
+    used: int = dataclasses.field(default=0, init=False)
 
     def is_over(self, failures: Failures, where: str) -> bool:
         """Tells whether the run must go back now.

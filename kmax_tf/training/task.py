@@ -29,7 +29,7 @@ from kmax_tf.losses.builder import build_loss
 from kmax_tf.model.builder import build_model
 from kmax_tf.model.kmax import KMaX
 from kmax_tf.training.builder import build_training_step
-from kmax_tf.training.gathering import gather_values
+from kmax_tf.training.gathering import gather_texts
 from kmax_tf.training.step import TrainingStep
 
 BEST_FOLDER = "best"
@@ -212,8 +212,8 @@ class KMaXTask(base_task.Task):
         for index, picture in enumerate(aggregated_logs.clusters):
             tf.summary.image(f"clusters_{index}", picture[np.newaxis], step=global_step)
         metrics = PanopticMetrics(*self._metrics_options())
-        for of_worker in gather_values(aggregated_logs.metrics):
-            metrics.merge(of_worker)
+        for state in gather_texts(aggregated_logs.metrics.state()):
+            metrics.merge_state(state)
         result = metrics.result()
         shares = {
             f"{group}/{name}": np.float32(np.nan_to_num(value))

@@ -1,6 +1,7 @@
 """Option classes have the names of the protos' fields, and no defaults of their own."""
 
 import dataclasses
+import inspect
 import pathlib
 import re
 
@@ -8,6 +9,7 @@ import pytest
 
 import kmax_tf
 from kmax_tf.config import Experiment, options_of
+from kmax_tf.losses.builder import TERMS
 from tests.options import OPTION_CLASSES, class_of, message_at
 
 
@@ -15,17 +17,18 @@ from tests.options import OPTION_CLASSES, class_of, message_at
 def test_names_agree_and_defaults_are_the_protos(name):
     paths, others = OPTION_CLASSES[name]
     known = {field for path in paths for field in message_at(path).DESCRIPTOR.fields_by_name}
-    fields = dataclasses.fields(class_of(name))
-    assert {field.name for field in fields} - others <= known
-    assert others <= {field.name for field in fields}
-    for field in fields:
-        assert field.default is field.default_factory is dataclasses.MISSING, field.name
+    _, *arguments = inspect.signature(class_of(name).__init__).parameters.values()
+    required = {argument.name for argument in arguments if argument.default is argument.empty}
+    assert others <= required
+    assert required - others <= known
+    assert not known & {argument.name for argument in arguments} - required
 
 
-def test_all_classes_that_builders_fill_are_looked_at():
+def test_all_classes_that_are_filled_are_looked_at():
     package = pathlib.Path(kmax_tf.__file__).parent
-    sources = [path.read_text("utf-8") for path in package.glob("*/**/builder.py")]
-    filled = {kind for text in sources for kind in re.findall(r"options_of\(\s*(\w+)", text)}
+    sources = [path.read_text("utf-8") for path in package.glob("*/**/*.py")]
+    filled = {kind for text in sources for kind in re.findall(r"options_of\(\s*([A-Z]\w+)", text)}
+    filled |= {term.__name__ for terms in TERMS.values() for term in terms}
     assert filled == {name.rpartition(".")[2] for name in OPTION_CLASSES}
 
 

@@ -1,7 +1,6 @@
 """All metrics of images together: keys, merging, files and the table."""
 
 import json
-import pickle
 
 import numpy as np
 import pytest
@@ -28,8 +27,11 @@ TRUTH = runs((DOG_1, 10), (DOG_2, 10), (ROADS, 10), (VOID, 2))
 PREDICTION = runs((DOG_1, 8), (ROADS, 2), (CAT_1, 4), (ROADS, 6), (ROADS, 12))
 
 
-def maps(panoptic: np.ndarray) -> dict:
+def maps(panoptic: np.ndarray, seed: int | None = None) -> dict:
+    """Makes the maps of a prediction, with scores of 1 or random ones."""
     scores = np.ones(panoptic.shape, np.float32)
+    if seed is not None:
+        scores = np.random.default_rng(seed).choice([0.2, 0.5, 1.0], panoptic.shape)
     return {
         "panoptic": panoptic,
         "semantic": panoptic // DIVISOR,
@@ -87,8 +89,6 @@ def test_other_metrics_are_not_merged():
         measure().merge(measure(mask_ap=False))
     with pytest.raises(ValueError, match="resolutions"):
         measure().merge(PanopticMetrics(LABELS, resolution="model"))
-    with pytest.raises(ValueError, match="label spaces"):
-        measure().merge(PanopticMetrics(LabelSpace(LABELS.classes[:2], 8, 9, 100)))
 
 
 @settings(deadline=None, max_examples=40)
@@ -97,27 +97,46 @@ def test_other_metrics_are_not_merged():
     st.lists(st.integers(0, 3), min_size=6, max_size=6),
     st.randoms(use_true_random=False),
 )
-def test_neither_order_nor_workers_nor_how_metrics_travel_matter(images, workers, random):
-    """Images are dealt to workers, whose metrics are merged, as they are or sent, in any order."""
+def test_neither_order_nor_workers_nor_how_states_travel_matter(images, workers, random):
+    """Images are dealt to workers, whose states are merged, as JSON or not, in any order."""
+
+    def id_of(number):
+        return number if number % 2 else str(number)
+
     numbered = list(enumerate(images))
     together = PanopticMetrics(LABELS)
     for number, (truth, prediction) in numbered:
-        together.update(number, truth, maps(prediction))
+        together.update(id_of(number), truth, maps(prediction, number))
 
     shares = [PanopticMetrics(LABELS) for _ in range(4)]
     random.shuffle(numbered)
     for number, (truth, prediction) in numbered:
-        shares[workers[number]].update(number, truth, maps(prediction))
+        of_image = id_of(number), truth, maps(prediction, number)
+        shares[workers[number]].update(*of_image)
     random.shuffle(shares)
     merged = PanopticMetrics(LABELS)
     for share in shares:
-        merged.merge(pickle.loads(pickle.dumps(share)) if random.random() < 0.5 else share)
+        if random.random() < 0.5:
+            merged.merge(share)
+        else:
+            merged.merge_state(share.state())
     assert json.dumps(merged.result()) == json.dumps(together.result())
+    assert merged.state() == together.state()
 
 
-def test_an_image_of_two_workers_is_refused():
+def test_a_state_of_something_else_is_refused():
+    for other in (
+        PanopticMetrics(LABELS, mask_ap=False),
+        PanopticMetrics(LABELS, resolution="model"),
+        PanopticMetrics(LabelSpace(LABELS.classes[:2], 8, 9, 100)),
+    ):
+        with pytest.raises(ValueError, match="of other classes, another resolution"):
+            measure().merge_state(other.state())
+
+
+def test_an_image_of_two_states_is_refused():
     with pytest.raises(ValueError, match="'a' is evaluated twice"):
-        measure(a=TRUTH).merge(measure(a=TRUTH))
+        measure(a=TRUTH).merge_state(measure(a=TRUTH).state())
 
 
 def test_segments_by_size():

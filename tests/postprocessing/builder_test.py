@@ -16,6 +16,7 @@ from kmax_tf.postprocessing.builder import (
 from kmax_tf.postprocessing.merging import MaskWise, PixelWise
 from kmax_tf.postprocessing.postprocessor import MAPS
 from kmax_tf.postprocessing.views import Views
+from tests.options import with_defaults
 
 
 def build(*overrides):
@@ -140,14 +141,14 @@ def test_any_graph_may_postprocess(jit_compile):
 
 def test_views_and_maps():
     experiment = kmax_tf.load_experiment("coco/resnet50.textproto")
-    assert build_views(experiment) == Views()
+    assert build_views(experiment) == with_defaults(Views)
     assert output_maps(experiment) == MAPS
     changes = [
         "postprocessing.test_time_augmentation={scales: [0.5, 1.5] flip: true}",
         "postprocessing.maps=INSTANCE_SCORES,PANOPTIC",
     ]
     experiment = kmax_tf.load_experiment("coco/resnet50.textproto", changes)
-    assert build_views(experiment) == Views((0.5, 1.5), flip=True)
+    assert build_views(experiment) == with_defaults(Views, scales=(0.5, 1.5), flip=True)
     assert output_maps(experiment) == ("panoptic", "instance_scores")
 
 

@@ -7,8 +7,8 @@ import pytest
 import tensorflow as tf
 
 import kmax_tf
+from kmax_tf.training.builder import build_optimizer, group_options
 from kmax_tf.training.groups import build_groups
-from kmax_tf.training.optimizer import build_optimizer
 from tests.training.tiny import tiny_experiment
 
 CONVNEXT = "model.convnext={blocks: [2, 1, 3, 1] channels: [8, 8, 16, 16]}"
@@ -31,7 +31,7 @@ def convnext():
 
 
 def options(*overrides: str):
-    return tiny_experiment(*PUBLISHED, *overrides).training.optimizer
+    return group_options(tiny_experiment(*PUBLISHED, *overrides).training.optimizer)
 
 
 def leaf(name: str) -> str:
