@@ -115,29 +115,16 @@ def read_panoptic_json(
 
 
 def read_json(path: str) -> dict[str, Any]:
-    """Reads the content of a file of the format.
+    """Reads a file of the format: UTF-8 with or without a byte order mark, or UTF-16.
 
     Raises:
       UserError: it can't be read, or is no JSON object that lists annotations.
     """
     try:
-        return parse_json(read_file(path), path)
+        data = read_file(path)
+        content = json.loads(data)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
-
-
-def parse_json(data: bytes, path: str) -> dict[str, Any]:
-    """Parses a file of the format: UTF-8 with or without a byte order mark, or UTF-16.
-
-    Args:
-      data: its content.
-      path: for errors.
-
-    Raises:
-      UserError: it is no JSON object that lists annotations.
-    """
-    try:
-        content = json.loads(data)
     except UnicodeDecodeError as error:
         raise UserError(
             f"{path} isn't UTF-8 (byte {error.start} is {data[error.start]:#x}); save it as UTF-8, "
