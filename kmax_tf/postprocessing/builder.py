@@ -38,24 +38,22 @@ def build_postprocessor(
     merging: Merging
     if options.WhichOneof("merging") == "pixel_wise":
         every = options.pixel_wise.class_threshold
-        pixel_wise = PixelWiseByCells if by_cells else PixelWise
-        merging = pixel_wise(_thresholds(options, labels, every, every))
+        thresholds = _thresholds(options, labels, every, every)
+        merging = (PixelWiseByCells if by_cells else PixelWise)(thresholds)
     else:
         mask_wise = options.mask_wise
-        merging = (MaskWiseByCells if by_cells else MaskWise)(
-            _thresholds(options, labels, mask_wise.thing_threshold, mask_wise.stuff_threshold),
-            overlap_threshold=mask_wise.overlap_threshold,
-            class_weight=mask_wise.class_weight,
-            mask_weight=mask_wise.mask_weight,
-            full_size_scores=mask_wise.full_size_scores,
+        thresholds = _thresholds(
+            options, labels, mask_wise.thing_threshold, mask_wise.stuff_threshold
         )
-    return Postprocessor(
-        labels,
-        merging,
+        merging = options_of(MaskWise, mask_wise, class_thresholds=thresholds)
+        if by_cells:
+            merging = MaskWiseByCells(**vars(merging))
+    return options_of(
+        Postprocessor,
+        options,
+        label_space=labels,
+        merging=merging,
         output_stride=mask_stride(experiment.model),
-        pixel_threshold=options.pixel_threshold,
-        thing_area_limit=options.thing_area_limit,
-        stuff_area_limit=options.stuff_area_limit,
     )
 
 

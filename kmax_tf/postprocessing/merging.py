@@ -147,10 +147,10 @@ class MaskWise(Merging):
         those of the mask logits.
     """
 
-    overlap_threshold: float = 0.5
-    class_weight: float = 1.0
-    mask_weight: float = 0.0
-    full_size_scores: bool = False
+    overlap_threshold: float
+    class_weight: float
+    mask_weight: float
+    full_size_scores: bool
 
     def paint(
         self, mask_logits: tf.Tensor, stride: int, centers: Centers, pixel_threshold: float

@@ -43,9 +43,9 @@ class Postprocessor:
     label_space: LabelSpace
     merging: Merging
     output_stride: int
-    pixel_threshold: float = 0.4
-    thing_area_limit: int = 0
-    stuff_area_limit: int = 0
+    pixel_threshold: float
+    thing_area_limit: int
+    stuff_area_limit: int
 
     def __call__(self, predictions: Predictions) -> dict[str, tf.Tensor]:
         """Merges the masks of a batch.

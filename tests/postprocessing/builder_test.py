@@ -33,7 +33,7 @@ def test_published_values():
     thresholds = (0.7,) * 80 + (0.5,) * 53
     assert postprocess.merging.class_thresholds == pytest.approx(thresholds)
     options = {**vars(postprocess.merging), "class_thresholds": thresholds}
-    assert options == pytest.approx(vars(MaskWise(thresholds, 0.8, 1.0, 1.0)))
+    assert options == pytest.approx(vars(MaskWise(thresholds, 0.8, 1.0, 1.0, False)))
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from kmax_tf.labels import Category, LabelSpace
 from kmax_tf.postprocessing.merging import MaskWise, PixelWise
 from kmax_tf.postprocessing.merging_by_cells import MaskWiseByCells, PixelWiseByCells
 from kmax_tf.postprocessing.postprocessor import Postprocessor, RejectionReason
+from tests.options import with_defaults
 from tests.reference import merging_oracle
 
 # The network's order is not that of the ids.
@@ -34,12 +35,20 @@ STRIDE = 2
 def mask_wise(thing_threshold=0.7, stuff_threshold=0.7, *options, **named):
     """Returns the merging with one threshold for both things and one for both kinds of stuff."""
     thresholds = (thing_threshold, thing_threshold, stuff_threshold, stuff_threshold)
-    return MaskWise(thresholds, *options, **named)
+    names = ("overlap_threshold", "class_weight", "mask_weight")
+    given = {"class_thresholds": thresholds, **dict(zip(names, options)), **named}
+    return with_defaults(MaskWise, **given)
 
 
 def pixel_wise(threshold=0.7):
     """Returns the merging with one threshold for all classes."""
     return PixelWise((threshold,) * 4)
+
+
+def postprocessor(merging, stride=STRIDE, **options):
+    """Returns the post-processing of LABELS."""
+    named = {"label_space": LABELS, "merging": merging, "output_stride": stride}
+    return with_defaults(Postprocessor, **named, **options)
 
 
 def by_cells(merging):
@@ -70,9 +79,7 @@ def random_predictions(seed, batch=1, height=4, width=5, centers=6, sharpness=6.
 
 
 def run(merging, predictions, **options):
-    result = Postprocessor(LABELS, merging, STRIDE, **options)(
-        tf.nest.map_structure(tf.constant, predictions)
-    )
+    result = postprocessor(merging, **options)(tf.nest.map_structure(tf.constant, predictions))
     return {key: value.numpy() for key, value in result.items()}
 
 
@@ -97,7 +104,7 @@ MERGINGS = [
     mask_wise(0.5, 0.4, 0.5, 1.0, 1.0),
     mask_wise(0.3, 0.6, 0.8, 0.5, 2.0),
     mask_wise(0.5, 0.5, 0.2, 1.0, 0.0),
-    MaskWise((0.2, 0.9, 0.5, 0.7), 0.5, 1.0, 1.0, full_size_scores=True),
+    MaskWise((0.2, 0.9, 0.5, 0.7), 0.5, 1.0, 1.0, True),
     pixel_wise(0.5),
     pixel_wise(0.0),
     PixelWise((0.2, 0.9, 0.5, 0.7)),
@@ -189,7 +196,9 @@ def test_both_forms_give_the_same_bits(
         tf.constant, awkward_predictions(seed, batch, size, centers, awkward)
     )
     definition, cells = (
-        Postprocessor(LABELS, form, stride, threshold, 2, 3)(predictions)
+        postprocessor(
+            form, stride, pixel_threshold=threshold, thing_area_limit=2, stuff_area_limit=3
+        )(predictions)
         for form in (merging, by_cells(merging))
     )
     assert_same(cells, definition)
@@ -208,9 +217,7 @@ def test_settled_cells_change_nothing(merging):
     classes = rng.normal(size=[2, 256, 5], scale=4.0)
     predictions = {"mask_logits": masks.astype("f4"), "class_logits": classes.astype("f4")}
     tensors = tf.nest.map_structure(tf.constant, predictions)
-    definition, cells = (
-        Postprocessor(LABELS, form, 4)(tensors) for form in (merging, by_cells(merging))
-    )
+    definition, cells = (postprocessor(form, 4)(tensors) for form in (merging, by_cells(merging)))
     assert_same(cells, definition)
     assert len(np.unique(cells["panoptic"])) > 4
 
@@ -222,7 +229,7 @@ def test_graphs_of_known_shapes_take_few_centers(centers, batch, threshold):
     tensors = {name: tf.constant(values) for name, values in predictions.items()}
     merging = mask_wise(0.3, 0.3)
     for form, jit_compile in ((by_cells, None), (as_defined, None), (as_defined, True)):
-        merge = Postprocessor(LABELS, form(merging), STRIDE, pixel_threshold=threshold)
+        merge = postprocessor(form(merging), pixel_threshold=threshold)
         panoptic = tf.function(merge, jit_compile=jit_compile, autograph=False)(tensors)["panoptic"]
         for image in range(batch):
             expected, _ = expected_map(merging, predictions, image, threshold)
@@ -271,7 +278,7 @@ def test_every_map_is_consistent(merging):
 def test_batch_equals_single_images_and_the_graph(merging, form):
     predictions = random_predictions(2, batch=3)
     batched = run(form(merging), predictions)
-    postprocess = tf.function(Postprocessor(LABELS, form(merging), STRIDE), autograph=False)
+    postprocess = tf.function(postprocessor(form(merging)), autograph=False)
     compiled = postprocess(tf.nest.map_structure(tf.constant, predictions))
     for image in range(3):
         single = run(form(merging), {key: x[image : image + 1] for key, x in predictions.items()})
@@ -290,7 +297,7 @@ def test_sizes_may_be_unknown_until_the_call(merging, batch):
     }
     definition, cells = (
         tf.function(
-            Postprocessor(LABELS, form(merging), STRIDE),
+            postprocessor(form(merging)),
             input_signature=[signature],
             autograph=False,
         )(predictions)
@@ -298,7 +305,7 @@ def test_sizes_may_be_unknown_until_the_call(merging, batch):
     )
     assert_same(cells, definition)
     assert definition["panoptic"].shape == [batch, 7, 9]
-    for key, value in Postprocessor(LABELS, merging, STRIDE)(predictions).items():
+    for key, value in postprocessor(merging)(predictions).items():
         np.testing.assert_allclose(definition[key], value, rtol=1e-6, err_msg=key)
 
 
@@ -335,10 +342,10 @@ def test_overlap_must_be_exceeded():
     masks[:, :, 1, 1] = 9.5  # a share of the middle for both, above the threshold of 0.3
     masks[..., 2] = -20.0
     predictions = {"mask_logits": masks, "class_logits": confident([0, 2, 2])}
-    postprocess = Postprocessor(LABELS, mask_wise(overlap_threshold=0.0), 1, pixel_threshold=0.3)
+    postprocess = postprocessor(mask_wise(overlap_threshold=0.0), 1, pixel_threshold=0.3)
     free = postprocess(tf.nest.map_structure(tf.constant, predictions))["panoptic"].numpy()[0]
     np.testing.assert_array_equal(free, [[301, 301, 200]] * 3)
-    postprocess = Postprocessor(LABELS, mask_wise(overlap_threshold=0.5), 1, pixel_threshold=0.3)
+    postprocess = postprocessor(mask_wise(overlap_threshold=0.5), 1, pixel_threshold=0.3)
     half = postprocess(tf.nest.map_structure(tf.constant, predictions))["panoptic"].numpy()[0]
     np.testing.assert_array_equal(half, [[301, 301, VOID]] * 3)  # 3 of 6 pixels are not more
 
@@ -368,11 +375,11 @@ def test_stuff_of_several_centers_is_one_segment():
     masks = np.full([1, 3, 3, 2], -9.0, np.float32)
     masks[:, :, :1, 0] = masks[:, :, 1:, 1] = 9.0
     predictions = {"mask_logits": masks, "class_logits": confident([2, 2])}
-    postprocess = Postprocessor(LABELS, mask_wise(), 1, stuff_area_limit=9)
+    postprocess = postprocessor(mask_wise(), 1, stuff_area_limit=9)
     result = postprocess(tf.nest.map_structure(tf.constant, predictions))
     assert (result["panoptic"].numpy() == 200).all()  # 3 and 6 pixels, 9 together
     things = {**predictions, "class_logits": confident([0, 0])}
-    postprocess = Postprocessor(LABELS, mask_wise(), 1, thing_area_limit=4)
+    postprocess = postprocessor(mask_wise(), 1, thing_area_limit=4)
     result = postprocess(tf.nest.map_structure(tf.constant, things))
     np.testing.assert_array_equal(result["panoptic"][0], [[VOID, 302, 302]] * 3)
 
@@ -399,15 +406,15 @@ def test_lower_precision_is_merged_in_float32():
     predictions = random_predictions(6)
     half = {key: tf.cast(value, tf.bfloat16) for key, value in predictions.items()}
     rounded = {key: tf.cast(value, tf.float32) for key, value in half.items()}
-    postprocess = Postprocessor(LABELS, mask_wise(), STRIDE)
+    postprocess = postprocessor(mask_wise())
     np.testing.assert_array_equal(postprocess(half)["panoptic"], postprocess(rounded)["panoptic"])
 
 
 def test_compiled_by_xla_the_maps_are_the_same():
     predictions = tf.nest.map_structure(tf.constant, random_predictions(8, batch=2))
     for merging in (MERGINGS[0], MERGINGS[5]):
-        expected = Postprocessor(LABELS, merging, STRIDE)(predictions)
-        postprocess = Postprocessor(LABELS, merging, STRIDE)
+        expected = postprocessor(merging)(predictions)
+        postprocess = postprocessor(merging)
         compiled = tf.function(postprocess, jit_compile=True, autograph=False)(predictions)
         for key, values in expected.items():
             np.testing.assert_allclose(compiled[key], values, rtol=1e-5, err_msg=key)
@@ -478,8 +485,7 @@ def test_each_reason():
     masks[:, :, 1, 4] = 9.1  # half of this mask's pixels are shared with center 0
     predictions = {"mask_logits": masks, "class_logits": confident([0, 2, 1, 3, 1, 0])}
     predictions["class_logits"][0, 2] = [0, 0.1, 0, 0, 0]
-    postprocess = Postprocessor(
-        LABELS,
+    postprocess = postprocessor(
         mask_wise(0.7, 0.7, 0.5, 1.0, 0.0),
         1,
         pixel_threshold=0.4,
