@@ -146,7 +146,9 @@ def test_bars_have_the_length_of_their_score():
     assert '<rect width="120.0"' in bar
     assert 'x1="180.0"' in bar
     assert 'cx="60.0"' in bar
-    assert "no segment, crowd regions aside" in draw("score_bar", dict.fromkeys(("pq", "sq", "rq"), np.nan), "#123")
+    assert "no segment, crowd regions aside" in draw(
+        "score_bar", dict.fromkeys(("pq", "sq", "rq"), np.nan), "#123"
+    )
 
 
 def test_columns_have_the_height_of_their_score():
