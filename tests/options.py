@@ -44,6 +44,7 @@ OPTION_CLASSES: dict[str, tuple[list[str], set[str]]] = {
         {"activation", "axial", "dilation"},
     ),
     "model.transformer_decoder.KMaXBlockOptions": (["model.transformer_decoder"], set()),
+    "postprocessing.views.Views": (["postprocessing.test_time_augmentation"], set()),
     "training.groups.DecayedVariables": (["training.optimizer.decayed"], set()),
     "training.groups.GroupOptions": (["training.optimizer"], {"decayed"}),
     "training.optimizer.Averaging": (["training.optimizer.averaging"], set()),

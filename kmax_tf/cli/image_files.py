@@ -78,14 +78,14 @@ def _images_in(folder: str) -> list[str]:
     found = []
     for root, folders, names in os.walk(folder, onerror=refuse):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        images = [name for name in names if name.lower().endswith(IMAGE_SUFFIXES)]
-        found += [pathlib.Path(root, name) for name in images if not name.startswith(".")]
-    own = [str(file) for file in sorted(found) if file.is_file() and not wrote(file)]
-    if not own:
+        pictures = [name for name in names if name.lower().endswith(IMAGE_SUFFIXES)]
+        found += [pathlib.Path(root, name) for name in pictures if not name.startswith(".")]
+    images = [str(file) for file in sorted(found) if file.is_file() and not wrote(file)]
+    if not images:
         raise UserError(
             f"the folder {folder} has no images: no file ends in {', '.join(IMAGE_SUFFIXES)}"
         )
-    return own
+    return images
 
 
 def check_outputs(outputs: Sequence[str], images: Sequence[NamedImage]) -> None:
@@ -123,7 +123,7 @@ def image_ids(images: Sequence[NamedImage], annotations: str | None) -> list[Uni
     import collections
 
     from kmax_tf.errors import UserError
-    from kmax_tf.panoptic.coco_json import read_image_names
+    from kmax_tf.panoptic.coco_json import read_image_names, some
     from kmax_tf.panoptic.fields import as_number
 
     if annotations is None:
@@ -138,8 +138,7 @@ def image_ids(images: Sequence[NamedImage], annotations: str | None) -> list[Uni
         if found is None:
             raise UserError(
                 f"{annotations} lists no image of the file name {image.relative}, or several in "
-                "other folders; its images are "
-                f"{', '.join(list(names.values())[:3])}, ..."
+                f"other folders; its images are {some(names.values())}"
             )
         ids.append(found)
     return ids

@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
+import struct
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
@@ -209,20 +210,18 @@ class _Parser:
             except text_format.ParseError:
                 self._fail(line, f"expected {wanted}, found {_shown(token)}", path)
         try:
+            if isinstance(value, float) and math.isinf(value) and "inf" not in token.lower():
+                raise OverflowError
+            if field.type == FieldDescriptor.TYPE_FLOAT:
+                struct.pack("<f", value)
             if is_repeated(field):
-                values = getattr(message, field.name)
-                values.append(value)
-                stored = values[-1]
+                getattr(message, field.name).append(value)
             else:
                 setattr(message, field.name, value)
-                stored = getattr(message, field.name)
-            fits = stored not in (math.inf, -math.inf) or "inf" in token.lower()
-        except ValueError:  # an integer that is too large
-            fits = False
-        if not fits:
+        except (OverflowError, ValueError):
             types: Any = descriptor_pb2.FieldDescriptorProto.Type
-            kind = types.Name(field.type)
-            self._fail(line, f"{token} does not fit {kind[len('TYPE_') :].lower()}", path)
+            kind = types.Name(field.type)[len("TYPE_") :].lower()
+            self._fail(line, f"{token} does not fit {kind}", path)
 
     def _enum_number(self, enum: Any, path: str) -> int:
         token = self._tokens.token

@@ -6,9 +6,8 @@ import dataclasses
 
 import tensorflow as tf
 
+from kmax_tf import ops
 from kmax_tf.losses.prediction import Prediction, gradient_only
-from kmax_tf.losses.rows import read_rows, segment_sums
-from kmax_tf.losses.self_similarity import log_normalizers
 from kmax_tf.losses.term import Term, mean_of_nonzero
 from kmax_tf.losses.truth import Truth
 
@@ -86,7 +85,7 @@ def interpolate_pixels(grid: tf.Tensor, size: tuple[int, int], indices: tf.Tenso
     batch, height, width, channels = grid.shape
     flat = tf.reshape(grid, [batch or -1, height * width, channels])
     if (height, width) == size:
-        return read_rows(flat, indices)
+        return ops.read_rows(flat, indices)
     (row, row_share), (column, column_share) = (
         _position(index, full, side)
         for index, full, side in (
@@ -96,8 +95,8 @@ def interpolate_pixels(grid: tf.Tensor, size: tuple[int, int], indices: tf.Tenso
     )
     next_row, next_column = tf.minimum(row + 1, height - 1), tf.minimum(column + 1, width - 1)
     upper, lower = (
-        (1.0 - column_share) * read_rows(flat, r * width + column)
-        + column_share * read_rows(flat, r * width + next_column)
+        (1.0 - column_share) * ops.read_rows(flat, r * width + column)
+        + column_share * ops.read_rows(flat, r * width + next_column)
         for r in (row, next_row)
     )
     return (1.0 - row_share) * upper + row_share * lower
@@ -132,10 +131,10 @@ def instance_discrimination(
       sampled pixels of its segment, itself included, so the target's part of the cross-entropy is
       the similarity to the segment's mean embedding.
     """
-    counts = segment_sums(tf.ones_like(embeddings[..., :1]), segments, num_segments)
-    means = segment_sums(embeddings, segments, num_segments) / tf.maximum(counts, 1.0)
-    own = read_rows(means, tf.maximum(segments, 0))  # [B, S, D]
+    counts = ops.segment_sums(tf.ones_like(embeddings[..., :1]), segments, num_segments)
+    means = ops.segment_sums(embeddings, segments, num_segments) / tf.maximum(counts, 1.0)
+    own = ops.read_rows(means, tf.maximum(segments, 0))  # [B, S, D]
     attraction = tf.reduce_sum(embeddings * own, axis=-1) / temperature
-    normalizer = log_normalizers(embeddings, temperature)  # [B, S]
+    normalizer = ops.log_normalizers(embeddings, temperature)  # [B, S]
     unmatched = gradient_only(normalizer) if spread else tf.zeros_like(normalizer)
     return mean_of_nonzero(tf.where(segments >= 0, normalizer - attraction, unmatched))

@@ -6,8 +6,8 @@ import dataclasses
 
 import tensorflow as tf
 
+from kmax_tf import ops
 from kmax_tf.losses.prediction import Prediction
-from kmax_tf.losses.rows import read_rows, segment_sums
 from kmax_tf.losses.term import Term, mean_of_nonzero
 from kmax_tf.losses.truth import Truth
 
@@ -69,9 +69,9 @@ def mask_dice(
     """
     num_segments = center_of_segment.shape[1]
     labeled = tf.cast(segments >= 0, tf.float32)
-    predicted = read_rows(mask_sizes, tf.maximum(center_of_segment, 0))  # [B, M]
-    intersection = segment_sums(tf.exp(-pixel_cross_entropy) * labeled, segments, num_segments)
-    areas = segment_sums(labeled, segments, num_segments)
+    predicted = ops.read_rows(mask_sizes, tf.maximum(center_of_segment, 0))  # [B, M]
+    intersection = ops.segment_sums(tf.exp(-pixel_cross_entropy) * labeled, segments, num_segments)
+    areas = ops.segment_sums(labeled, segments, num_segments)
     dice = 1.0 - (2.0 * intersection + 1.0) / (predicted + areas + 1.0)  # [B, M]
     matched = tf.cast(center_of_segment >= 0, tf.float32)
     weights = matched * tf.maximum(segment_weights, WEIGHT_FLOOR)

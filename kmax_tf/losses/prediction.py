@@ -6,7 +6,7 @@ import functools
 
 import tensorflow as tf
 
-from kmax_tf.losses.pixel_softmax import cross_entropy_and_sums
+from kmax_tf import ops
 from kmax_tf.losses.truth import Truth, flatten
 from kmax_tf.ops.resizing import resize_bilinear
 from kmax_tf.structures import Predictions
@@ -59,7 +59,7 @@ def pixel_entropy_and_mask_sizes(
     """
     centers = tf.gather(center_of_segment, tf.maximum(segments, 0), batch_dims=1)  # [B, P]
     targets = tf.where(segments >= 0, centers, -1)
-    entropy, mask_sizes = cross_entropy_and_sums(
+    entropy, mask_sizes = ops.softmax_entropy_and_sums(
         mask_logits, targets, tf.cast(segments >= 0, tf.float32)
     )
     without = tf.where(spread, gradient_only(entropy), 0.0)

@@ -7,8 +7,8 @@ import functools
 
 import tensorflow as tf
 
+from kmax_tf import ops
 from kmax_tf.losses.matching import Matcher, Matching
-from kmax_tf.losses.rows import segment_sums
 from kmax_tf.ops.resizing import subsample
 from kmax_tf.structures import Predictions, Targets
 
@@ -68,12 +68,12 @@ def match_truth(
     labeled = semantic != options.ignore_label
     num_segments = targets["segment_classes"].shape[1]
     ones = tf.ones_like(segments, tf.float32)
-    areas = segment_sums(ones, segments, num_segments)  # [B, M]
+    areas = ops.segment_sums(ones, segments, num_segments)  # [B, M]
     classes = targets["segment_classes"]
     valid = (areas > 0) & (classes >= 0)
 
     probability = tf.nn.softmax(flatten(mask_logits))  # [B, P, N]
-    overlap = segment_sums(probability, segments, num_segments)  # [B, M, N]
+    overlap = ops.segment_sums(probability, segments, num_segments)  # [B, M, N]
     labeled_size = tf.einsum("bpn,bp->bn", probability, tf.cast(labeled, tf.float32))
     size = tf.reduce_sum(probability, axis=1)  # [B, N]
     union = (areas[:, :, tf.newaxis] + labeled_size[:, tf.newaxis, :]) / 2

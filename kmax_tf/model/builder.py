@@ -7,7 +7,8 @@ from typing import Callable, Optional
 import tensorflow as tf
 from google.protobuf import text_format
 
-from kmax_tf.config import experiment_text, options_of
+from kmax_tf import ops
+from kmax_tf.config import choice_name, experiment_text, options_of
 from kmax_tf.keras_api import keras
 from kmax_tf.model.backbones.backbone import Backbone
 from kmax_tf.model.backbones.convnext import ConvNeXt
@@ -15,7 +16,7 @@ from kmax_tf.model.backbones.resnet import ResNet, ThreeConvStem
 from kmax_tf.model.batch_norm import BatchNormFactory
 from kmax_tf.model.heads import HeadOptions, PredictionHeads
 from kmax_tf.model.kmax import KMaX
-from kmax_tf.model.layers import ACTIVATIONS, ActivationFn, ConvBN, gelu
+from kmax_tf.model.layers import ACTIVATIONS, ActivationFn, ConvBN
 from kmax_tf.model.pixel_decoder import PixelDecoder
 from kmax_tf.model.residual import BlockOptions
 from kmax_tf.model.semantic_branch import (
@@ -94,7 +95,7 @@ def build_resnet(
 ) -> ResNet:
     """Builds a ResNet."""
     resnet = options.resnet
-    activation = ACTIVATIONS[model_pb2.Activation.Name(resnet.activation).lower()]
+    activation = ACTIVATIONS[choice_name(resnet, "activation")]
     stem = (
         ThreeConvStem(resnet.stem_channels, activation, batch_norm, name="stem")
         if resnet.stem == model_pb2.THREE_CONV_3X3
@@ -125,7 +126,8 @@ def build_pixel_decoder(
     """Builds the pixel decoder."""
     decoder = options.pixel_decoder
     stages = [
-        _blocks(stage, gelu, options.axial_attention, decoder.dilation) for stage in decoder.stages
+        _blocks(stage, ops.gelu, options.axial_attention, decoder.dilation)
+        for stage in decoder.stages
     ]
     return PixelDecoder(stages, batch_norm, recompute_blocks, name="pixel_decoder")
 

@@ -10,6 +10,7 @@ from typing import Any, Optional, cast
 
 import tensorflow as tf
 
+from kmax_tf import ops
 from kmax_tf.keras_api import keras
 from kmax_tf.model.keras_model import KerasModel
 from kmax_tf.model.layers import ActivationFn
@@ -95,4 +96,5 @@ class KMaX(KerasModel):
         self, images: tf.Tensor, training: Optional[bool], mask: Any = None
     ) -> Predictions:
         check_image_size(images)
-        return cast(Predictions, {**super().call(images, training=training, mask=mask)})
+        with ops.for_gradients(bool(training)):
+            return cast(Predictions, {**super().call(images, training=training, mask=mask)})

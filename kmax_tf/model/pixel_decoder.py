@@ -7,9 +7,10 @@ from typing import Optional
 
 import tensorflow as tf
 
+from kmax_tf import ops
 from kmax_tf.keras_api import keras
 from kmax_tf.model.batch_norm import BatchNormFactory
-from kmax_tf.model.layers import ConvBN, LayerNorm, activate, gelu
+from kmax_tf.model.layers import ConvBN, LayerNorm
 from kmax_tf.model.residual import BlockOptions, ResidualStage
 from kmax_tf.ops.resizing import resize_bilinear, spatial_size
 
@@ -39,9 +40,9 @@ class Fuse(keras.layers.Layer):
         coarse, fine = inputs
         size = spatial_size(fine)
         if self.coarse_projection is not None:
-            coarse = self.coarse_projection(activate(gelu, coarse, training), training=training)
+            coarse = self.coarse_projection(ops.gelu(coarse), training=training)
         if self.fine_projection is not None:
-            fine = self.fine_projection(activate(gelu, fine, training), training=training)
+            fine = self.fine_projection(ops.gelu(fine), training=training)
         return resize_bilinear(coarse, size) + fine
 
 
@@ -83,8 +84,7 @@ class PixelDecoder(keras.layers.Layer):
     ) -> dict[int, tf.Tensor]:
         """Returns the pixel features of each stride."""
         normalized = [
-            norm(features[stride], training=training)
-            for stride, norm in zip(self.strides, self.backbone_norms)
+            norm(features[stride]) for stride, norm in zip(self.strides, self.backbone_norms)
         ]
         x = self.stages[0](normalized[0], training=training)
         pixel_features = {self.strides[0]: x}

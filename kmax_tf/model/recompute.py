@@ -15,6 +15,7 @@ from typing import Optional
 
 import tensorflow as tf
 
+from kmax_tf import ops
 from kmax_tf.keras_api import keras
 
 
@@ -54,7 +55,8 @@ def _inside(seed: tf.Tensor, again: bool) -> Iterator[None]:
     before = _state.seed, _state.again, _state.drawn
     _state.seed, _state.again, _state.drawn = seed, again, 0
     try:
-        yield
+        with ops.for_gradients():  # the second is traced outside of the model's call
+            yield
     finally:
         _state.seed, _state.again, _state.drawn = before
 

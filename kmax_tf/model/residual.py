@@ -11,7 +11,7 @@ import tensorflow as tf
 from kmax_tf.keras_api import keras
 from kmax_tf.model.axial_attention import AxialAttention
 from kmax_tf.model.batch_norm import BatchNormFactory
-from kmax_tf.model.layers import ActivationFn, ConvBN, DropPath, activate
+from kmax_tf.model.layers import ActivationFn, ConvBN, DropPath
 from kmax_tf.model.recompute import call_block
 
 
@@ -91,11 +91,11 @@ class ResidualBlock(keras.layers.Layer):
     def call(self, x: tf.Tensor, training: Optional[bool] = None) -> tf.Tensor:
         """Adds the branch to the shortcut."""
         act = self.options.activation
-        x = activate(self.activate_input, x, training)
+        x = self.activate_input(x)
         shortcut = x if self.shortcut is None else self.shortcut(x, training=training)
         x = self.conv1(x, training=training)
         if self.options.axial:
-            x = activate(act, self.attention(x, training=training), training)
+            x = act(self.attention(x, training=training))
         else:
             x = self.conv2(x, training=training)
         x = self.conv3(x, training=training)

@@ -53,8 +53,8 @@ def test_a_wrong_command_line_exits_with_2(arguments, capsys):
 
 def test_a_command_that_is_spelt_wrong_is_answered_with_the_nearest(capsys):
     with pytest.raises(SystemExit):
-        main.main(["trian"])
-    assert "kmax: error: no command 'trian'; did you mean 'train'?" in capsys.readouterr().err
+        main.main(["tran"])
+    assert "kmax: error: no command 'tran'; did you mean 'train'?" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("script", "command"), [("trainer", "train"), ("evaluator", "evaluate")])

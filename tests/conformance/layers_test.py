@@ -14,6 +14,7 @@ import pytest
 import tensorflow as tf
 
 import kmax_tf.model
+from kmax_tf import ops
 from kmax_tf.keras_api import keras
 from kmax_tf.model import (
     attention,
@@ -43,8 +44,8 @@ BLOCK_OPTIONS = with_defaults(
     num_heads=2,
     ffn_channels=12,
 )
-CONVOLUTION = block_options(2, layers.gelu)
-DILATED = block_options(2, layers.gelu, dilation=2)
+CONVOLUTION = block_options(2, ops.gelu)
+DILATED = block_options(2, ops.gelu, dilation=2)
 AXIAL = block_options(2, tf.nn.relu, axial=True, num_heads=2, max_span=4)
 FEATURES = {4: (17, 9, 3), 8: (9, 5, 4), 16: (5, 3, 5), 32: (3, 2, 6)}
 
@@ -87,9 +88,7 @@ CASES = {
     "DepthwiseConvolution": Case(
         lambda _: convolutions.DepthwiseConvolution(3, name="x"), [(5, 4, 3)]
     ),
-    "ConvBN": Case(
-        lambda n: layers.ConvBN(4, n, 3, 2, activation=layers.gelu, name="x"), [(9, 5, 3)]
-    ),
+    "ConvBN": Case(lambda n: layers.ConvBN(4, n, 3, 2, activation=ops.gelu, name="x"), [(9, 5, 3)]),
     "DepthwiseBN": Case(lambda n: layers.DepthwiseBN(3, n, name="x"), [(5, 4, 3)]),
     "SeparableConvBN": Case(lambda n: layers.SeparableConvBN(4, 3, n, name="x"), [(5, 4, 3)]),
     "DenseBN": Case(lambda n: layers.DenseBN(4, n, tf.nn.relu, name="x"), [(5, 3)]),
@@ -116,7 +115,7 @@ CASES = {
         lambda n: _resnet(n, resnet.ThreeConvStem(2, tf.nn.relu, n, name="stem"), max_pool=True),
         [(33, 65, 3)],
     ),
-    "ThreeConvStem": Case(lambda n: resnet.ThreeConvStem(4, layers.gelu, n, name="x"), [(9, 5, 3)]),
+    "ThreeConvStem": Case(lambda n: resnet.ThreeConvStem(4, ops.gelu, n, name="x"), [(9, 5, 3)]),
     "Downsample": Case(lambda _: convnext.Downsample(4, name="x"), [(5, 3, 3)]),
     "Downsample-stem": Case(lambda _: convnext.Downsample(4, stem=True, name="x"), [(9, 5, 3)]),
     # Its layer normalizations divide rounding, too: by next to nothing where two or three channels

@@ -8,6 +8,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kmax_tf import ops
 from kmax_tf.losses.instance_discrimination import (
     instance_discrimination,
     interpolate_pixels,
@@ -15,7 +16,6 @@ from kmax_tf.losses.instance_discrimination import (
 )
 from kmax_tf.losses.pq_style import class_cross_entropy, mask_dice
 from kmax_tf.losses.prediction import pixel_entropy_and_mask_sizes
-from kmax_tf.losses.rows import segment_sums
 from kmax_tf.losses.semantic import semantic_cross_entropy
 from kmax_tf.losses.term import mean_of_nonzero
 from tests.reference import layers_oracle, losses_oracle
@@ -224,7 +224,7 @@ def test_segment_sums(seed, pixels):
     rng = np.random.default_rng(seed)
     values = rng.normal(size=[2, pixels, 3]).astype(np.float32)
     segments = rng.integers(-1, 4, [2, pixels]).astype(np.int32)
-    sums = segment_sums(tf.constant(values), tf.constant(segments), 4).numpy()
+    sums = ops.segment_sums(tf.constant(values), tf.constant(segments), 4).numpy()
     for image in range(2):
         masks = losses_oracle.one_hot_masks(segments[image], 4)
         np.testing.assert_allclose(sums[image], masks.T @ values[image], rtol=1e-4, atol=1e-5)

@@ -7,10 +7,11 @@ import pytest
 import tensorflow as tf
 
 import kmax_tf
+from kmax_tf import ops
 from kmax_tf.keras_api import keras
 from kmax_tf.model.backbones.convnext import ConvNeXtStage
 from kmax_tf.model.batch_norm import BatchNorm, BatchNormFactory
-from kmax_tf.model.layers import DropPath, gelu
+from kmax_tf.model.layers import DropPath
 from kmax_tf.model.recompute import call_block
 from kmax_tf.model.residual import ResidualStage
 from tests.model.weights import random, randomize
@@ -22,7 +23,7 @@ def stage(kind: str, recompute_blocks: bool) -> keras.layers.Layer:
     if kind == "convnext":
         layer = ConvNeXtStage(8, 1.0, [1.0] * 2, recompute_blocks, name="stage")
     else:
-        options = block_options(2, gelu, axial=kind == "axial", num_heads=2, max_span=8)
+        options = block_options(2, ops.gelu, axial=kind == "axial", num_heads=2, max_span=8)
         layer = ResidualStage(
             [options] * 2,
             with_defaults(BatchNormFactory),

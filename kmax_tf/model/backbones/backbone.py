@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Optional
 
+from kmax_tf import ops
 from kmax_tf.keras_api import keras
 from kmax_tf.model.backbones.names import PublicNames
-from kmax_tf.model.layers import ActivationFn, gelu
+from kmax_tf.model.layers import ActivationFn
 
 
 class Backbone(keras.layers.Layer):
@@ -27,7 +28,7 @@ class Backbone(keras.layers.Layer):
     """
 
     strides: Sequence[int] = (4, 8, 16, 32)
-    activation: ActivationFn = staticmethod(gelu)
+    activation: ActivationFn = staticmethod(ops.gelu)
     variable_kinds: ClassVar[Mapping[str, str]] = {}
     names: ClassVar[PublicNames] = PublicNames()
 

@@ -8,12 +8,13 @@ from typing import ClassVar, Optional
 import numpy as np
 import tensorflow as tf
 
+from kmax_tf import ops
 from kmax_tf.grids import grid_side
 from kmax_tf.keras_api import keras
 from kmax_tf.model.backbones.backbone import Backbone
 from kmax_tf.model.backbones.convnext_names import NAMES
 from kmax_tf.model.convolutions import DepthwiseConvolution
-from kmax_tf.model.layers import DropPath, LayerNorm, activate, gelu
+from kmax_tf.model.layers import DropPath, LayerNorm
 from kmax_tf.model.recompute import call_block
 from kmax_tf.ops.resizing import resize_bilinear, spatial_size
 
@@ -36,12 +37,10 @@ class Downsample(keras.layers.Layer):
         )
         self.norm = LayerNorm(name="norm")
 
-    def call(self, x: tf.Tensor, training: Optional[bool] = None) -> tf.Tensor:
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         """Pads, normalizes and convolves."""
         x = self.pad(x)
-        if self.stem:
-            return self.norm(self.conv(x), training=training)
-        return self.conv(self.norm(x, training=training))
+        return self.norm(self.conv(x)) if self.stem else self.conv(self.norm(x))
 
 
 class ConvNeXtBlock(keras.layers.Layer):
@@ -83,8 +82,7 @@ class ConvNeXtBlock(keras.layers.Layer):
 
     def call(self, x: tf.Tensor, training: Optional[bool] = None) -> tf.Tensor:
         """Adds the branch."""
-        branch = self.norm(self.depthwise_conv(x, training=training), training=training)
-        branch = activate(gelu, self.expansion(branch), training)
+        branch = ops.gelu(self.expansion(self.norm(self.depthwise_conv(x))))
         branch = self.projection(branch) * tf.cast(self.layer_scale, x.dtype)
         return x + self.drop_path(branch, training=training)
 
@@ -177,7 +175,7 @@ class ConvNeXt(Backbone):
         size = spatial_size(x)
         height, width = size if isinstance(size, tuple) else tf.unstack(size)
         for i, (downsample, stage) in enumerate(zip(self.downsamples, self.stages)):
-            x = downsample(x, training=training)
+            x = downsample(x)
             if i == 0:
                 half = grid_side(height, 2), grid_side(width, 2)
                 features[2] = resize_bilinear(x, half) if self.stem_to_stride_2 else x

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from kmax_tf import ops
 from kmax_tf.model.backbones.resnet import ResNet, ThreeConvStem, keep_prob
 from kmax_tf.model.batch_norm import BatchNormFactory
-from kmax_tf.model.layers import ConvBN, gelu
+from kmax_tf.model.layers import ConvBN
 from tests.model.weights import array, norm_of, random, randomize
 from tests.options import block_options, with_defaults
 from tests.reference import layers_oracle as oracle
@@ -98,7 +99,7 @@ def test_rectifying_before_or_after_the_maximum_is_the_same():
     np.testing.assert_array_equal(tf.nn.relu(pool(x)), pool(tf.nn.relu(x)))
 
 
-@pytest.mark.parametrize(("name", "activation"), [("relu", tf.nn.relu), ("gelu", gelu)])
+@pytest.mark.parametrize(("name", "activation"), [("relu", tf.nn.relu), ("gelu", ops.gelu)])
 def test_three_conv_stem_equals_the_oracle(name, activation):
     stem = ThreeConvStem(4, activation, NORM)
     x = random(2, 9, 5, 3)
@@ -118,7 +119,7 @@ def test_three_conv_stem_equals_the_oracle(name, activation):
 
 
 def test_three_conv_stem_takes_the_place_of_the_usual_one():
-    backbone = small(ThreeConvStem(4, gelu, NORM, name="stem"))
+    backbone = small(ThreeConvStem(4, ops.gelu, NORM, name="stem"))
     features = backbone(random(2, 65, 33, 3))
     assert features[2].shape == [2, 33, 17, 8]
     assert features[4].shape == [2, 17, 9, 8]
@@ -126,8 +127,12 @@ def test_three_conv_stem_takes_the_place_of_the_usual_one():
 
 def test_axial_blocks_subsample_too():
     """As in the last stage of MaX-S; its stride comes from the attention."""
-    axial = block_options(4, gelu, axial=True, num_heads=2, max_span=9)
-    mixed = [[block_options(2, gelu)], [block_options(2, gelu)], [block_options(2, gelu), axial]]
+    axial = block_options(4, ops.gelu, axial=True, num_heads=2, max_span=9)
+    mixed = [
+        [block_options(2, ops.gelu)],
+        [block_options(2, ops.gelu)],
+        [block_options(2, ops.gelu), axial],
+    ]
     backbone = with_defaults(
         ResNet,
         stem=ConvBN(3, NORM, 7, 2, name="stem"),

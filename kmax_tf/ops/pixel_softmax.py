@@ -1,8 +1,4 @@
-"""The softmax of each pixel over the centers: all that the mask terms need of it, in few passes.
-
-Both mask terms read the same probabilities, and their gradients by the logits have the same form.
-So they are made together: one softmax, and one product of probabilities with a matrix of rank 2.
-"""
+"""The softmax of each pixel over the centers: all that the mask terms need of it."""
 
 from __future__ import annotations
 
@@ -10,10 +6,10 @@ from typing import Callable
 
 import tensorflow as tf
 
-from kmax_tf.devices import accelerated
+from kmax_tf.ops.choice import choose
 
 
-def cross_entropy_and_sums(
+def softmax_entropy_and_sums(
     logits: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns the cross-entropy of each pixel and the weighted sums of probabilities.
@@ -26,6 +22,26 @@ def cross_entropy_and_sums(
 
     Returns:
       cross-entropies [B, P] and sums [B, N].
+    """
+    return choose(_definition, anywhere=_together)(logits, targets, weights)
+
+
+def _definition(
+    logits: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    log_sum = tf.reduce_logsumexp(logits, axis=2)
+    of_target = tf.gather(logits, tf.maximum(targets, 0), batch_dims=2)
+    cross_entropy = log_sum - tf.where(targets >= 0, of_target, 0.0)
+    return cross_entropy, tf.einsum("bpn,bp->bn", tf.nn.softmax(logits), weights)
+
+
+def _together(
+    logits: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Makes both in few passes, as they read the same probabilities: one softmax.
+
+    Their gradients by the logits have the same form: one product of probabilities with a matrix of
+    rank 2.
     """
 
     @tf.custom_gradient
@@ -54,15 +70,15 @@ def cross_entropy_and_sums(
 
 
 def _subtract_at(x: tf.Tensor, indices: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
-    """Subtracts a value from one entry of each pixel.
+    """Subtracts a value from one entry of each pixel. [B, P, N], [B, P], [B, P] -> [B, P, N]."""
+    return choose(_subtract_one_hot, on_cpus=_subtract_scattered)(x, indices, values)
 
-    Args:
-      x: [B, P, N].
-      indices: [B, P] of the entries.
-      values: [B, P].
-    """
-    if accelerated():
-        return x - tf.one_hot(indices, x.shape[2]) * values[:, :, tf.newaxis]
+
+def _subtract_one_hot(x: tf.Tensor, indices: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
+    return x - tf.one_hot(indices, x.shape[2]) * values[:, :, tf.newaxis]
+
+
+def _subtract_scattered(x: tf.Tensor, indices: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
     rows = tf.range(tf.size(indices)) * x.shape[2]
     places = rows + tf.reshape(indices, [-1])
     flat = tf.tensor_scatter_nd_sub(

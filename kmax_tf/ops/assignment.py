@@ -1,17 +1,78 @@
-"""The assignment problem in TensorFlow operations: shortest augmenting paths, batched.
+"""The assignment problem: rows get columns of their own, at the least total cost.
 
-Rows are added one after another (Jonker and Volgenant, 1987). For each, a shortest path to a free
-column is grown column by column under reduced costs, then the assignment is switched along it. Work
-grows with the number of valid rows, not with the padded size.
+Two forms of one optimum. That on the host, by SciPy, is the quicker one, but XLA and TPUs can't
+call it; so it is the experiment's hardware that chooses.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
+from scipy.optimize import linear_sum_assignment
 
 NONE = -1
+
+
+def assign_on_host(cost: tf.Tensor, valid: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Assigns with SciPy.
+
+    Args:
+      cost: [B, R, C] float32, finite.
+      valid: [B, R] bool; other rows are left out.
+
+    Returns:
+      [B, R] column of each row and [B, C] row of each column, int32; -1: none. Every valid row has
+      a column, or every column a row where there are more valid rows.
+    """
+    column_of_row, row_of_column = tf.numpy_function(
+        _assign_batch, [cost, valid], [tf.int32, tf.int32], stateful=False
+    )
+    return (
+        tf.ensure_shape(column_of_row, cost.shape[:2]),
+        tf.ensure_shape(row_of_column, [cost.shape[0], cost.shape[2]]),
+    )
+
+
+def _assign_batch(cost: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    batch, rows, columns = cost.shape
+    column_of_row = np.full([batch, rows], NONE, np.int32)
+    row_of_column = np.full([batch, columns], NONE, np.int32)
+    for problem in range(batch):
+        present = np.flatnonzero(valid[problem])
+        chosen, of_chosen = linear_sum_assignment(cost[problem, present])
+        column_of_row[problem, present[chosen]] = of_chosen
+        row_of_column[problem, of_chosen] = present[chosen]
+    return column_of_row, row_of_column
+
+
+def assign_in_graph(
+    cost: tf.Tensor, valid: tf.Tensor, above_all: float
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Assigns with TensorFlow operations of static shapes: shortest augmenting paths, batched.
+
+    Rows are added one after another (Jonker and Volgenant, 1987). For each, a shortest path to a
+    free column is grown column by column under reduced costs, then the assignment is switched along
+    it. Work grows with the number of valid rows, not with the padded size.
+
+    Args:
+      cost: [B, R, C] float32 of static R and C, finite.
+      valid: [B, R] bool; other rows are left out.
+      above_all: more than any cost.
+
+    Returns:
+      As `assign_on_host`.
+    """
+    rows, columns = cost.shape[1:]
+    # More rows than columns: the rest goes to columns that are worse than any other.
+    spare = max(0, rows - columns)
+    row_of_column = _assign(
+        tf.pad(cost, [[0, 0], [0, 0], [0, spare]], constant_values=above_all), valid
+    )[:, :columns]
+    one_hot = tf.one_hot(row_of_column, rows, on_value=True, off_value=False)  # [B, C, R]
+    column_of_row = tf.argmax(one_hot, axis=1, output_type=tf.int32)
+    return tf.where(tf.reduce_any(one_hot, axis=1), column_of_row, NONE), row_of_column
 
 
 class _Path(NamedTuple):
@@ -31,16 +92,8 @@ class _Path(NamedTuple):
     column_potential: tf.Tensor  # [B, C]
 
 
-def assign_rows(cost: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
-    """Assigns each valid row to a column of its own with the least total cost.
-
-    Args:
-      cost: [B, R, C] float32, finite, of static R <= C.
-      valid: [B, R] bool; other rows are left out.
-
-    Returns:
-      [B, C] int32 row of each column, -1 for free ones.
-    """
+def _assign(cost: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
+    """Returns the row of each column, [B, C], where there are no fewer columns than rows."""
     batch = tf.shape(cost)[0]
     rows, columns = cost.shape[1:]
     # Valid rows first, so that the loop ends with the last of them.

@@ -1,4 +1,4 @@
-"""How similar each vector of a set is to all of them, with half the work that it seems to take."""
+"""How similar each vector of a set is to all of them: the normalizers of a contrastive loss."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Callable
 
 import tensorflow as tf
 
+from kmax_tf.ops.choice import choose
+
 # How often the set is halved: of all pairs, 9/16 are computed then.
 _HALVINGS = 3
 # Exponentials of this much, a million of them added up and squared, are within float32.
@@ -14,14 +16,7 @@ _SAFE_EXPONENT = 30.0
 
 
 def log_normalizers(vectors: tf.Tensor, temperature: float) -> tf.Tensor:
-    """Returns log sum_j exp(v_i . v_j / temperature), the normalizers of a contrastive loss.
-
-    The similarities are symmetric, so each is computed once: those between the two halves of the
-    set, then those between the halves of each half, and so on; last, all of each small set to
-    itself. Their exponentials come from a softmax, which is quicker than the function and has the
-    sums of rows as well: the exponential of any entry over its share is the sum of its row. They
-    are kept for the gradient, which is one product with them:
-    d_i = sum_j (g_i / Z_i + g_j / Z_j) exp(v_i . v_j / temperature) v_j / temperature.
+    """Returns log sum_j exp(v_i . v_j / temperature).
 
     Args:
       vectors: [B, S, D] float32 of static S and D, none longer than 1.
@@ -29,6 +24,23 @@ def log_normalizers(vectors: tf.Tensor, temperature: float) -> tf.Tensor:
 
     Returns:
       [B, S].
+    """
+    return choose(_definition, anywhere=_each_pair_once)(vectors, temperature)
+
+
+def _definition(vectors: tf.Tensor, temperature: float) -> tf.Tensor:
+    similarity = tf.matmul(vectors, vectors, transpose_b=True) / temperature  # [B, S, S]
+    return tf.reduce_logsumexp(similarity, axis=2)
+
+
+def _each_pair_once(vectors: tf.Tensor, temperature: float) -> tf.Tensor:
+    """Computes each similarity once, as they are symmetric: half the work that it seems to take.
+
+    First those between the two halves of the set, then those between the halves of each half, and
+    so on; last, all of each small set to itself. Their exponentials come from a softmax, which is
+    quicker than the function and has the sums of rows as well: the exponential of any entry over
+    its share is the sum of its row. They are kept for the gradient, which is one product with them:
+    d_i = sum_j (g_i / Z_i + g_j / Z_j) exp(v_i . v_j / temperature) v_j / temperature.
     """
     given, depth = vectors.shape[1:]
     padding = -given % 2**_HALVINGS  # with zeros, to each of which all are similar by exp(0)
