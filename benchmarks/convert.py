@@ -22,26 +22,23 @@ import tempfile
 
 import numpy as np
 import scipy.ndimage
-from measuring import print_line, ratio, summary, time_in_turns
+from measuring import parser_of, print_line, ratio, summary, time_in_turns
 from PIL import Image
 
 from kmax_tf.config.dataset import read_description
 from kmax_tf.conversion.coco_format import CocoAnnotation, read_split
 from kmax_tf.conversion.shards import ShardTask, convert_shard, file_checksum, note_path
 from kmax_tf.files.images import read_encoded
-from kmax_tf.panoptic.png import read_ids
+from kmax_tf.panoptic.png import encode_ids, read_ids
 from kmax_tf.panoptic.segment_ids import panoptic_map
 from kmax_tf.records.examples import LabeledImage, encode_example, write_shard
 
 
 def main() -> None:
     """Measures and prints."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = parser_of(__doc__, size=(480, 640), segments=20, repeats=7)
     parser.add_argument("--images", type=int, default=24)
-    parser.add_argument("--size", type=int, nargs=2, default=(480, 640), help="height and width")
     parser.add_argument("--image-format", choices=["JPEG", "PNG"], default="JPEG")
-    parser.add_argument("--segments", type=int, default=20)
-    parser.add_argument("--repeats", type=int, default=7)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         root = pathlib.Path(folder)
@@ -137,8 +134,7 @@ def write_tree(root: pathlib.Path, args: argparse.Namespace) -> None:
         distance = sum((w[..., np.newaxis] - centers[:, i]) ** 2 for i, w in enumerate(wavy))
         ids = rng.permutation(2**24 - 1)[: args.segments] + 1
         cells = ids[distance.argmin(axis=-1)]
-        colors = np.stack([cells & 255, cells >> 8 & 255, cells >> 16], -1).astype(np.uint8)
-        Image.fromarray(colors).save(maps / f"{number}.png")
+        (maps / f"{number}.png").write_bytes(encode_ids(cells))
         present, counts = np.unique(cells, return_counts=True)
         segments = [
             {"id": int(i), "category_id": 1 + int(k) % 11, "area": int(c), "iscrowd": 0}

@@ -72,11 +72,9 @@ def check_image_size(shape: Sequence[Optional[int]]) -> None:
     """
     for axis, side in zip(("height", "width"), shape[1:3]):
         if side is not None and not is_valid_side(side):
-            near = valid_sides_near(side)
-            which = (
-                f"nearest are {near[0]} and {near[1]}" if len(near) > 1 else f"least is {near[0]}"
-            )
+            below = valid_sides_near(side)[0]
             raise UserError(
                 f"The image {axis} is {side}, but the model takes sizes of the form 32k + 1: the "
-                f"{which}. Pad the image (with 127.5) or resize it."
+                f"nearest are {below} and {below + COARSEST_STRIDE}. Pad the image (with 127.5) or "
+                "resize it."
             )

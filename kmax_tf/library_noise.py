@@ -54,12 +54,17 @@ def quiet_libraries(look_for_devices: bool = True) -> None:
     """
     os.environ.setdefault(_LEVEL, "2")
     options = []
+    _ignore_known_warnings()
     for message, category, module in KNOWN_WARNINGS:
-        warnings.filterwarnings("ignore", re.escape(message), category, re.escape(module))
         options.append(f"ignore:{message}:{category.__name__}:{module}")
     os.environ.setdefault("PYTHONWARNINGS", ",".join(options))
     if "tensorflow" not in sys.modules:
         sys.meta_path.insert(0, _TensorFlowFinder(look_for_devices))
+
+
+def _ignore_known_warnings() -> None:
+    for message, category, module in KNOWN_WARNINGS:
+        warnings.filterwarnings("ignore", re.escape(message), category, re.escape(module))
 
 
 def quiet_tensorflow() -> None:
@@ -122,7 +127,8 @@ class _TensorFlowFinder(importlib.abc.MetaPathFinder):
             load = spec.loader.exec_module
 
             def load_quietly(module: types.ModuleType) -> None:
-                with without_known_lines():
+                with without_known_lines(), warnings.catch_warnings():
+                    _ignore_known_warnings()
                     load(module)
                     if self._look_for_devices:
                         module.config.list_physical_devices()

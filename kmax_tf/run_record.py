@@ -15,6 +15,8 @@ from kmax_tf.config import Experiment, experiment_text
 from kmax_tf.files.writing import PathLike, write_atomically
 from kmax_tf.version import __version__, installed_version
 
+# Files of a run's folder.
+RUN_RECORD = ("experiment.textproto", "provenance.json")
 _PACKAGES = ("tensorflow", "tf-models-official", "tf-keras", "tensorflow-addons", "numpy")
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -30,11 +32,8 @@ def write_run_record(experiment: Experiment, folder: PathLike) -> None:
       OutputError: the folder cannot be written.
     """
     run = os.path.exists(os.path.join(folder, "checkpoint"))  # which goes on
-    record = {
-        "experiment.textproto": experiment_text(experiment),
-        "provenance.json": json.dumps(provenance(), indent=2) + "\n",
-    }
-    for name, text in record.items():
+    texts = experiment_text(experiment), json.dumps(provenance(), indent=2) + "\n"
+    for name, text in zip(RUN_RECORD, texts):
         write_atomically(os.path.join(folder, name), text, own=run)
 
 

@@ -9,7 +9,7 @@ import re
 
 from kmax_tf.checkpoints.places import Place, variable_names
 from kmax_tf.checkpoints.restore import CheckpointError
-from kmax_tf.model.backbones.backbone import Rule
+from kmax_tf.model.backbones.names import Rule
 from kmax_tf.model.kmax import KMaX
 
 SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
@@ -113,7 +113,7 @@ def checkpoint_keys(model: KMaX) -> dict[str, str]:
             )
             for i, stride in enumerate(skips, start=1)
         ),
-        *model.backbone.deeplab2_names,
+        *model.backbone.names.deeplab2,
         *_RULES,
     ]
     keys = {}

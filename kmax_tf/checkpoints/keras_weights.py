@@ -106,7 +106,7 @@ def _last_two(name: str) -> str:
 
 def _our_name(name: str, backbone: Backbone) -> Optional[str]:
     """Returns our name of "layer/weight", None for what the backbone doesn't have."""
-    for pattern, replacement in backbone.keras_names:
+    for pattern, replacement in backbone.names.keras:
         if re.fullmatch(pattern, name):
             return re.sub(pattern, replacement, name)
     return None

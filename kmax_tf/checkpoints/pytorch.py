@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from kmax_tf.checkpoints.places import Place, variable_names
 from kmax_tf.checkpoints.restore import CheckpointError
-from kmax_tf.model.backbones.backbone import Rule
+from kmax_tf.model.backbones.names import Rule
 from kmax_tf.model.kmax import KMaX
 
 Value = TypeVar("Value")
@@ -109,10 +109,13 @@ def places(model: KMaX) -> dict[str, Place]:
     found = {}
     for name, variable in variables.items():
         key = name
-        for pattern, replacement in (*rules, *model.backbone.pytorch_names, *_RULES):
+        for pattern, replacement in (*rules, *model.backbone.names.pytorch, *_RULES):
             key = re.sub(pattern, replacement, key)
         if "/" in key:
-            raise CheckpointError(f"the PyTorch implementation has nothing like {name}")
+            raise CheckpointError(
+                f"the PyTorch implementation has nothing like {name}: its backbones are ResNet-50 "
+                "and ConvNeXt"
+            )
         found[name] = _place(name, key, tuple(variable.shape))
     return found
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import concurrent.futures
+import contextlib
 import json
 import shlex
 import subprocess
@@ -24,7 +25,7 @@ HELP = "generate, train, evaluate, export and predict on a laptop (about 5 minut
 
 CONFIG = "shapes/laptop.textproto"
 HELD_OUT_PICTURES = 12
-_PATIENCE_SECONDS = 5.0  # with an interrupted stage
+PATIENCE_SECONDS = 5.0  # with an interrupted stage
 STAGES = {
     "generate": "draw a dataset in COCO's format",
     "convert": "make records of it, which training reads",
@@ -54,7 +55,7 @@ def run_process(words: Sequence[str]) -> int:
         return process.wait()
     except KeyboardInterrupt:
         try:
-            process.wait(_PATIENCE_SECONDS)
+            process.wait(PATIENCE_SECONDS)
         except subprocess.TimeoutExpired:
             process.kill()
         raise
@@ -66,10 +67,12 @@ class StageError(Exception):
 
 def run(args: argparse.Namespace) -> int:
     """Runs the stages that are not finished, then sums up."""
+    from kmax_tf.files.ownership import check_free
     from kmax_tf.files.writing import check_writable
 
     check_writable(args.output)
     root = Path(args.output)
+    check_free([root / "stages.json"])
     data = f"--set=data_dir={root / 'records'}"
     overrides = [data, *(f"--set={change}" for change in args.overrides)]
     draw = ["--train", args.train_images, "--val", args.val_images]
@@ -83,15 +86,15 @@ def run(args: argparse.Namespace) -> int:
         stages.run("train", ["train", *train])
         stages.run("evaluate", ["evaluate", "--model_dir", root, "--submission", "coco"])
         stages.run("export", ["export", "--checkpoint", root, "--output", root / "export"])
-        stages.call("predict", lambda: _predict(root))
-        stages.call("compare", lambda: _compare(root))
+        stages.call("predict", lambda: predict_held_out(root))
+        stages.call("compare", lambda: compare_maps(root))
     except StageError as failure:
         print(f"kmax demo: {failure}; mend it and run the same again: it continues there")
         return 1
     except KeyboardInterrupt:
         print("\nkmax demo: run the same again, and it continues where it was", file=sys.stderr)
         raise
-    _sum_up(root, stages.seconds)
+    sum_up(root, stages.seconds)
     return 0
 
 
@@ -106,8 +109,8 @@ class Stages:
         self.path = path
         self.settings = json.loads(json.dumps(settings))
         self.seconds: dict[str, float] = {}
-        if path.exists():
-            record = json.loads(path.read_text())
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # none, or another's
+            record = json.loads(path.read_text("utf-8"))
             if record["settings"] == self.settings:
                 self.seconds = record["seconds"]
 
@@ -144,7 +147,7 @@ class Stages:
         print(f"{title}: done in {self.seconds[name]:.0f} s", flush=True)
 
 
-def _predict(root: Path) -> None:
+def predict_held_out(root: Path) -> None:
     """Predicts held-out images in a process that cannot import kmax_tf, and draws them."""
     images = sorted((root / "coco" / "val2017").glob("*.jpg"))[:HELD_OUT_PICTURES]
     export = max((root / "export").glob("[0-9]*"), key=lambda version: int(version.name))
@@ -168,7 +171,7 @@ def _predict(root: Path) -> None:
             write_result(str(output), path.stem, read_image(path), dict(maps), labels)
 
 
-def _compare(root: Path) -> None:
+def compare_maps(root: Path) -> None:
     """Checks that an image has one map, whichever way it is predicted."""
     from kmax_tf.export.agreement import count_agreeing
 
@@ -181,7 +184,8 @@ def _compare(root: Path) -> None:
         )
 
 
-def _sum_up(root: Path, seconds: dict[str, float]) -> None:
+def sum_up(root: Path, seconds: dict[str, float]) -> None:
+    """Prints the results and where everything is."""
     metrics = json.loads((root / "metrics.json").read_text())
     times = ", ".join(f"{name} {value:.0f} s" for name, value in seconds.items())
     print(

@@ -51,13 +51,13 @@ def run(args: argparse.Namespace) -> int:
     from kmax_tf.files.ownership import check_free, note_written
     from kmax_tf.files.writing import check_writable
     from kmax_tf.model.builder import build_model
-    from kmax_tf.run_record import write_run_record
+    from kmax_tf.run_record import RUN_RECORD, write_run_record
 
     experiment = load_experiment(args.config, args.overrides)
     check_writable(args.output)
     names = ("checkpoint", *checkpoint_files("ckpt-0"))
     files = [os.path.join(args.output, name) for name in names]
-    check_free(files)
+    check_free([*files, *(os.path.join(args.output, name) for name in RUN_RECORD)])
     model = build_model(experiment)
     report = import_checkpoint(
         model,

@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
 
     kinds = list(dict.fromkeys(args.write or ["panoptic"]))
     images = image_files.find_images(args.images)
-    ids = image_files.image_ids(images, args.annotations)
+    ids = dict(zip(images, image_files.image_ids(images, args.annotations)))
     check_writable(args.output)
     endings = [ending for kind in (*kinds, *["why"] * args.why) for ending in ENDINGS[kind]]
     files = [f"{image.name}{ending}" for image in images for ending in endings]
@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
     reading = image_files.ImagesInTurn(images, "predict")
     try:
         for image, pixels in reading:
-            writer.write(image.name, ids[images.index(image)], pixels, predictor(pixels))
+            writer.write(image.name, ids[image], pixels, predictor(pixels))
     finally:  # what could be read is of use
         if "panoptic" in kinds and writer.images:
             write_panoptic_json(joined["panoptic"], writer.annotations, predictor.label_space)
@@ -109,7 +109,7 @@ class _Writer:
 
         from kmax_tf.export.instances import coco_instances, write_instances
         from kmax_tf.export.results import write_reports, write_result
-        from kmax_tf.postprocessing.why import format_reports
+        from kmax_tf.postprocessing.mask_reports import format_reports
 
         folder, labels = self._args.output, self._labels
         self._check(prediction)

@@ -34,13 +34,14 @@ def read_description(path: str) -> tuple[LabelSpace, str]:
     file = path if is_file(path) else os.fspath(shipped / f"{path}.textproto")
     try:
         text = decode_text(read_file(file))
-    except OSError as error:
+    except FileNotFoundError as error:
         names = ", ".join(sorted(found.stem for found in shipped.glob("*.textproto")))
         raise UserError(
             f"no dataset description {path}; give a textproto file or one of: {names}"
         ) from error
-    except ValueError as error:
-        raise UserError(f"the dataset description {file} cannot be read: {error}") from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"the dataset description {file} cannot be read: {reason}") from error
     return parse_dataset(text, file), text
 
 

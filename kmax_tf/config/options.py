@@ -30,6 +30,11 @@ def options_of(kind: type[_Options], *messages: Message, **others: Any) -> _Opti
     return kind(**values)
 
 
+def choice_name(message: Message, name: str) -> str:
+    """Returns what a field with a list of alternatives is set to, in lower case."""
+    return str(_value(name, (message,))).lower()
+
+
 def _value(name: str, messages: tuple[Message, ...]) -> Any:
     for message in messages:
         descriptor: Any = message.DESCRIPTOR

@@ -177,7 +177,7 @@ def _parsed(
 def _value(cell: str) -> int:
     match = _WHOLE.fullmatch(cell)  # spreadsheets write 1.0
     if match is None or int(match[1]) >= 2**31:
-        raise ValueError(f"{cell!r} is no whole number from 0 on")
+        raise ValueError(f"{cell!r} is no whole number from 0 to 2147483647")
     return int(match[1])
 
 

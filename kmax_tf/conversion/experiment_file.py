@@ -59,20 +59,11 @@ def experiment_text(name: str, output: str, splits: Mapping[str, Statistics]) ->
     for statistics in splits.values():
         everything.add(statistics)
     height, width = crop_size(everything)
-    side = max(height, width)
     most = everything.most_segments
-    # Room for an image pasted into another (copy-paste), and for images that are not here.
-    max_segments = max(16, -(-2 * most // 8) * 8)
     images = splits[training].images
     steps = min(max(-(-_EPOCHS * images // _BATCH // 500) * 500, _STEPS[0]), _STEPS[1])
-    data = f"crop_size: [{height}, {width}] min_size: {side} max_size: {side} " + (
-        f"max_segments: {max_segments}"
-    )
+    data, limits = _sizes_of_data(most, height, width)
     folder = output if is_remote(output) else os.path.abspath(output)
-    limits = " ".join(
-        f"{field}: {round(area * height * width / _PUBLISHED_SIDE**2)}"
-        for field, area in _AREA_LIMITS.items()
-    )
     model, losses = _sizes_of_model(most, height, width)
     return f"""\
 # Written by `kmax convert-dataset`: a place to start from. It is yours: a new conversion keeps it.
@@ -111,6 +102,21 @@ eval_data {{
 }}
 postprocessing {{ {limits} }}
 """
+
+
+def _sizes_of_data(most_segments: int, height: int, width: int) -> tuple[str, str]:
+    """Returns what both datasets and post-processing have in common with the size of the crop."""
+    side = max(height, width)
+    # Room for an image pasted into another (copy-paste), and for images that are not here.
+    max_segments = max(16, -(-2 * most_segments // 8) * 8)
+    data = f"crop_size: [{height}, {width}] min_size: {side} max_size: {side} " + (
+        f"max_segments: {max_segments}"
+    )
+    limits = " ".join(
+        f"{field}: {round(area * height * width / _PUBLISHED_SIDE**2)}"
+        for field, area in _AREA_LIMITS.items()
+    )
+    return data, limits
 
 
 def _sizes_of_model(most_segments: int, height: int, width: int) -> tuple[str, str]:

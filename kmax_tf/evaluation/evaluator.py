@@ -11,8 +11,7 @@ import numpy as np
 import tensorflow as tf
 from google.protobuf.message import Message
 
-from kmax_tf.config import Experiment, label_space
-from kmax_tf.config.choices import choice_name
+from kmax_tf.config import Experiment, choice_name, label_space
 from kmax_tf.data.builder import build_dataset
 from kmax_tf.evaluation.metrics import PanopticMetrics
 from kmax_tf.evaluation.report.gallery import Gallery, Picture

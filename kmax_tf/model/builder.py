@@ -8,7 +8,7 @@ import tensorflow as tf
 from google.protobuf import text_format
 
 from kmax_tf import ops
-from kmax_tf.config import experiment_text, options_of
+from kmax_tf.config import choice_name, experiment_text, options_of
 from kmax_tf.keras_api import keras
 from kmax_tf.model.backbones.backbone import Backbone
 from kmax_tf.model.backbones.convnext import ConvNeXt
@@ -71,6 +71,9 @@ def build_model_from_text(text: str, semantic_branch: bool = True) -> KMaX:
     return build_model(experiment)
 
 
+KMaX.build_again = build_model_from_text
+
+
 def build_backbone(
     options: model_pb2.Model, batch_norm: BatchNormFactory, recompute_blocks: bool = False
 ) -> Backbone:
@@ -92,7 +95,7 @@ def build_resnet(
 ) -> ResNet:
     """Builds a ResNet."""
     resnet = options.resnet
-    activation = ACTIVATIONS[model_pb2.Activation.Name(resnet.activation).lower()]
+    activation = ACTIVATIONS[choice_name(resnet, "activation")]
     stem = (
         ThreeConvStem(resnet.stem_channels, activation, batch_norm, name="stem")
         if resnet.stem == model_pb2.THREE_CONV_3X3

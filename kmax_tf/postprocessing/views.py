@@ -37,8 +37,8 @@ class Views:
       flip: whether each size is also mirrored.
     """
 
-    scales: tuple[float, ...] = ()
-    flip: bool = False
+    scales: tuple[float, ...]
+    flip: bool
 
     def __call__(
         self, predict: Callable[[tf.Tensor], Predictions], images: tf.Tensor

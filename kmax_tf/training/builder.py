@@ -48,7 +48,6 @@ def build_training_step(
     """
     runtime = experiment.runtime
     loss = build_loss(experiment)
-    blocks = len(experiment.model.transformer_decoder.block_strides)
     optimizer = optimizer or build_optimizer(experiment, model)
     if runtime.precision == training_pb2.MIXED_FLOAT16:
         optimizer = with_loss_scale(optimizer)
@@ -58,7 +57,7 @@ def build_training_step(
     return TrainingStep(
         model,
         loss,
-        loss.term_names(blocks, model.semantic_branch is not None),
+        loss.term_names(model.output),
         optimizer,
         options_of(StepOptions, experiment.training.optimizer, runtime, **given),
     )

@@ -10,9 +10,9 @@ import tensorflow as tf
 
 import kmax_tf
 from kmax_tf.checkpoints import deeplab2
+from kmax_tf.checkpoints.exporter import write_state
 from kmax_tf.checkpoints.places import variable_names
 from kmax_tf.checkpoints.restore import CheckpointError
-from kmax_tf.checkpoints.torch_writer import write_state
 from kmax_tf.keras_api import keras
 from tests.golden import pytorch_weights_recipe, recordings, weights_recipe
 from tests.model.building import build_with_zeros

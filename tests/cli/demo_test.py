@@ -29,9 +29,9 @@ def run_stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[...,
             return ends(words)
 
         monkeypatch.setattr(demo, "run_process", process)
-        monkeypatch.setattr(demo, "_predict", lambda root: None)
-        monkeypatch.setattr(demo, "_compare", lambda root: None)
-        monkeypatch.setattr(demo, "_sum_up", lambda root, seconds: None)
+        monkeypatch.setattr(demo, "predict_held_out", lambda root: None)
+        monkeypatch.setattr(demo, "compare_maps", lambda root: None)
+        monkeypatch.setattr(demo, "sum_up", lambda root, seconds: None)
         assert main(["demo", "--output", str(tmp_path), *words]) == expected
         return commands
 
@@ -54,6 +54,13 @@ def test_other_settings_begin_anew(run_stages):
     assert run_stages(lambda words: 0, 0, "--val-images=7") == COMMANDS
 
 
+def test_a_file_of_somebody_else_is_told_and_kept(run_stages, tmp_path, capsys):
+    (tmp_path / "stages.json").write_text("mine")
+    assert run_stages(lambda words: 0, 2) == []
+    assert f"{tmp_path / 'stages.json'} is there already" in capsys.readouterr().err
+    assert (tmp_path / "stages.json").read_text() == "mine"
+
+
 def test_an_interruption_says_how_to_go_on(run_stages, capsys):
     def interrupt(words):
         raise KeyboardInterrupt
@@ -72,7 +79,7 @@ def test_an_interruption_ends_the_command_too(tmp_path):
     )
     program = (
         "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"
-        "from kmax_tf.cli import demo; demo._PATIENCE_SECONDS = 0.1;"
+        "from kmax_tf.cli import demo; demo.PATIENCE_SECONDS = 0.1;"
         "demo.run_process([sys.executable, '-c', *sys.argv[1:]])"
     )
     started, survived = tmp_path / "started", tmp_path / "survived"

@@ -19,6 +19,7 @@ from kmax_tf.figures.clusters import center_colors
 from kmax_tf.keras_api import keras
 from kmax_tf.run_record import write_run_record
 from tests.model.weights import randomize
+from tests.reference.panoptic_maps import resized
 from tests.training.tiny import tiny_experiment
 
 SIZE = 60, 97  # of the image, which the network sees as 65 x 65: 40 x 65, padded
@@ -109,21 +110,14 @@ def test_a_picture_shows_each_block(run, photo, tmp_path, capsys):
 
     maps = kmax_tf.postprocess(experiment, model(fitted[tf.newaxis]))
     whole = maps["panoptic"][0].numpy()[: size[0], : size[1]]
-    restored = whole[np.ix_(*map(nearest, whole.shape, SIZE))]
+    restored = resized(whole, *SIZE)
     labels = kmax_tf.config.label_space(experiment.dataset)
     np.testing.assert_array_equal(panoptic, draw_panoptic(pixels, restored, labels))
 
 
-def nearest(old, new):
-    """Says which of `old` rows each of `new` is taken from: corners aligned, halves go up."""
-    places = np.arange(new, dtype=np.float32) * np.float32((old - 1) / (new - 1))
-    return np.floor(places + np.float32(0.5)).astype(int)
-
-
 def at_size(centers, fitted):
     """Brings a map of the network's input to the image's size."""
-    whole = centers[np.ix_(*(nearest(side, 65) for side in centers.shape))]
-    return whole[np.ix_(*map(nearest, fitted, SIZE))]
+    return resized(resized(centers, 65, 65)[: fitted[0], : fitted[1]], *SIZE)
 
 
 def test_blocks_are_picked_and_look_as_among_all(run, photo, tmp_path):

@@ -34,7 +34,7 @@ def weights(folder):
 
 @pytest.mark.parametrize(
     ("format", "name"),
-    [("deeplab2", "ckpt"), ("pytorch", "x.pth"), ("safetensors", "x.safetensors")],
+    [("deeplab2", "ckpt"), ("pytorch", "x.pkl"), ("safetensors", "x.safetensors")],
 )
 def test_there_and_back(run_folder, tmp_path, capsys, format, name):
     file, back = tmp_path / name, tmp_path / "back"

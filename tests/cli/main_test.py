@@ -7,6 +7,7 @@ import pytest
 
 from kmax_tf.cli import main
 from kmax_tf.errors import OutputError
+from tests.processes import run_python
 
 
 @pytest.fixture
@@ -37,14 +38,9 @@ def test_help_lists_all_commands_without_importing_tensorflow():
         "try: main(['--help'])\n"
         "finally: print('tensorflow' in sys.modules)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.endswith("\nFalse\n")
-    assert all(
-        f"  {name} " in done.stdout or f"  {name}\n" in done.stdout for name in main.COMMANDS
-    )
+    printed = run_python("-c", program).stdout
+    assert printed.endswith("\nFalse\n")
+    assert all(f"  {name} " in printed or f"  {name}\n" in printed for name in main.COMMANDS)
 
 
 @pytest.mark.parametrize("arguments", [[], ["no-such-command"], ["config"], ["config", "--no"]])
@@ -57,8 +53,8 @@ def test_a_wrong_command_line_exits_with_2(arguments, capsys):
 
 def test_a_command_that_is_spelt_wrong_is_answered_with_the_nearest(capsys):
     with pytest.raises(SystemExit):
-        main.main(["trian"])
-    assert "kmax: error: no command 'trian'; did you mean 'train'?" in capsys.readouterr().err
+        main.main(["tran"])
+    assert "kmax: error: no command 'tran'; did you mean 'train'?" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("script", "command"), [("trainer", "train"), ("evaluator", "evaluate")])

@@ -34,7 +34,7 @@ def test_what_fails_is_named_with_its_reason_and_a_remedy(monkeypatch, operation
     examples = {**GOOD, "bad": Example(operation, [[2, 9, 9, 8]])}
     monkeypatch.setattr(operation_checks, "_operations", lambda: examples)
     monkeypatch.setattr(operation_checks, "PRECISIONS", ("float32",))
-    (finding,) = doctor._operations()
+    (finding,) = doctor.check_operations()
     assert finding.name == "bad in float32"
     assert reason in finding.problem
     assert "\n" not in finding.problem

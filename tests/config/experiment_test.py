@@ -1,4 +1,3 @@
-import json
 import pathlib
 
 import numpy as np
@@ -6,9 +5,8 @@ import pytest
 from google.protobuf import text_format
 
 from kmax_tf import config
-from kmax_tf.errors import ConfigError, OutputError, UserError
+from kmax_tf.errors import ConfigError
 from kmax_tf.protos import dataset_pb2
-from kmax_tf.run_record import write_run_record
 
 COCO = "coco/resnet50.textproto"
 DATASET = """
@@ -240,12 +238,6 @@ def test_validate_counts_replicas():
         config.validate(experiment, num_replicas=24)
 
 
-def test_config_errors_are_user_errors_and_value_errors():
-    assert issubclass(ConfigError, UserError)
-    assert issubclass(ConfigError, ValueError)
-    assert config.ConfigError is ConfigError
-
-
 def test_label_space_of_coco():
     labels = config.label_space(config.load_experiment(COCO).dataset)
     assert (labels.num_classes, labels.num_things, labels.num_ids) == (133, 80, 134)
@@ -284,14 +276,3 @@ def test_missing_colors_are_distinct():
     colors = {category.color for category in config.label_space(dataset).classes}
     assert len(colors) == 299
     assert all(0 <= part <= 255 for color in colors for part in color)
-
-
-def test_run_record(tmp_path):
-    experiment = config.load_experiment(COCO)
-    write_run_record(experiment, tmp_path / "run")
-    assert config.load_experiment(tmp_path / "run" / "experiment.textproto") == experiment
-    record = json.loads((tmp_path / "run" / "provenance.json").read_text())
-    assert record["packages"]["tensorflow"]
-    (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match="is a file, not a folder"):
-        write_run_record(experiment, tmp_path / "file")

@@ -9,6 +9,7 @@ import pytest
 
 import kmax_tf
 from kmax_tf.config import Experiment, options_of
+from kmax_tf.losses.builder import TERMS
 from tests.options import OPTION_CLASSES, class_of, message_at
 
 
@@ -27,6 +28,7 @@ def test_all_classes_that_are_filled_are_looked_at():
     package = pathlib.Path(kmax_tf.__file__).parent
     sources = [path.read_text("utf-8") for path in package.glob("*/**/*.py")]
     filled = {kind for text in sources for kind in re.findall(r"options_of\(\s*([A-Z]\w+)", text)}
+    filled |= {term.__name__ for terms in TERMS.values() for term in terms}
     assert filled == {name.rpartition(".")[2] for name in OPTION_CLASSES}
 
 

@@ -1,7 +1,6 @@
 """Damaged and hostile files: each is read rightly or refused in a sentence, never anything else."""
 
 import copy
-import io
 import json
 import os
 import pathlib
@@ -25,7 +24,7 @@ from kmax_tf.files.images import BadExampleError, read_encoded, read_image
 from kmax_tf.files.reading import list_folder
 from kmax_tf.panoptic.png import read_ids
 from kmax_tf.records.examples import encode_example, write_shard
-from tests.files.pngs import png_of
+from tests.files.pngs import encoded, png_of
 
 # The same files in every run: what is found is mended here, not in somebody else's run.
 FUZZ = settings(
@@ -40,18 +39,12 @@ IDS = np.kron(RNG.integers(0, 6, (6, 5)), np.ones((8, 8))).astype(np.int32) * 70
 RGB = np.stack([IDS & 255, IDS >> 8 & 255, IDS >> 16], -1).astype(np.uint8)
 
 
-def encoded(image, kind, **options):
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
-
-
 FILES = {
-    "PNG": encoded(Image.fromarray(RGB), "PNG"),
-    "JPEG": encoded(Image.fromarray(RGB), "JPEG", quality=90),
-    "progressive JPEG": encoded(Image.fromarray(RGB), "JPEG", progressive=True),
-    "TIFF": encoded(Image.fromarray(RGB), "TIFF", compression="tiff_lzw"),
-    "GIF": encoded(Image.fromarray(RGB), "GIF"),
+    "PNG": encoded(RGB, "PNG"),
+    "JPEG": encoded(RGB, "JPEG", quality=90),
+    "progressive JPEG": encoded(RGB, "JPEG", progressive=True),
+    "TIFF": encoded(RGB, "TIFF", compression="tiff_lzw"),
+    "GIF": encoded(RGB, "GIF"),
 }
 
 

@@ -1,6 +1,4 @@
 import itertools
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -15,6 +13,7 @@ from kmax_tf.data.copy_paste import CopyPasteOptions
 from kmax_tf.errors import UserError
 from kmax_tf.files.images import read_image
 from kmax_tf.protos import data_pb2
+from tests.processes import run_python
 
 
 def take(dataset, count):
@@ -113,11 +112,8 @@ def test_copy_paste_makes_targets_of_two_images(experiment, shapes_labels):
 
 
 def test_examples_come_from_a_service(experiment):
-    program = [sys.executable, "-m", "tests.data.service_client", "equal_batches"]
-    command = [*program, experiment_text(experiment)]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout == "3 batches are equal\n"
+    words = ["tests.data.service_client", "equal_batches", experiment_text(experiment)]
+    assert run_python("-m", *words).stdout == "3 batches are equal\n"
 
 
 def test_changes_of_color_and_pasting_are_there_if_the_experiment_has_them():
@@ -133,11 +129,6 @@ def test_changes_of_color_and_pasting_are_there_if_the_experiment_has_them():
     made = training_example(experiment)
     assert made.options.color is made.options.copy_paste is None
     assert made.num_examples == 1
-
-
-def test_laptop_experiments_neither_recolor_nor_paste():
-    made = training_example(kmax_tf.load_experiment("shapes/laptop.textproto"))
-    assert made.options.color is made.options.copy_paste is None
 
 
 def test_evaluation_elements_follow_the_files(experiment, shapes_source, shapes_labels):

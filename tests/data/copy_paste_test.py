@@ -61,16 +61,6 @@ def test_random_choices_are_of_every_number_each_as_likely(labels):
     assert 25 < sum(len(chosen) == 5 for chosen in sets) < 75
 
 
-def test_kinds_are_chosen_apart(labels):
-    seen = tf.constant([[301, 300, 101, 200, 201, 0, padding_id(labels), 500]])
-    for things, stuff, void in itertools.product(["ALL", "NONE"], repeat=3):
-        options = with_defaults(CopyPasteOptions, things=things, stuff=stuff, void=void)
-        expected = {301, 300, 101} if things == "ALL" else set()
-        expected |= {200, 201, 500} if stuff == "ALL" else set()
-        expected |= {0} if void == "ALL" else set()
-        assert ids_of(chosen_ids(seen, tf.constant(False), SEED, labels, options)) == expected
-
-
 def test_ids_of_no_class_are_not_pasted(labels):
     seen = tf.constant([[401, -7, 10**6, 301]])
     options = with_defaults(CopyPasteOptions, things="ALL", stuff="ALL", void="ALL")

@@ -1,7 +1,5 @@
 import itertools
 import struct
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -12,6 +10,7 @@ from kmax_tf.files.images import EncodedImage
 from kmax_tf.records.examples import LabeledImage, encode_example, write_shard
 from kmax_tf.records.index import index_records
 from tests.options import reader_options
+from tests.processes import run_python
 
 PNG = tf.io.encode_png(np.zeros((4, 4, 3), np.uint8)).numpy()
 
@@ -193,9 +192,7 @@ def test_skipping_everything_ends(tmp_path):
 
 
 def test_a_service_prepares_every_example_once(files):
-    command = [sys.executable, "-m", "tests.data.service_client", "numbers", *files]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-3000:]
+    done = run_python("-m", "tests.data.service_client", "numbers", *files)
     numbers = [int(number) for number in done.stdout.split()]
     assert len(set(numbers)) == len(numbers) == 60
     assert max(numbers) < 200

@@ -34,26 +34,6 @@ def test_targets_agree_with_the_oracle(labels, panoptic):
         assert targets[key].dtype == value.dtype
 
 
-def test_crowds_and_unlabeled_pixels_belong_to_no_segment(labels):
-    panoptic = tf.constant([[300, 301, 0, 1, 200]])
-    targets = as_numpy(make_targets(panoptic, labels, target_options(max_segments=3)))
-    np.testing.assert_array_equal(targets["segment_map"], [[-1, 0, -1, -1, 1]])
-    np.testing.assert_array_equal(targets["semantic_map"], [[3, 3, 0, 0, 2]])
-    np.testing.assert_array_equal(targets["segment_classes"], [0, 2, -1])
-
-
-def test_panoptic_ids_come_back_from_targets(labels):
-    ids = np.array([[101, 102, 102, 301], [200, 0, 500, 301]], np.int32)
-    targets = as_numpy(make_targets(tf.constant(ids), labels, target_options(max_segments=8)))
-    for segment, index in enumerate(targets["segment_classes"]):
-        found = np.unique(ids[targets["segment_map"] == segment])
-        if index < 0:
-            assert not len(found)
-        else:
-            assert found // labels.label_divisor == labels.ids[index]
-    np.testing.assert_array_equal(targets["segment_map"] < 0, ids == 0)
-
-
 @pytest.mark.parametrize("name", ["coco_b", "coco_c", "cityscapes"])
 def test_targets_are_those_of_the_reference(golden, golden_labels, name):
     space = golden_labels[name]

@@ -1,22 +1,9 @@
-"""The worst and the best images: which, and that order and splits don't matter."""
+"""The worst and the best images (that order and splits don't matter: metrics_test.py)."""
 
 from __future__ import annotations
 
-import json
-
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from kmax_tf.evaluation.extremes import Extremes
 from kmax_tf.evaluation.panoptic_quality import ImageQuality
-
-qualities = st.builds(
-    ImageQuality,
-    st.sampled_from([0.0, 0.75, 1.0]),
-    st.integers(1, 2),
-    st.integers(0, 2),
-    st.integers(0, 2),
-)
 
 
 def collect(images, count=3) -> Extremes:
@@ -46,18 +33,3 @@ def test_no_image_of_a_small_set_is_shown_twice():
 def test_images_without_segments_are_left_out():
     extremes = collect([("nothing", ImageQuality(0.0, 0, 0, 0))])
     assert extremes.worst() == extremes.best() == []
-
-
-@settings(deadline=None)
-@given(st.lists(qualities, max_size=12), st.randoms(use_true_random=False), st.data())
-def test_order_and_split_do_not_matter(drawn, random, data):
-    images = [(number if number % 2 else str(number), q) for number, q in enumerate(drawn)]
-    expected = collect(images)
-    random.shuffle(images)
-    split = data.draw(st.integers(0, len(images)))
-    first, second = collect(images[:split]), Extremes(3)
-    second.load(json.loads(json.dumps(collect(images[split:]).state())))
-    first.merge(second)
-    assert first.worst() == expected.worst()
-    assert first.best() == expected.best()
-    assert first.state() == expected.state()

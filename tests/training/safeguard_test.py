@@ -9,7 +9,8 @@ import tensorflow as tf
 from kmax_tf.keras_api import keras
 from kmax_tf.model.batch_norm import BatchNorm
 from kmax_tf.model.kmax import KMaX
-from kmax_tf.training.keras_fit import Safeguard
+from kmax_tf.training.keras_fit import StepFitting
+from kmax_tf.training.safeguard import Safeguard
 from kmax_tf.training.stability import NonFiniteError, Patience
 from kmax_tf.training.step import StepOptions, TrainingStep
 from tests.options import with_defaults
@@ -51,7 +52,7 @@ def loss(targets, predictions):
 def model(patience: Patience, **rules: float) -> KMaX:
     built = KMaX(Backbone(), PixelDecoder(), Decoder(), Heads())
     step = TrainingStep(built, loss, ["class"], adamw(0.1, **rules), with_defaults(StepOptions))
-    built.set_training(loss, ["class"], step, [Safeguard(step, patience)])
+    built.fitting = StepFitting(step, [Safeguard(step, patience)])
     built.compile(optimizer=step.optimizer)
     return built
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 import tensorflow as tf
 
 from kmax_tf.errors import UserError
 from kmax_tf.training.strategy import RuntimeOptions, build_strategy, set_threads
 from tests.options import with_defaults
+from tests.processes import run_python
 
 
 def test_threads_of_an_operation_are_set() -> None:
@@ -20,10 +18,7 @@ def test_threads_of_an_operation_are_set() -> None:
         "set_threads(RuntimeOptions('', 0, '', '', intra_op_threads=1)); tf.ones([1]) + 1; "
         "print(tf.config.threading.get_intra_op_parallelism_threads())"
     )
-    run = subprocess.run(
-        [sys.executable, "-c", program], check=False, capture_output=True, text=True
-    )
-    assert run.stdout == "1\n", run.stderr
+    assert run_python("-c", program).stdout == "1\n"
 
 
 def test_another_number_of_threads_comes_too_late() -> None:

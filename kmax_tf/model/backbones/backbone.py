@@ -6,16 +6,13 @@ model/builder.py.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
-from typing import Callable, ClassVar, Optional, Union
+from typing import ClassVar, Optional
 
 from kmax_tf import ops
 from kmax_tf.keras_api import keras
+from kmax_tf.model.backbones.names import PublicNames
 from kmax_tf.model.layers import ActivationFn
-
-# (pattern, replacement), as in re.sub.
-Rule = tuple[str, Union[str, Callable[[re.Match[str]], str]]]
 
 
 class Backbone(keras.layers.Layer):
@@ -27,19 +24,13 @@ class Backbone(keras.layers.Layer):
       strides: of the stages, fine to coarse.
       activation: what the readers of its features activate them with.
       variable_kinds: fields of DecayedVariables for names of variables that no other layer has.
-      deeplab2_names: rules that turn the names of its variables ("backbone/stem/conv/kernel") into
-        those of the public TensorFlow checkpoints, less what all parts have in common; none: there
-        are no such checkpoints.
-      pytorch_names: the same of the public PyTorch checkpoints.
-      keras_names: rules that turn "layer/weight" of keras.applications into names of its variables.
+      names: those of its variables in public checkpoints.
     """
 
     strides: Sequence[int] = (4, 8, 16, 32)
     activation: ActivationFn = staticmethod(ops.gelu)
     variable_kinds: ClassVar[Mapping[str, str]] = {}
-    deeplab2_names: ClassVar[Sequence[Rule]] = ()
-    pytorch_names: ClassVar[Sequence[Rule]] = ()
-    keras_names: ClassVar[Sequence[Rule]] = ()
+    names: ClassVar[PublicNames] = PublicNames()
 
     @property
     def title(self) -> str:
@@ -54,8 +45,3 @@ class Backbone(keras.layers.Layer):
     def layers_by_depth(self) -> list[list[keras.layers.Layer]]:
         """Returns its layers from the stem to the last block, one entry a depth."""
         raise NotImplementedError
-
-
-def stage_index(match: re.Match[str]) -> int:
-    """Returns 0 where the first group of a match is stride 4, 1 where it is stride 8 and so on."""
-    return int(match[1]).bit_length() - 3

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Optional
 
 import tensorflow as tf
 
 from kmax_tf.keras_api import keras
-from kmax_tf.model.backbones.backbone import Backbone, stage_index
+from kmax_tf.model.backbones.backbone import Backbone
+from kmax_tf.model.backbones.resnet_names import NAMES
 from kmax_tf.model.batch_norm import BatchNormFactory
 from kmax_tf.model.layers import ActivationFn, ConvBN
 from kmax_tf.model.residual import BlockOptions, ResidualStage
@@ -42,14 +42,6 @@ _TITLES: dict[tuple[tuple[int, int, bool], ...], str] = {
     ((3, 64, False), (4, 128, False), (6, 256, False), (3, 512, False)): "ResNet-50",
     ((3, 64, False), (4, 128, False), (6, 256, True), (3, 512, True)): "MaX-S",
 }
-_BLOCK = r"^backbone/stage_stride(\d+)/block(\d+)/"
-_KERAS_LAYERS = {"conv": "conv", "bn": "batch_norm"}
-
-
-def _keras_block(match: re.Match[str]) -> str:
-    part = "shortcut" if match[3] == "0" else f"conv{match[3]}"
-    block = f"backbone/stage_stride{2 ** int(match[1])}/block{match[2]}"
-    return f"{block}/{part}/{_KERAS_LAYERS[match[4]]}/{match[5]}"
 
 
 class ResNet(Backbone):
@@ -59,22 +51,7 @@ class ResNet(Backbone):
     first block halves the resolution; that of stride 4 may leave it to a max-pool.
     """
 
-    deeplab2_names = (
-        (r"^backbone/stem", "encoder/_stem"),
-        (_BLOCK, lambda m: f"encoder/_stage{stage_index(m) + 2}/_block{m[2]}/"),
-    )
-    pytorch_names = (
-        (r"^backbone/stem/conv/", "backbone.stem.conv1/"),
-        (r"^backbone/stem/batch_norm/", "backbone.stem.conv1.norm/"),
-        (_BLOCK, lambda m: f"backbone.res{stage_index(m) + 2}.{int(m[2]) - 1}."),
-        # detectron2's convolutions hold their normalization.
-        (r"^(backbone\.res.*)/conv/", r"\1/"),
-        (r"^(backbone\.res.*)/batch_norm/", r"\1.norm/"),
-    )
-    keras_names = (
-        (r"conv1_(conv|bn)/(\w+)", lambda m: f"backbone/stem/{_KERAS_LAYERS[m[1]]}/{m[2]}"),
-        (r"conv(\d)_block(\d+)_(\d)_(conv|bn)/(\w+)", _keras_block),
-    )
+    names = NAMES
 
     def __init__(
         self,
