@@ -29,6 +29,7 @@ from kmax_tf.evaluation.from_files import counting
 from kmax_tf.evaluation.from_files.counting import evaluate_pairs
 from kmax_tf.evaluation.from_files.pairing import pair_images
 from kmax_tf.evaluation.from_files.panoptic_file import categories_of, read_panoptic_file
+from kmax_tf.files.progress import Progress
 from kmax_tf.files.workers import available_cores
 from kmax_tf.panoptic.overlaps import find_overlaps
 from kmax_tf.panoptic.png import encode_ids
@@ -128,7 +129,7 @@ def one_core(data: Data, args: argparse.Namespace) -> None:
     """Times one process, with and without the decoding of PNGs."""
 
     def ours() -> None:
-        evaluate_pairs(data.pairs, data.labels, False, 1)
+        evaluate(data.pairs, data.labels, False, 1)
 
     def from_memory() -> None:
         with mock.patch.object(counting, "read_ids", data.maps.__getitem__):
@@ -157,8 +158,8 @@ def all_cores(data: Data, args: argparse.Namespace) -> None:
             pairs.append(dataclasses.replace(pair, true=true))
     cores = available_cores()
     runs = {
-        "kmax_tf": lambda: evaluate_pairs(pairs, data.labels, False, cores),
-        "kmax_tf on one core": lambda: evaluate_pairs(pairs, data.labels, False, 1),
+        "kmax_tf": lambda: evaluate(pairs, data.labels, False, cores),
+        "kmax_tf on one core": lambda: evaluate(pairs, data.labels, False, 1),
     }
     if panopticapi is not None:
         runs["panopticapi"] = lambda: data.count_officially(args.copies)
@@ -220,10 +221,15 @@ def state_size(data: Data) -> None:
     """Prints what a worker sends: constant, but for the instances that mask AP needs."""
     for mask_ap in (False, True):
         sizes = [
-            len(evaluate_pairs(pairs, data.labels, mask_ap, 1)[0].state())
+            len(evaluate(pairs, data.labels, mask_ap, 1)[0].state())
             for pairs in (data.pairs[: len(data.pairs) // 2], data.pairs)
         ]
         print_line(case="state", mask_ap=mask_ap, images=len(data.pairs), bytes_half_and_all=sizes)
+
+
+def evaluate(*options: Any) -> tuple[Any, list[str]]:
+    """Evaluates pairs and shows nothing."""
+    return evaluate_pairs(*options, Progress(None, "", io.StringIO()))
 
 
 def decode(data: Data) -> None:

@@ -1,6 +1,9 @@
-"""Counts in sentences."""
+"""Counts and lists in sentences."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
 
 
 def count_of(count: int, noun: str) -> str:
@@ -17,3 +20,10 @@ def count_of(count: int, noun: str) -> str:
     if noun.endswith("y") and noun[-2] not in "aeiou":
         return f"{count} {noun[:-1]}ies"
     return f"{count} {noun}s"
+
+
+def some(values: Iterable[Any]) -> str:
+    """Lists the first few of several values."""
+    listed = list(values)
+    shown = (str(value) if str(value).isprintable() else repr(value) for value in listed[:5])
+    return ", ".join(shown) + (", ..." if len(listed) > 5 else "")

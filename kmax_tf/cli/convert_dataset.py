@@ -31,7 +31,7 @@ _MOST_REFUSED = 20
 _PUBLISHED_SPLITS = ("train", "val")
 
 
-class _Source(NamedTuple):
+class _Conversion(NamedTuple):
     """What to convert: splits by the names of their records, and the description."""
 
     splits: dict[str, Split]
@@ -173,18 +173,17 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _published(args: argparse.Namespace) -> _Source:
+def _published(args: argparse.Namespace) -> _Conversion:
     from kmax_tf.config.dataset import read_description
     from kmax_tf.conversion.layouts import LAYOUTS, plain_name
 
-    layout = LAYOUTS[args.layout]
-    labels, description = read_description(args.description or layout.description)
+    labels, description = read_description(args.description or args.layout)
     names = dict.fromkeys(plain_name(name) for name in args.split or _PUBLISHED_SPLITS)
-    splits = {name: layout.read(args.source, name) for name in names}
-    return _Source(splits, labels, description)
+    splits = {name: LAYOUTS[args.layout](args.source, name) for name in names}
+    return _Conversion(splits, labels, description)
 
 
-def _own(args: argparse.Namespace) -> _Source:
+def _own(args: argparse.Namespace) -> _Conversion:
     from kmax_tf.conversion.layouts import hold_out
     from kmax_tf.errors import UserError
 
@@ -199,7 +198,7 @@ def _own(args: argparse.Namespace) -> _Source:
     return source
 
 
-def _own_coco_format(args: argparse.Namespace) -> _Source:
+def _own_coco_format(args: argparse.Namespace) -> _Conversion:
     from kmax_tf.conversion.descriptions import classes_of_categories, description_text
     from kmax_tf.conversion.layouts import TreePatterns, find_splits, plain_name, read_tree
 
@@ -219,10 +218,10 @@ def _own_coco_format(args: argparse.Namespace) -> _Source:
         where = patterns.json.replace("{split}", names[0])
         entries = classes_of_categories(first.categories, os.path.join(args.source, where))
         description = description_text(_name(args), entries, _LABEL_DIVISOR)
-    return _Source(splits, *_described(args, description))
+    return _Conversion(splits, *_described(args, description))
 
 
-def _own_masks(args: argparse.Namespace) -> _Source:
+def _own_masks(args: argparse.Namespace) -> _Conversion:
     import dataclasses
 
     from kmax_tf.config.dataset import colored_classes
@@ -261,7 +260,7 @@ def _own_masks(args: argparse.Namespace) -> _Source:
         first, split = next(iter(splits.items()))
         strays = find_strays(args.source, names)
         splits[first] = dataclasses.replace(split, refused=[*split.refused, *strays])
-    return _Source(splits, labels, description)
+    return _Conversion(splits, labels, description)
 
 
 def _check_names(names: list[str]) -> None:

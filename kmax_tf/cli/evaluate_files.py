@@ -86,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
     mask_ap = not args.no_mask_ap and _has_scores(pairs, notes)
     workers = args.workers or available_cores()
     progress = Progress(len(pairs), "evaluate")
-    metrics, more = evaluate_pairs(pairs, labels, mask_ap, workers, progress.advance)
+    metrics, more = evaluate_pairs(pairs, labels, mask_ap, workers, progress)
     notes += more
     result = {**metrics.result(), "miou_of": "panoptic maps", "matched_by": way, "notes": notes}
     print(format_table(result))
@@ -128,7 +128,7 @@ def _pictures(
     images = None if folder is None else ImageFolder(folder, truth.file_names)
     extremes = metrics.extremes
     progress = Progress(len(extremes.worst()) + len(extremes.best()), "pictures")
-    return draw_extremes(pairs, extremes, labels, images, workers, progress.advance)
+    return draw_extremes(pairs, extremes, labels, images, workers, progress)
 
 
 def _translated(predictions: PanopticFile, description: str, known: set[int]) -> PanopticFile:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple, Union
 if TYPE_CHECKING:
     import numpy as np
 
-from kmax_tf.wording import count_of
+from kmax_tf.wording import count_of, some
 
 # Failures named in the last line.
 _MOST_NAMED = 5
@@ -123,7 +123,7 @@ def image_ids(images: Sequence[NamedImage], annotations: str | None) -> list[Uni
     import collections
 
     from kmax_tf.errors import UserError
-    from kmax_tf.panoptic.coco_json import read_image_names, some
+    from kmax_tf.panoptic.coco_json import read_image_names
     from kmax_tf.panoptic.fields import as_number
 
     if annotations is None:

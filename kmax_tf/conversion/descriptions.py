@@ -63,13 +63,13 @@ def classes_of_categories(categories: Any, where: str) -> list[CategoryEntry]:
     if not isinstance(categories, list) or not categories:
         raise UserError(f"{where} has no list 'categories' to take the classes from; {advice}")
     try:
-        entries = [
-            dataclasses.replace(entry, name=class_name(entry.name))
-            for entry in parse_categories(categories, where)
-        ]
-    except (UserError, ValueError) as error:
+        entries = parse_categories(categories, where)
+        names = [class_name(entry.name) for entry in entries]
+    except UserError as error:
         raise UserError(f"{error}; {advice}") from error
-    return distinct(entries, where)
+    except ValueError as error:
+        raise UserError(f"a category of {where}: {error}; {advice}") from error
+    return distinct([dataclasses.replace(e, name=n) for e, n in zip(entries, names)], where)
 
 
 def distinct(entries: list[CategoryEntry], where: str) -> list[CategoryEntry]:

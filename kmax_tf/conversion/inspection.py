@@ -26,14 +26,13 @@ from kmax_tf.panoptic.fields import ImageId
 from kmax_tf.panoptic.runs import find_runs
 from kmax_tf.records.examples import parse_shard_name, source_id_of
 from kmax_tf.records.statistics import Statistics
-from kmax_tf.wording import count_of
+from kmax_tf.wording import count_of, some
 
 # Of a record: its length, that number's checksum; the record; its checksum.
 _HEADER = struct.Struct("<QI")
 _FOOTER = 4
 # Enough to see what is wrong with a file.
 _MOST_PROBLEMS = 20
-_FEW = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -266,10 +265,9 @@ def _repeated(names: Mapping[str, int]) -> list[str]:
     twice = [name for name, count in names.items() if count > 1]
     if not twice:
         return []
-    shown = ", ".join(map(repr, twice[:_FEW])) + (", ..." if len(twice) > _FEW else "")
     return [
         f"{count_of(len(twice), 'name')} of several images, which can't be told apart in an "
-        f"evaluation: {shown}; convert the dataset again"
+        f"evaluation: {some(map(repr, twice))}; convert the dataset again"
     ]
 
 

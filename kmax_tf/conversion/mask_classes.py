@@ -14,7 +14,7 @@ import numpy as np
 from kmax_tf.conversion.label_pictures import LabelPicture
 from kmax_tf.files.images import BadExampleError
 from kmax_tf.labels import Category, LabelSpace
-from kmax_tf.wording import count_of
+from kmax_tf.wording import count_of, some
 
 Color = tuple[int, int, int]
 
@@ -261,8 +261,7 @@ def _smooth(count: int) -> str:
 
 def _known(labels: LabelSpace) -> str:
     classes: list[Category] = sorted(labels.classes, key=lambda category: category.original_id)
-    named = [f"{category.original_id} ({category.name})" for category in classes]
-    return ", ".join(named[:_MOST_SHOWN]) + (", ..." if len(named) > _MOST_SHOWN else "")
+    return some(f"{category.original_id} ({category.name})" for category in classes)
 
 
 def _listed(picture: LabelPicture, reading: _Reading, which: np.ndarray) -> str:

@@ -29,6 +29,7 @@ from kmax_tf.files.reading import is_folder, list_folder, located
 from kmax_tf.labels import Category, LabelSpace
 from kmax_tf.panoptic.segment_ids import Areas, number_instance
 from kmax_tf.records.examples import LabeledImage
+from kmax_tf.wording import some
 
 _NUMBER = re.compile(r"[ ._-]*\d+$")
 
@@ -283,10 +284,9 @@ def _class_of_mask(path: str, classes: dict[str, Category]) -> Category:
     stem = _key(path)
     category = classes.get(stem) or classes.get(_NUMBER.sub("", stem))
     if category is None:
-        known = ", ".join(list(classes)[:5])
         raise BadExampleError(
             f"{path} is named after no class; a mask is called CLASS.png, or CLASS and a number "
-            f"(the classes: {known}{', ...' if len(classes) > 5 else ''})"
+            f"(the classes: {some(classes)})"
         )
     return category
 

@@ -12,12 +12,12 @@ from typing import NamedTuple, Optional
 import tensorflow as tf
 
 from kmax_tf.data.augmentation import (
-    Place,
+    Window,
     cut_image,
     cut_label,
     pad_to_crop,
-    random_place,
     random_size,
+    random_window,
 )
 from kmax_tf.data.color import ColorPolicy, random_color
 from kmax_tf.data.copy_paste import (
@@ -66,19 +66,19 @@ class AugmentationOptions:
         return self.min_scale * factor, self.max_scale * factor, self.scale_step
 
 
-class _View(NamedTuple):
+class _CroppedExample(NamedTuple):
     """An example in the crop, before it is mirrored.
 
     Attributes:
       image: [h, w, 3] uint8 or float32.
       label: [h, w] int32.
-      place: where it lies in the crop.
+      window: what is seen, and where it lies in the crop.
       mirror: scalar bool.
     """
 
     image: tf.Tensor
     label: tf.Tensor
-    place: Place
+    window: Window
     mirror: tf.Tensor
 
 
@@ -136,37 +136,37 @@ class TrainingExample:
             return self._join(view, self.labels)
         scales = options.scales(pasting.scale_factor)
         over, seen = self._view(examples[1], seeds[1], scales, padding_id(self.labels))
-        is_padded = tf.reduce_any(over.place.size < options.crop_size)
+        is_padded = tf.reduce_any(over.window.size < options.crop_size)
         chosen = chosen_ids(seen, is_padded, seeds[2], self.labels, pasting)
         return self._join(view, self.labels, over, chosen)
 
     def _view(
         self, example: Example, seed: tf.Tensor, scales: tuple[float, float, float], padding: int
-    ) -> tuple[_View, tf.Tensor]:
+    ) -> tuple[_CroppedExample, tf.Tensor]:
         """Brings an example into the crop; returns also what is seen of its label."""
         options = self.options
         seeds = tf.unstack(tf.random.experimental.stateless_split(seed, 4))
         label = example["panoptic"]
         fitted = resized_size(tf.shape(label), options.min_size, options.max_size)
         size = random_size(fitted, seeds[0], scales)
-        place = random_place(size, seeds[1], options.crop_size)
+        window = random_window(size, seeds[1], options.crop_size)
         image = resize_image(resize_bytes(example["image"], fitted), size)
         if options.color is not None:
             image = random_color(tf.cast(image, tf.uint8), seeds[2], options.color)
-        seen = cut_label(label, place, (fitted, size))
-        view = _View(
-            image=cut_image(image, place, options.crop_size),
-            label=pad_to_crop(seen, place, options.crop_size, padding),
-            place=place,
+        seen = cut_label(label, window, (fitted, size))
+        view = _CroppedExample(
+            image=cut_image(image, window, options.crop_size),
+            label=pad_to_crop(seen, window, options.crop_size, padding),
+            window=window,
             mirror=tf.random.stateless_uniform([], seeds[3]) < options.flip_probability,
         )
         return view, seen
 
 
 def _join(
-    view: _View,
+    view: _CroppedExample,
     labels: LabelSpace,
-    over: Optional[_View] = None,
+    over: Optional[_CroppedExample] = None,
     chosen: Optional[tf.Tensor] = None,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Fills the padding, mirrors and pastes: all passes over fixed sizes, which XLA makes one.
@@ -192,9 +192,9 @@ def _mirrored(values: tf.Tensor, mirror: tf.Tensor) -> tf.Tensor:
     return tf.where(mirror, tf.reverse(values, [1]), values)
 
 
-def _inside(view: _View) -> tf.Tensor:
+def _inside(view: _CroppedExample) -> tf.Tensor:
     """Returns [h, w, 1] bool, where the crop shows the image."""
-    first, last = view.place.before, view.place.before + view.place.size
+    first, last = view.window.before, view.window.before + view.window.size
     rows, columns = (
         (tf.range(view.label.shape[axis]) >= first[axis])
         & (tf.range(view.label.shape[axis]) < last[axis])

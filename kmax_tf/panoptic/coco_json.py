@@ -18,6 +18,7 @@ from kmax_tf.files.reading import read_file
 from kmax_tf.panoptic import fields
 from kmax_tf.panoptic.entries import Annotation, CategoryEntry, parse_annotation, parse_category
 from kmax_tf.panoptic.fields import FieldError, ImageId
+from kmax_tf.wording import some
 
 # Keys of annotations of COCO's other formats.
 _OTHER_KINDS = {"caption": "captions", "keypoints": "keypoints", "segmentation": "instances"}
@@ -195,13 +196,6 @@ def parse_categories(listed: Sequence[Any], path: str) -> list[CategoryEntry]:
 def repeated(values: Iterable[Any]) -> list[Any]:
     """Returns the values that come more than once, in order."""
     return [value for value, count in collections.Counter(values).items() if count > 1]
-
-
-def some(values: Iterable[Any]) -> str:
-    """Lists the first few of several values."""
-    listed = list(values)
-    shown = (str(value) if str(value).isprintable() else repr(value) for value in listed[:5])
-    return ", ".join(shown) + (", ..." if len(listed) > 5 else "")
 
 
 def _refuse_other_kinds(annotations: Sequence[Any], path: str) -> None:

@@ -14,10 +14,10 @@ import numpy as np
 
 from kmax_tf.files.opening import BadExampleError
 from kmax_tf.labels import Category, LabelSpace
-from kmax_tf.panoptic.coco_json import repeated, some
+from kmax_tf.panoptic.coco_json import repeated
 from kmax_tf.panoptic.entries import Segment
 from kmax_tf.panoptic.runs import find_runs
-from kmax_tf.wording import count_of
+from kmax_tf.wording import count_of, some
 
 # Segments of an image by class: the area of each in pixels.
 Areas = dict[int, list[int]]

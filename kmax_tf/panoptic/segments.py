@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from kmax_tf.panoptic.runs import Runs, find_runs
+from kmax_tf.wording import some
 
 if TYPE_CHECKING:
     from kmax_tf.labels import LabelSpace
@@ -64,7 +65,7 @@ def class_indices(ids: np.ndarray, label_space: LabelSpace, what: str) -> np.nda
     unknown = ~inside | ((indices < 0) & (ids != label_space.ignore_label))
     if unknown.any():
         named = label_space.name or "the dataset"
-        found = ", ".join(str(i) for i in np.unique(ids[unknown])[:5])
+        found = some(np.unique(ids[unknown]))
         raise ValueError(f"the {what} holds class ids that {named} doesn't have: {found}")
     return indices
 

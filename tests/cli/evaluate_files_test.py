@@ -12,7 +12,7 @@ from PIL import Image
 
 from kmax_tf.cli.main import main
 from kmax_tf.figures import overlay
-from kmax_tf.files import shared_work
+from kmax_tf.files import workers
 from tests.evaluation.panoptic_sets import IDS, write_set
 from tests.processes import run_python
 from tests.reference import panoptic_files_oracle as oracle
@@ -414,7 +414,7 @@ def test_every_entry_is_checked_before_a_pixel_is_read(files: Path, capsys) -> N
 
 
 def test_a_bad_file_is_the_same_error_from_a_worker(tmp_path: Path, capsys, monkeypatch) -> None:
-    monkeypatch.setattr(shared_work, "_SECONDS_A_HELPER", 1e-9)
+    monkeypatch.setattr(workers, "seconds_a_helper", lambda: 1e-9)
     rng = np.random.default_rng(4)
     write_set(tmp_path, [oracle.random_image(rng, IDS) for _ in range(60)])
     (tmp_path / "predictions" / "40.png").write_bytes(b"rubbish")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,15 +15,14 @@ from kmax_tf.evaluation.from_files.panoptic_file import ImageInfo
 from kmax_tf.evaluation.mask_ap import Instances
 from kmax_tf.evaluation.matching import PredictedSegments, TrueSegments
 from kmax_tf.evaluation.metrics import PanopticMetrics
-from kmax_tf.files.shared_work import share_tasks
-from kmax_tf.files.workers import keep_memory
+from kmax_tf.files.progress import Progress
+from kmax_tf.files.workers import Advance, keep_memory, run_tasks
 from kmax_tf.labels import LabelSpace
-from kmax_tf.panoptic.coco_json import some
 from kmax_tf.panoptic.entries import Segment
 from kmax_tf.panoptic.overlaps import Overlaps, find_overlaps
 from kmax_tf.panoptic.png import read_ids
 from kmax_tf.panoptic.runs import find_runs
-from kmax_tf.wording import count_of
+from kmax_tf.wording import count_of, some
 
 # Images of a task: enough that handing it over weighs little, few enough to share evenly.
 _MOST_IN_A_TASK = 10
@@ -40,7 +39,7 @@ def evaluate_pairs(
     label_space: LabelSpace,
     mask_ap: bool,
     workers: int,
-    advance: Callable[[int], None] = lambda images: None,
+    progress: Progress,
 ) -> tuple[PanopticMetrics, list[str]]:
     """Measures pairs of PNGs; the result doesn't depend on the number of workers.
 
@@ -49,7 +48,7 @@ def evaluate_pairs(
       label_space: the classes.
       mask_ap: whether to measure mask AP, for which predictions must have scores.
       workers: number of processes at most, this one included.
-      advance: called with the number of images done since.
+      progress: gets a step an image.
 
     Returns:
       The metrics, and what should be said about the files.
@@ -63,22 +62,22 @@ def evaluate_pairs(
     size = max(1, min(_MOST_IN_A_TASK, len(pairs) // (_TASKS_A_WORKER * workers)))
     chunks = [list(pairs[first : first + size]) for first in range(0, len(pairs), size)]
     count = functools.partial(_count_chunk, label_space=label_space, mask_ap=mask_ap)
-    for counted, notes, images in share_tasks(count, chunks, workers):
+    for counted, notes in run_tasks(count, chunks, workers, progress):
         metrics.merge(counted)
         said.update(notes)
-        advance(images)
     return metrics, [f"{count_of(n, 'image')} {note}" for note, n in sorted(said.items())]
 
 
 def _count_chunk(
-    pairs: Sequence[Pair], label_space: LabelSpace, mask_ap: bool
-) -> tuple[PanopticMetrics, dict[str, int], int]:
-    """Counts some images: the metrics, what to say of how many of them, and their number."""
+    pairs: Sequence[Pair], advance: Advance, label_space: LabelSpace, mask_ap: bool
+) -> tuple[PanopticMetrics, dict[str, int]]:
+    """Counts some images: the metrics, and what to say of how many of them."""
     metrics = PanopticMetrics(label_space, mask_ap)
     said: collections.Counter[str] = collections.Counter()
     for pair in pairs:
         said.update(count_pair(pair, label_space, metrics, mask_ap))
-    return metrics, said, len(pairs)
+        advance()
+    return metrics, said
 
 
 def count_pair(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -13,7 +13,8 @@ from kmax_tf.evaluation.extremes import Extremes
 from kmax_tf.evaluation.from_files.pairing import Pair
 from kmax_tf.evaluation.report.gallery import Picture, draw_panels, shrink_image, shrink_map
 from kmax_tf.files.images import IMAGE_SUFFIXES, BadExampleError, image_key, read_image
-from kmax_tf.files.shared_work import share_tasks
+from kmax_tf.files.progress import Progress
+from kmax_tf.files.workers import Advance, run_tasks
 from kmax_tf.labels import LabelSpace
 from kmax_tf.panoptic.fields import ImageId
 from kmax_tf.panoptic.png import read_ids
@@ -37,7 +38,7 @@ def draw_extremes(
     label_space: LabelSpace,
     images: ImageFolder | None,
     workers: int,
-    advance: Callable[[int], None] = lambda pictures: None,
+    progress: Progress,
 ) -> tuple[dict[str, list[Picture]], list[str]]:
     """Reads the images that are among the extremes again and draws them.
 
@@ -47,7 +48,7 @@ def draw_extremes(
       label_space: the classes.
       images: where the images themselves are, if they are at hand.
       workers: number of processes at most, this one included.
-      advance: called with the number of pictures drawn since.
+      progress: gets a step a picture.
 
     Returns:
       The pictures by the headings of a report, and what should be said about the images.
@@ -61,11 +62,10 @@ def draw_extremes(
     ]
     panels, missing = {}, []
     draw = functools.partial(_draw, label_space=label_space)
-    for image_id, of_image, complete in share_tasks(draw, tasks, workers):
+    for image_id, of_image, complete in run_tasks(draw, tasks, workers, progress):
         panels[image_id] = of_image
         if images and not complete:
             missing.append(image_id)
-        advance(1)
     pictures = {
         heading: [Picture(image, panels[image.image_id]) for image in ranked]
         for heading, ranked in shown.items()
@@ -75,7 +75,9 @@ def draw_extremes(
     return pictures, notes
 
 
-def _draw(task: _Task, label_space: LabelSpace) -> tuple[ImageId, list[tuple[str, bytes]], bool]:
+def _draw(
+    task: _Task, advance: Advance, label_space: LabelSpace
+) -> tuple[ImageId, list[tuple[str, bytes]], bool]:
     """Draws an image: its id, its panels, and whether the image itself is among them."""
     true, predicted = (
         panoptic_map(read_ids(info.path), info.segments, label_space, _CONVENTIONS)[0]
@@ -84,6 +86,7 @@ def _draw(task: _Task, label_space: LabelSpace) -> tuple[ImageId, list[tuple[str
     image = _read_fitting(task.image_path, true.shape)
     small = None if image is None else shrink_image(image)
     panels = draw_panels(small, shrink_map(true), shrink_map(predicted), label_space)
+    advance()
     return task.pair.true.image_id, panels, image is not None
 
 

@@ -6,9 +6,8 @@ from collections.abc import Iterator, Set
 
 from kmax_tf.evaluation.from_files.panoptic_file import PanopticFile
 from kmax_tf.labels import LabelSpace
-from kmax_tf.panoptic.coco_json import some
 from kmax_tf.panoptic.fields import ImageId
-from kmax_tf.wording import count_of
+from kmax_tf.wording import count_of, some
 
 
 def notes_on_files(

@@ -16,9 +16,9 @@ from kmax_tf.evaluation.from_files.panoptic_file import (
 )
 from kmax_tf.files.images import image_key
 from kmax_tf.labels import LabelSpace
-from kmax_tf.panoptic.coco_json import repeated, some
+from kmax_tf.panoptic.coco_json import repeated
 from kmax_tf.panoptic.fields import ImageId, as_number
-from kmax_tf.wording import count_of
+from kmax_tf.wording import count_of, some
 
 # Ways of matching, in the order in which they are tried.
 WAYS = ("image_id", "file_name")

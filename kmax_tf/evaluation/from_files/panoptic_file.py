@@ -16,11 +16,10 @@ from kmax_tf.panoptic.coco_json import (
     parse_categories,
     read_panoptic_json,
     repeated,
-    some,
 )
 from kmax_tf.panoptic.entries import Annotation, CategoryEntry
 from kmax_tf.panoptic.fields import ImageId, as_number
-from kmax_tf.wording import count_of
+from kmax_tf.wording import count_of, some
 
 # More instances of a class in an image than any model predicts; times classes, it fits an int32.
 _LABEL_DIVISOR = 1 << 16

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 import numpy as np
@@ -13,7 +14,8 @@ from kmax_tf.evaluation.from_files.counting import evaluate_pairs
 from kmax_tf.evaluation.from_files.pairing import pair_images
 from kmax_tf.evaluation.from_files.panoptic_file import categories_of, read_panoptic_file
 from kmax_tf.evaluation.panoptic_quality import PanopticQuality
-from kmax_tf.files import shared_work
+from kmax_tf.files import workers as processes
+from kmax_tf.files.progress import Progress
 from kmax_tf.panoptic.coco_json import GROUND_TRUTH, PREDICTIONS
 from kmax_tf.panoptic.coco_results import encode_panoptic
 from tests.evaluation.panoptic_sets import CATEGORIES, IDS, THINGS, write_set
@@ -32,7 +34,9 @@ def evaluate(folder, images, workers=1, mask_ap=False, order=None, categories=CA
     pairs, _, notes = pair_images(truth, predictions, labels)
     if order is not None:
         pairs = [pairs[index] for index in order]
-    metrics, more = evaluate_pairs(pairs, labels, mask_ap, workers)
+    progress = Progress(len(pairs), "", io.StringIO())
+    metrics, more = evaluate_pairs(pairs, labels, mask_ap, workers, progress)
+    assert progress.done == len(pairs)
     return metrics.result(), [*notes, *more]
 
 
@@ -152,7 +156,7 @@ def test_files_say_what_maps_say(tmp_path_factory, maps):
 
 
 def test_the_number_of_workers_does_not_matter(tmp_path, monkeypatch):
-    monkeypatch.setattr(shared_work, "_SECONDS_A_HELPER", 1e-9)
+    monkeypatch.setattr(processes, "seconds_a_helper", lambda: 1e-9)
     rng = np.random.default_rng(5)
     images = [oracle.random_image(rng, IDS) for _ in range(70)]
     alone = evaluate(tmp_path, images, workers=1, mask_ap=True)

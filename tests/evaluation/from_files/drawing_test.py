@@ -13,6 +13,7 @@ from kmax_tf.evaluation.from_files.drawing import ImageFolder, draw_extremes
 from kmax_tf.evaluation.from_files.pairing import Pair
 from kmax_tf.evaluation.from_files.panoptic_file import ImageInfo
 from kmax_tf.evaluation.panoptic_quality import ImageQuality
+from kmax_tf.files.progress import Progress
 from tests.reference.panoptic_maps import LABELS
 
 
@@ -62,7 +63,9 @@ def test_an_image_that_is_found_is_the_first_panel(tmp_path):
     extremes = Extremes(1)
     extremes.offer(1, ImageQuality(1.0, 1, 0, 0))
     images = ImageFolder(str(tmp_path), {})
-    pictures, notes = draw_extremes([Pair(info, info)], extremes, LABELS, images, workers=1)
+    progress = Progress(1, "", io.StringIO())
+    pictures, notes = draw_extremes([Pair(info, info)], extremes, LABELS, images, 1, progress)
+    assert progress.done == 1
     (picture,) = pictures["Best images"]
     assert notes == []
     assert [name for name, _ in picture.panels] == ["image", "ground truth", "prediction", "errors"]
