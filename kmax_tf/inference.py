@@ -1,7 +1,8 @@
 """From images of any size to maps of their size: one path for all that predict.
 
 An image is fitted into the network's input; the network predicts, perhaps several views of it; the
-masks are merged into maps; these are brought back to the image's size, and freed of small islands.
+masks are merged into maps; these are brought back to the image's size, and freed of small
+components.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from kmax_tf.model.folding import fold_batch_norms
 from kmax_tf.model.kmax import KMaX
 from kmax_tf.ops.resizing import resize_map
 from kmax_tf.postprocessing.builder import build_postprocessor, build_views
-from kmax_tf.postprocessing.islands import remove_islands
 from kmax_tf.postprocessing.postprocessor import MAPS, SEGMENTS
+from kmax_tf.postprocessing.small_components import remove_small_components
 from kmax_tf.structures import Predictions
 
 
@@ -132,10 +133,10 @@ class Inference:
         return restore_map(values, fitted_size, size)
 
     def clean(self, maps: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Removes islands from the panoptic map [H, W] of an image, where there is one."""
+        """Removes small components from the panoptic map [H, W] of an image, where there is one."""
         cleaned = dict(maps)
         if "panoptic" in maps:
-            cleaned["panoptic"] = remove_islands(
+            cleaned["panoptic"] = remove_small_components(
                 maps["panoptic"], self._island_area_limit, self._void
             )
         return cleaned

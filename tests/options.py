@@ -44,6 +44,11 @@ OPTION_CLASSES: dict[str, tuple[list[str], set[str]]] = {
         {"activation", "axial", "dilation"},
     ),
     "model.transformer_decoder.KMaXBlockOptions": (["model.transformer_decoder"], set()),
+    "postprocessing.merging.MaskWise": (["postprocessing.mask_wise"], {"class_thresholds"}),
+    "postprocessing.postprocessor.Postprocessor": (
+        ["postprocessing"],
+        {"label_space", "merging", "output_stride"},
+    ),
     "postprocessing.views.Views": (["postprocessing.test_time_augmentation"], set()),
     "training.groups.DecayedVariables": (["training.optimizer.decayed"], set()),
     "training.groups.GroupOptions": (["training.optimizer"], {"decayed"}),

@@ -109,7 +109,7 @@ class _Writer:
 
         from kmax_tf.export.instances import coco_instances, write_instances
         from kmax_tf.export.results import write_reports, write_result
-        from kmax_tf.postprocessing.why import format_reports
+        from kmax_tf.postprocessing.mask_reports import format_reports
 
         folder, labels = self._args.output, self._labels
         self._check(prediction)

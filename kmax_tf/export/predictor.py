@@ -16,7 +16,7 @@ from kmax_tf.errors import UserError
 from kmax_tf.export.saved_model import EXPERIMENT_FILE, read_labels
 from kmax_tf.files.writing import plain_path
 from kmax_tf.labels import LabelSpace
-from kmax_tf.postprocessing.islands import remove_islands
+from kmax_tf.postprocessing.small_components import remove_small_components
 
 
 class Predictor(Protocol):
@@ -76,7 +76,7 @@ def _on_host(
     """Fetches the outputs of one image, and does what isn't done in the graph."""
     maps = {name: value[0].numpy() for name, value in outputs.items()}
     if "panoptic" in maps:
-        maps["panoptic"] = remove_islands(
+        maps["panoptic"] = remove_small_components(
             maps["panoptic"], island_area_limit, labels.void_panoptic_id
         )
     return maps

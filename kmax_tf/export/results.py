@@ -16,7 +16,7 @@ from kmax_tf.files.writing import write_atomically
 from kmax_tf.labels import LabelSpace
 from kmax_tf.panoptic.coco_results import write_annotation, write_panoptic_json
 from kmax_tf.panoptic.fields import ImageId
-from kmax_tf.postprocessing.why import MaskReport, mask_reports
+from kmax_tf.postprocessing.mask_reports import MaskReport, mask_reports
 from kmax_tf.records.examples import image_names
 
 # What files of results end in, by the kind of result.

@@ -55,8 +55,7 @@ def _inside(seed: tf.Tensor, again: bool) -> Iterator[None]:
     before = _state.seed, _state.again, _state.drawn
     _state.seed, _state.again, _state.drawn = seed, again, 0
     try:
-        with ops.for_gradients():  # the second is traced outside of the model's call
-            yield
+        yield
     finally:
         _state.seed, _state.again, _state.drawn = before
 
@@ -77,9 +76,11 @@ def call_block(
         return block(x, training=training)
     seed = tf.random.uniform([2], maxval=2**30, dtype=tf.int32)
     calls = itertools.count()
+    wanted = ops.gradients_wanted()
 
     def compute(x: tf.Tensor) -> tf.Tensor:
-        with _inside(seed, again=next(calls) > 0):
+        # The second is traced outside of the model's call, but takes the same forms.
+        with _inside(seed, again=next(calls) > 0), ops.for_gradients(wanted):
             return block(x, training=True)
 
     return tf.recompute_grad(compute)(x)

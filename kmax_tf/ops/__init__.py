@@ -6,7 +6,7 @@ gradients. `definitions()` takes all definitions, to compare with them.
 
 from kmax_tf.ops.assignment import assign_in_graph, assign_on_host
 from kmax_tf.ops.axial_attention import axial_similarities, axial_values
-from kmax_tf.ops.choice import definitions, for_gradients
+from kmax_tf.ops.choice import definitions, for_gradients, gradients_wanted
 from kmax_tf.ops.convolution import convolve
 from kmax_tf.ops.depthwise_convolution import convolve_depthwise
 from kmax_tf.ops.gelu import gelu
@@ -27,6 +27,7 @@ __all__ = [
     "definitions",
     "for_gradients",
     "gelu",
+    "gradients_wanted",
     "layer_norm",
     "log_normalizers",
     "project_pixels",

@@ -54,6 +54,11 @@ def for_gradients(wanted: bool = True) -> Iterator[None]:
         _state.gradients = before
 
 
+def gradients_wanted() -> bool:
+    """Tells whether this is inside of `for_gradients`."""
+    return _state.gradients
+
+
 def choose(
     definition: Form,
     *,

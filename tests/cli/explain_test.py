@@ -90,8 +90,8 @@ def test_a_picture_shows_each_block(run, photo, tmp_path, capsys):
     image, *stages, panoptic = panels(tmp_path / "photo_clusters.png", BLOCKS + 3)
 
     pixels = np.asarray(Image.open(photo))
-    resized = Image.fromarray(pixels).resize(image.shape[1::-1], Image.Resampling.BICUBIC)
-    np.testing.assert_array_equal(image, resized)
+    enlarged = Image.fromarray(pixels).resize(image.shape[1::-1], Image.Resampling.BICUBIC)
+    np.testing.assert_array_equal(image, enlarged)
 
     # What a training pass with the statistics of inference predicts, taken apart by hand.
     fitted, size = fit_image(pixels, (65, 65), 65, 65)
@@ -175,23 +175,6 @@ def test_an_export_is_refused_with_what_to_give_instead(photo, tmp_path, capsys,
 def test_a_folder_without_a_checkpoint_is_one_sentence(photo, tmp_path, capsys):
     assert explain(tmp_path, tmp_path / "out", photo) == 2
     assert f"kmax: error: the folder {tmp_path} holds no checkpoint" in capsys.readouterr().err
-
-
-def test_images_that_cannot_be_read_are_told_and_the_others_drawn(run, photo, tmp_path, capsys):
-    folder, _, _ = run
-    broken = tmp_path / "broken.png"
-    broken.write_bytes(photo.read_bytes()[:100])
-    output = tmp_path / "out"
-    assert explain(folder, output, broken, tmp_path / "missing.jpg", photo, "--blocks=1") == 1
-    captured = capsys.readouterr()
-    lines = [line for line in captured.err.splitlines() if line.startswith("kmax: error:")]
-    assert len(lines) == 3
-    assert "broken.png" in lines[0]
-    assert "missing.jpg" in lines[1]
-    named = f"{broken}, {tmp_path / 'missing.jpg'}"
-    assert lines[2] == f"kmax: error: 2 of 3 images could not be read: {named}"
-    assert "Traceback" not in captured.err
-    assert [path.name for path in output.rglob("*.png")] == ["photo_clusters.png"]
 
 
 def test_images_of_one_name_get_pictures_each(run, photo, tmp_path):

@@ -1,4 +1,5 @@
 import collections
+import json
 import shutil
 
 import numpy as np
@@ -62,7 +63,7 @@ def test_bad_records_say_why(labels, content, words):
         check_record(content, labels)
 
 
-def test_whole_records_have_no_problems_and_the_converters_counts(records, capsys):
+def test_whole_records_have_no_problems_and_the_converters_counts(records, shapes_labels, capsys):
     assert main(["inspect-dataset", str(records)]) == 0
     out = capsys.readouterr().out
     assert "train: 14 examples in 2 files" in out
@@ -71,14 +72,8 @@ def test_whole_records_have_no_problems_and_the_converters_counts(records, capsy
         with Image.open(records / f"examples_{split}.png") as sheet:
             # Two examples a row, each a picture of 480 pixels' height.
             assert sheet.height > -(-count // 2) * 480
-    import json
-
     written = json.loads((records / "report.json").read_text())["train"]
-    from kmax_tf.config.dataset import read_description
-
-    labels, _ = read_description("shapes")
-    files = find_shards(str(records))["train"]
-    found = inspect(files, labels, "train", 1)
+    found = inspect(find_shards(str(records))["train"], shapes_labels, "train", 1)
     classes = {name: entry for name, entry in written["classes"].items() if entry["segments"]}
     assert found.statistics == Statistics.from_json({**written, "classes": classes})
 

@@ -1,4 +1,7 @@
-"""Small islands of a segment, apart from the rest of it, become unlabeled: on the host."""
+"""Small components, connected parts of a segment apart from the rest of it, become unlabeled.
+
+This is done on the host.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,12 @@ import numpy as np
 import scipy.ndimage
 
 
-def remove_islands(panoptic: np.ndarray, least_area: int, void_id: int) -> np.ndarray:
+def remove_small_components(panoptic: np.ndarray, least_area: int, void_id: int) -> np.ndarray:
     """Makes small connected parts of segments unlabeled.
 
     Pixels are connected through their sides. The largest part of a segment stays however small it
-    is: whether a segment is too small is for the area limits to say. Islands don't join what
-    surrounds them, since no mask says that they are of it.
+    is: whether a segment is too small is for the area limits to say. What is removed doesn't join
+    what surrounds it, since no mask says that it is of it.
 
     Args:
       panoptic: [H, W] int32 panoptic map.

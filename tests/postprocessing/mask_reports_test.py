@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from kmax_tf.labels import Category, LabelSpace
-from kmax_tf.postprocessing.why import format_reports, mask_reports
+from kmax_tf.postprocessing.mask_reports import format_reports, mask_reports
 
 LABELS = LabelSpace(
     (Category(3, "cat", True, (1, 0, 0), 3), Category(1, "grass", False, (2, 0, 0), 1)), 4, 0, 100

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from kmax_tf.labels import LabelSpace
-from kmax_tf.postprocessing.postprocessor import Fate
+from kmax_tf.postprocessing.postprocessor import RejectionReason
 
 
 class MaskReport(NamedTuple):
@@ -51,7 +51,7 @@ def mask_reports(segments: Mapping[str, np.ndarray], label_space: LabelSpace) ->
             float(segments["segment_scores"][center]),
             int(segments["mask_areas"][center]),
             int(segments["painted_areas"][center]),
-            Fate(int(segments["segment_fates"][center])).name,
+            RejectionReason(int(segments["segment_fates"][center])).name,
         )
         for center in range(len(segments["segment_fates"]))
     ]
