@@ -133,7 +133,7 @@ def example(
         sure = 10 - np.minimum(4 * behind, 14)  # in mask logits from the border
         sure[y >= 1 - unsure] = 0
         logits[image, :, :, :masks] += sure
-    num_classes = postprocess.label_space.num_classes
+    num_classes = postprocess.labels.num_classes
     classes = rng.normal(size=[batch, centers, num_classes + 1])
     classes[:, masks:, -1] += 12
     for center in range(masks):

@@ -158,7 +158,7 @@ class Inference:
             truth to the size of the image in the network's input. Both by nearest neighbour.
         """
         for index in range(raw["raw_size"].shape[0]):
-            size, fitted_size = raw["raw_size"][index], raw["resized_size"][index]
+            size, fitted_size = raw["raw_size"][index], raw["fitted_size"][index]
             height, width = size.numpy()
             truth = raw["panoptic"][index, :height, :width]
             if resolution == "model":

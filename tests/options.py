@@ -47,7 +47,7 @@ OPTION_CLASSES: dict[str, tuple[list[str], set[str]]] = {
     "postprocessing.merging.MaskWise": (["postprocessing.mask_wise"], {"class_thresholds"}),
     "postprocessing.postprocessor.Postprocessor": (
         ["postprocessing"],
-        {"label_space", "merging", "output_stride"},
+        {"labels", "merging", "output_stride"},
     ),
     "postprocessing.views.Views": (["postprocessing.test_time_augmentation"], set()),
     "training.groups.DecayedVariables": (["training.optimizer.decayed"], set()),

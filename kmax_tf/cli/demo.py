@@ -89,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
         stages.call("predict", lambda: predict_held_out(root))
         stages.call("compare", lambda: compare_maps(root))
     except StageError as failure:
-        print(f"kmax demo: {failure}; mend it and run the same again: it continues there")
+        print(f"kmax demo: {failure}; fix it and run the same again: it continues there")
         return 1
     except KeyboardInterrupt:
         print("\nkmax demo: run the same again, and it continues where it was", file=sys.stderr)

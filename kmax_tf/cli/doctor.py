@@ -21,7 +21,7 @@ import kmax_tf
 from kmax_tf.processor import ONEDNN, cpu_features
 from kmax_tf.version import installed_version
 
-HELP = "print versions and devices, try operations, and say how to mend what is broken"
+HELP = "print versions and devices, try operations, and say how to fix what is broken"
 
 # Modules that break when versions don't fit although pip is content: (module, distribution).
 IMPORTS = (
@@ -97,7 +97,7 @@ def report(findings: Sequence[Finding]) -> str:
     broken = [finding for finding in findings if finding.problem]
     for finding in broken:
         lines += ["", f"{finding.name}: {finding.problem}", f"  fix: {finding.fix}"]
-    lines += ["", f"{len(broken)} to mend" if broken else "All is well."]
+    lines += ["", f"{len(broken)} to fix" if broken else "All is well."]
     return "\n".join(lines)
 
 
@@ -243,7 +243,7 @@ def check_processor() -> Iterator[Finding]:
 def check_operations() -> Iterator[Finding]:
     """Yields the kinds of operation that fail here, or that none does."""
     if problem := import_problem("kmax_tf.cli.operation_checks"):
-        yield Finding("operations", "-", f"cannot be tried: {problem}", "mend the others first")
+        yield Finding("operations", "-", f"cannot be tried: {problem}", "fix the others first")
         return
     from kmax_tf.cli.operation_checks import PRECISIONS, failures
 

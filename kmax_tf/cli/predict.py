@@ -68,14 +68,14 @@ def run(args: argparse.Namespace) -> int:
     files += [JOINED[kind] for kind in kinds if kind in JOINED]
     image_files.check_outputs([os.path.join(args.output, file) for file in files], images)
     predictor = load_predictor(args.model, sorted({_KINDS[kind] for kind in kinds}))
-    writer = _Writer(args, kinds, predictor.label_space)
+    writer = _Writer(args, kinds, predictor.labels)
     reading = image_files.ImagesInTurn(images, "predict")
     try:
         for image, pixels in reading:
             writer.write(image.name, ids[image], pixels, predictor(pixels))
     finally:  # what could be read is of use
         if "panoptic" in kinds and writer.images:
-            write_panoptic_json(joined["panoptic"], writer.annotations, predictor.label_space)
+            write_panoptic_json(joined["panoptic"], writer.annotations, predictor.labels)
         if "instances" in kinds and writer.images:
             write_instances(joined["instances"], writer.instances)
     return reading.end(f"results in {args.output}")

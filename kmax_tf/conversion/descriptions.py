@@ -59,7 +59,7 @@ def classes_of_categories(categories: Any, where: str) -> list[CategoryEntry]:
     Raises:
       UserError: it isn't such a list, or names or ids repeat.
     """
-    advice = "mend it, or give --description"
+    advice = "correct it, or give --description"
     if not isinstance(categories, list) or not categories:
         raise UserError(f"{where} has no list 'categories' to take the classes from; {advice}")
     try:

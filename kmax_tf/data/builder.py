@@ -47,7 +47,7 @@ def build_dataset(
     Returns:
       In training, a dataset of (images [B, h, w, 3] float32 0..255, Targets). In evaluation, of
       (images, Targets, raw) with a last batch that may be smaller; raw is a dict of image_id and
-      source_id [B] string (`data.records`), raw_size [B, 2] and resized_size [B, 2] int32 (height,
+      source_id [B] string (`data.records`), raw_size [B, 2] and fitted_size [B, 2] int32 (height,
       width of the image, and in the network's input before padding), and panoptic [B, H, W] int32,
       the label at the images' own sizes, padded with the panoptic id of unlabeled pixels to the
       largest of the batch.
@@ -200,7 +200,7 @@ def _evaluation_function(
             "image_id": example["image_id"],
             "source_id": example["source_id"],
             "raw_size": tf.shape(panoptic),
-            "resized_size": size,
+            "fitted_size": size,
             "panoptic": panoptic,
         }
         return image, make_targets(label, labels, options), raw

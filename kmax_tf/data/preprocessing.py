@@ -14,7 +14,7 @@ from kmax_tf.ops.resizing import resize_bilinear, resize_map
 PADDING_VALUE = 127.5
 
 
-def resized_size(size: tf.Tensor, min_size: int, max_size: int | tuple[int, int]) -> tf.Tensor:
+def fit_size(size: tf.Tensor, min_size: int, max_size: int | tuple[int, int]) -> tf.Tensor:
     """Computes the size of an image scaled to a range.
 
     The shorter side is brought to min_size; then, if a side exceeds max_size, the image shrinks
@@ -96,7 +96,7 @@ def fit_image(
         min(max_size or crop_size[0], crop_size[0]),
         min(max_size or crop_size[1], crop_size[1]),
     )
-    size = resized_size(tf.stack([height, width]), min_size, limit)
+    size = fit_size(tf.stack([height, width]), min_size, limit)
     return pad_image(resize_image(image, size), crop_size), size
 
 

@@ -27,7 +27,7 @@ from kmax_tf.data.copy_paste import (
     paste,
     room_for_pasting,
 )
-from kmax_tf.data.preprocessing import PADDING_VALUE, resize_bytes, resize_image, resized_size
+from kmax_tf.data.preprocessing import PADDING_VALUE, fit_size, resize_bytes, resize_image
 from kmax_tf.data.targets import TargetOptions, make_targets
 from kmax_tf.labels import LabelSpace
 from kmax_tf.structures import Targets
@@ -147,7 +147,7 @@ class TrainingExample:
         options = self.options
         seeds = tf.unstack(tf.random.experimental.stateless_split(seed, 4))
         label = example["panoptic"]
-        fitted = resized_size(tf.shape(label), options.min_size, options.max_size)
+        fitted = fit_size(tf.shape(label), options.min_size, options.max_size)
         size = random_size(fitted, seeds[0], scales)
         window = random_window(size, seeds[1], options.crop_size)
         image = resize_image(resize_bytes(example["image"], fitted), size)

@@ -49,7 +49,7 @@ def draw_assignments(
     panoptic: np.ndarray,
     maps: Sequence[tf.Tensor],
     sizes: InputSizes,
-    label_space: LabelSpace,
+    labels: LabelSpace,
     blocks: Optional[Collection[int]] = None,
 ) -> np.ndarray:
     """Draws the assignments of one image, block after block, and what came of them.
@@ -59,7 +59,7 @@ def draw_assignments(
       panoptic: [H, W] panoptic map that was predicted.
       maps: [h, w] one a block, then that of the final masks (`assignments_by_block`).
       sizes: of the network's input.
-      label_space: what the map's ids mean.
+      labels: what the map's ids mean.
       blocks: numbers, from 1, of the blocks to draw; None: all. The final masks are always drawn.
 
     Returns:
@@ -83,4 +83,4 @@ def draw_assignments(
     last = len(maps) - 1
     shown = None if blocks is None else {*(number - 1 for number in blocks), last}
     small = np.asarray(resize_map(tf.constant(panoptic), size))
-    return draw_clusters(image, assignments, small, label_space, shown)
+    return draw_clusters(image, assignments, small, labels, shown)

@@ -52,8 +52,8 @@ class MaskAP:
     COCO ranks all of a set together.
     """
 
-    def __init__(self, label_space: LabelSpace) -> None:
-        self._label_space = label_space
+    def __init__(self, labels: LabelSpace) -> None:
+        self._label_space = labels
         self._images: dict[ImageId, Instances] = {}
 
     def update(
@@ -212,7 +212,7 @@ def segment_scores(
     panoptic: np.ndarray,
     semantic_scores: np.ndarray,
     instance_scores: np.ndarray,
-    label_space: LabelSpace,
+    labels: LabelSpace,
 ) -> dict[int, float]:
     """Scores the predicted segments of an image, by panoptic id.
 
@@ -220,7 +220,7 @@ def segment_scores(
       panoptic: [H, W] integer panoptic map.
       semantic_scores: [H, W] class confidence of each pixel's segment.
       instance_scores: [H, W] mask confidence of each pixel.
-      label_space: what the ids mean.
+      labels: what the ids mean.
 
     Returns:
       mean(semantic score) * mean(instance score) over the pixels of each segment.
@@ -228,7 +228,7 @@ def segment_scores(
     Raises:
       ValueError: the map isn't [H, W] of integers, or holds an id of no class.
     """
-    runs, _ = find_segments(panoptic, label_space, "prediction")
+    runs, _ = find_segments(panoptic, labels, "prediction")
     places = runs.places().ravel()
     semantic, instance = (
         np.bincount(places, values.ravel(), minlength=len(runs.values)) / runs.areas

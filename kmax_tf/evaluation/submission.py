@@ -47,9 +47,9 @@ class CocoSubmission:
 
     name = "panoptic_results"
 
-    def __init__(self, folder: str, label_space: LabelSpace) -> None:
+    def __init__(self, folder: str, labels: LabelSpace) -> None:
         self._folder = folder
-        self._label_space = label_space
+        self._label_space = labels
         self._annotations: list[dict[str, Any]] = []
         self._taken: set[tuple[str, ImageId]] = set()
 
@@ -95,20 +95,20 @@ class CityscapesSubmission:
       UserError: a label id doesn't fit into 8 bits.
     """
 
-    def __init__(self, folder: str, label_space: LabelSpace) -> None:
-        ids = [category.original_id for category in label_space.classes]
+    def __init__(self, folder: str, labels: LabelSpace) -> None:
+        ids = [category.original_id for category in labels.classes]
         wrong = [label_id for label_id in ids if not 0 < label_id < 256]
         if wrong:
             raise UserError(
                 f"Cityscapes' label ids are 1 to 255, and 0 is unlabeled, but the dataset "
-                f"'{label_space.name}' has the original_id {wrong[0]}; --submission=coco has room "
+                f"'{labels.name}' has the original_id {wrong[0]}; --submission=coco has room "
                 "for it"
             )
         self._folder = folder
-        self._label_space = label_space
-        self._panoptic = CocoSubmission(os.path.join(folder, "panoptic"), label_space)
-        self._label_ids = np.zeros(len(label_space.class_index_of_id), np.uint8)
-        for category in label_space.classes:
+        self._label_space = labels
+        self._panoptic = CocoSubmission(os.path.join(folder, "panoptic"), labels)
+        self._label_ids = np.zeros(len(labels.class_index_of_id), np.uint8)
+        for category in labels.classes:
             self._label_ids[category.id] = category.original_id
 
     def add(
@@ -150,10 +150,10 @@ SUBMISSIONS: Mapping[str, Callable[[str, LabelSpace], Submission]] = {
 }
 
 
-def _scores(prediction: Mapping[str, np.ndarray], label_space: LabelSpace) -> dict[int, float]:
+def _scores(prediction: Mapping[str, np.ndarray], labels: LabelSpace) -> dict[int, float]:
     maps = (prediction[name] for name in ("panoptic", "semantic_scores", "instance_scores"))
     panoptic, semantic, instance = maps
-    return segment_scores(panoptic, semantic, instance, label_space)
+    return segment_scores(panoptic, semantic, instance, labels)
 
 
 def safe_name(image_id: str) -> str:

@@ -39,7 +39,7 @@ def count_agreeing(
       UserError: the evaluation didn't have all of the images.
     """
     predictors = [load_predictor(model) for model in models]
-    labels = predictors[0].label_space
+    labels = predictors[0].labels
     evaluated = _evaluated(pathlib.Path(submission))
     missing = images.keys() - evaluated.keys()
     if missing:

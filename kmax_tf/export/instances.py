@@ -15,27 +15,27 @@ from kmax_tf.panoptic.segments import find_segments
 
 
 def coco_instances(
-    prediction: Mapping[str, np.ndarray], label_space: LabelSpace, image_id: int | str
+    prediction: Mapping[str, np.ndarray], labels: LabelSpace, image_id: int | str
 ) -> list[dict[str, Any]]:
     """Describes the things of one image, best first, as pycocotools' `loadRes` takes them.
 
     Args:
       prediction: with panoptic [H, W], and segment_ids and segment_scores [N].
-      label_space: what ids mean.
+      labels: what ids mean.
       image_id: of the image.
 
     Returns:
       Of each thing image_id, category_id (the publisher's), segmentation (compressed RLE), bbox
       [x, y, width, height] and area in pixels, score (what masks are ranked by, 0..1), and name.
     """
-    runs, classes = find_segments(prediction["panoptic"], label_space, "prediction", columns=True)
+    runs, classes = find_segments(prediction["panoptic"], labels, "prediction", columns=True)
     places = {panoptic_id: place for place, panoptic_id in enumerate(runs.values.tolist())}
     found = []
     for panoptic_id, score in zip(prediction["segment_ids"], prediction["segment_scores"]):
         place = places.get(int(panoptic_id))
-        if place is None or classes[place] < 0 or not label_space.is_thing[classes[place]]:
+        if place is None or classes[place] < 0 or not labels.is_thing[classes[place]]:
             continue
-        category, code = label_space.classes[classes[place]], runs.encode(place)
+        category, code = labels.classes[classes[place]], runs.encode(place)
         found.append(
             {
                 "image_id": image_id,

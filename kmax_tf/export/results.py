@@ -54,7 +54,7 @@ def write_result(
     name: str,
     image: np.ndarray,
     prediction: dict[str, np.ndarray],
-    label_space: LabelSpace,
+    labels: LabelSpace,
     image_id: ImageId | None = None,
 ) -> dict[str, Any]:
     """Writes NAME.png (ids as COCO encodes them), NAME.json (their segments), NAME_overlay.png.
@@ -64,7 +64,7 @@ def write_result(
       name: of the image.
       image: [H, W, 3] uint8.
       prediction: with panoptic [H, W], and segment_ids and segment_scores [N].
-      label_space: what ids mean.
+      labels: what ids mean.
       image_id: that annotations give the image; None: told by its name.
 
     Returns:
@@ -81,9 +81,9 @@ def write_result(
         )
     }
     base = os.path.join(folder, name)
-    entry = write_annotation(folder, name, image_id, panoptic, label_space, scores)
-    write_panoptic_json(f"{base}.json", [entry], label_space)
-    write_png(f"{base}_overlay.png", draw_panoptic(image, panoptic, label_space))
+    entry = write_annotation(folder, name, image_id, panoptic, labels, scores)
+    write_panoptic_json(f"{base}.json", [entry], labels)
+    write_png(f"{base}_overlay.png", draw_panoptic(image, panoptic, labels))
     return entry
 
 
@@ -94,23 +94,23 @@ class SemanticIds:
       none: value of pixels without a class: 0, or the largest value where a class has the id 0.
     """
 
-    def __init__(self, label_space: LabelSpace):
+    def __init__(self, labels: LabelSpace):
         """Chooses 8 bits, or 16 where these hold all ids.
 
         Raises:
           UserError: an id doesn't fit into 16 bits.
         """
-        ids = [category.original_id for category in label_space.classes]
+        ids = [category.original_id for category in labels.classes]
         none = 0 if 0 not in ids else max(ids) + 1
         if min(ids) < 0 or max(*ids, none) >= 1 << 16:
             raise UserError(
-                f"a PNG of class ids holds 0 to 65535, but '{label_space.name}' has the ids "
+                f"a PNG of class ids holds 0 to 65535, but '{labels.name}' has the ids "
                 f"{min(ids)} to {max(ids)}; --write panoptic has room for them"
             )
         kind = np.uint8 if max(*ids, none) < 1 << 8 else np.uint16
         self.none = 0 if not none else int(np.iinfo(kind).max)
-        self._table = np.full(len(label_space.class_index_of_id), self.none, kind)
-        for category in label_space.classes:
+        self._table = np.full(len(labels.class_index_of_id), self.none, kind)
+        for category in labels.classes:
             self._table[category.id] = category.original_id
 
     def write(self, folder: str, name: str, semantic: np.ndarray) -> None:
@@ -128,7 +128,7 @@ class SemanticIds:
 
 
 def write_reports(
-    folder: str, name: str, prediction: dict[str, np.ndarray], label_space: LabelSpace
+    folder: str, name: str, prediction: dict[str, np.ndarray], labels: LabelSpace
 ) -> list[MaskReport]:
     """Writes NAME_why.json: what became of each center's mask.
 
@@ -138,7 +138,7 @@ def write_reports(
     Raises:
       OutputError: the file can't be written.
     """
-    reports = mask_reports(prediction, label_space)
+    reports = mask_reports(prediction, labels)
     content = json.dumps([report._asdict() for report in reports], indent=1)
     write_atomically(os.path.join(folder, f"{name}_why.json"), content + "\n")
     return reports

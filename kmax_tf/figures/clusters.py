@@ -49,7 +49,7 @@ def draw_clusters(
     image: np.ndarray,
     assignments: Sequence[Assignment],
     panoptic: np.ndarray,
-    label_space: LabelSpace,
+    labels: LabelSpace,
     shown: Collection[int] | None = None,
 ) -> np.ndarray:
     """Draws the assignment of each stage, between the image and what came of it.
@@ -61,7 +61,7 @@ def draw_clusters(
       image: [H, W, 3] uint8.
       assignments: stages in order; maps of the image's size.
       panoptic: [H, W] integer panoptic map, the last panel.
-      label_space: what its ids mean.
+      labels: what its ids mean.
       shown: indices of the stages to draw, in order; None: all.
 
     Returns:
@@ -79,7 +79,7 @@ def draw_clusters(
         before = assignments[index - 1] if index else None
         pictures.append(_draw_assignment(image, assignments[index].centers, colors))
         captions.append(_caption(assignments[index], before))
-    pictures.append(overlay.draw_panoptic(image, panoptic, label_space))
+    pictures.append(overlay.draw_panoptic(image, panoptic, labels))
     captions.append("panoptic map\n")
     return arrange(pictures, captions, _columns(len(pictures), pictures[0].shape))
 

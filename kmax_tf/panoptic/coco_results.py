@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def encode_panoptic(
-    panoptic: np.ndarray, label_space: LabelSpace, scores: Mapping[int, float] | None = None
+    panoptic: np.ndarray, labels: LabelSpace, scores: Mapping[int, float] | None = None
 ) -> tuple[np.ndarray, list[dict[str, Any]]]:
     """Gives each segment of an image a 24-bit id and describes it.
 
@@ -29,7 +29,7 @@ def encode_panoptic(
 
     Args:
       panoptic: [H, W] integer panoptic map.
-      label_space: what the ids mean.
+      labels: what the ids mean.
       scores: confidence of segments by panoptic id.
 
     Returns:
@@ -41,14 +41,14 @@ def encode_panoptic(
     Raises:
       ValueError: the map isn't [H, W] of integers, or holds an id of no class.
     """
-    runs, classes = find_segments(panoptic, label_space, "panoptic map")
-    ids = _unique_ids(runs.values[classes >= 0], label_space)
+    runs, classes = find_segments(panoptic, labels, "panoptic map")
+    ids = _unique_ids(runs.values[classes >= 0], labels)
     table = np.zeros(len(classes), np.int32)
     table[classes >= 0] = list(ids.values())
     boxes = scipy.ndimage.find_objects(runs.places() + 1)
     info = []
     for place in np.flatnonzero(classes >= 0):
-        category = label_space.classes[classes[place]]
+        category = labels.classes[classes[place]]
         panoptic_id = int(runs.values[place])
         rows, columns = boxes[place]
         width, height = columns.stop - columns.start, rows.stop - rows.start
@@ -61,7 +61,7 @@ def encode_panoptic(
                 "area": int(runs.areas[place]),
                 "bbox": [columns.start, rows.start, width, height],
                 "name": category.name,
-                "instance": panoptic_id % label_space.label_divisor,
+                "instance": panoptic_id % labels.label_divisor,
             }
         )
         if scores is not None and panoptic_id in scores:
@@ -74,7 +74,7 @@ def write_annotation(
     name: str,
     image_id: ImageId | None,
     panoptic: np.ndarray,
-    label_space: LabelSpace,
+    labels: LabelSpace,
     scores: Mapping[int, float] | None = None,
 ) -> dict[str, Any]:
     """Writes FOLDER/NAME.png, the ids of a panoptic map, whole or not at all.
@@ -84,7 +84,7 @@ def write_annotation(
       name: of the image.
       image_id: what annotations call it; None: its name, as a number if that is all digits.
       panoptic: [H, W] integer panoptic map.
-      label_space: what the ids mean.
+      labels: what the ids mean.
       scores: confidence of segments by panoptic id.
 
     Returns:
@@ -94,21 +94,21 @@ def write_annotation(
       OutputError: the file can't be written.
       ValueError: the map isn't [H, W] of integers, or holds an id of no class.
     """
-    ids, segments_info = encode_panoptic(panoptic, label_space, scores)
+    ids, segments_info = encode_panoptic(panoptic, labels, scores)
     write_atomically(os.path.join(folder, f"{name}.png"), encode_ids(ids))
     image_id = as_number(name) if image_id is None else image_id
     return {"image_id": image_id, "file_name": f"{name}.png", "segments_info": segments_info}
 
 
 def write_panoptic_json(
-    path: PathLike, annotations: Sequence[Mapping[str, Any]], label_space: LabelSpace
+    path: PathLike, annotations: Sequence[Mapping[str, Any]], labels: LabelSpace
 ) -> None:
     """Writes the JSON of predictions, with the dataset's categories, whole or not at all.
 
     Args:
       path: of the file.
       annotations: one an image, of `write_annotation`.
-      label_space: whose categories are listed.
+      labels: whose categories are listed.
 
     Raises:
       OutputError: the file can't be written.
@@ -120,17 +120,17 @@ def write_panoptic_json(
             "isthing": int(category.thing),
             "color": list(category.color),
         }
-        for category in label_space.classes
+        for category in labels.classes
     ]
     content = {"annotations": list(annotations), "categories": categories}
     write_atomically(path, json.dumps(content, indent=1) + "\n")
 
 
-def _unique_ids(panoptic_ids: np.ndarray, label_space: LabelSpace) -> dict[int, int]:
+def _unique_ids(panoptic_ids: np.ndarray, labels: LabelSpace) -> dict[int, int]:
     """Gives each panoptic id a 24-bit id other than 0: that of its color or the next free one."""
     taken = {0}
     unique = {}
-    for panoptic_id, (red, green, blue) in segment_colors(panoptic_ids, label_space).items():
+    for panoptic_id, (red, green, blue) in segment_colors(panoptic_ids, labels).items():
         candidate = red + 256 * green + 65536 * blue
         while candidate in taken:
             candidate = (candidate + 1) % (LARGEST_ID + 1)

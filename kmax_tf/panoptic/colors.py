@@ -20,37 +20,37 @@ _LIGHTNESS_SPREAD = 0.36
 _STEP_HUE, _STEP_LIGHTNESS = 0.7548776662, 0.5698402910
 
 
-def segment_colors(panoptic_ids: np.ndarray, label_space: LabelSpace) -> dict[int, Color]:
+def segment_colors(panoptic_ids: np.ndarray, labels: LabelSpace) -> dict[int, Color]:
     """Chooses a color for each segment of an image; no two are the same.
 
     The first instance of a class has the class's own color. Depends on nothing but the ids present.
 
     Args:
       panoptic_ids: [S] the ids of the image's segments; those of no class are left out.
-      label_space: the classes and their colors.
+      labels: the classes and their colors.
     """
     colors: dict[int, Color] = {}
     taken: set[Color] = set()
     shades: dict[int, int] = {}
     for panoptic_id in sorted({int(i) for i in panoptic_ids}):
-        class_id = panoptic_id // label_space.label_divisor
-        index = class_index(class_id, label_space)
+        class_id = panoptic_id // labels.label_divisor
+        index = class_index(class_id, labels)
         if index < 0:
             continue
         number = shades.get(class_id, 0)
-        color = _shade(label_space.classes[index].color, number)
+        color = _shade(labels.classes[index].color, number)
         while color in taken:
             number += 1
-            color = _shade(label_space.classes[index].color, number)
+            color = _shade(labels.classes[index].color, number)
         shades[class_id] = number + 1
         taken.add(color)
         colors[panoptic_id] = color
     return colors
 
 
-def class_index(class_id: int, label_space: LabelSpace) -> int:
+def class_index(class_id: int, labels: LabelSpace) -> int:
     """Returns the index of a class; -1 for the ignore label and for ids of no class."""
-    table = label_space.class_index_of_id
+    table = labels.class_index_of_id
     return int(table[class_id]) if 0 <= class_id < len(table) else -1
 
 

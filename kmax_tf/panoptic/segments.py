@@ -26,13 +26,13 @@ class Segments(NamedTuple):
 
 
 def find_segments(
-    panoptic: np.ndarray, label_space: LabelSpace, what: str, columns: bool = False
+    panoptic: np.ndarray, labels: LabelSpace, what: str, columns: bool = False
 ) -> Segments:
     """Finds the segments of a panoptic map.
 
     Args:
       panoptic: [H, W] integers, class id * label_divisor + instance.
-      label_space: what the ids mean.
+      labels: what the ids mean.
       what: the map's name in errors.
       columns: whether runs go down the columns.
 
@@ -41,16 +41,16 @@ def find_segments(
     """
     require_map(panoptic, what)
     runs = find_runs(panoptic, columns)
-    class_ids = runs.values // label_space.label_divisor
-    return Segments(runs, class_indices(class_ids, label_space, what))
+    class_ids = runs.values // labels.label_divisor
+    return Segments(runs, class_indices(class_ids, labels, what))
 
 
-def class_indices(ids: np.ndarray, label_space: LabelSpace, what: str) -> np.ndarray:
+def class_indices(ids: np.ndarray, labels: LabelSpace, what: str) -> np.ndarray:
     """Looks up class indices of dataset ids.
 
     Args:
       ids: integers of any shape.
-      label_space: what the ids mean.
+      labels: what the ids mean.
       what: name of the ids' map in errors.
 
     Returns:
@@ -59,12 +59,12 @@ def class_indices(ids: np.ndarray, label_space: LabelSpace, what: str) -> np.nda
     Raises:
       ValueError: an id is neither a class nor the ignore label.
     """
-    table = label_space.class_index_of_id
+    table = labels.class_index_of_id
     inside = (ids >= 0) & (ids < len(table))
-    indices = table[np.where(inside, ids, label_space.ignore_label)]
-    unknown = ~inside | ((indices < 0) & (ids != label_space.ignore_label))
+    indices = table[np.where(inside, ids, labels.ignore_label)]
+    unknown = ~inside | ((indices < 0) & (ids != labels.ignore_label))
     if unknown.any():
-        named = label_space.name or "the dataset"
+        named = labels.name or "the dataset"
         found = some(np.unique(ids[unknown]))
         raise ValueError(f"the {what} holds class ids that {named} doesn't have: {found}")
     return indices

@@ -51,7 +51,7 @@ def build_postprocessor(
     return options_of(
         Postprocessor,
         options,
-        label_space=labels,
+        labels=labels,
         merging=merging,
         output_stride=mask_stride(experiment.model),
     )
@@ -116,7 +116,7 @@ def explain_masks(
     segments = {name: maps[name].numpy() for name in SEGMENTS}
     return [
         mask_reports(
-            {name: values[image] for name, values in segments.items()}, postprocessor.label_space
+            {name: values[image] for name, values in segments.items()}, postprocessor.labels
         )
         for image in range(len(segments["segment_ids"]))
     ]

@@ -35,14 +35,14 @@ class MaskReport(NamedTuple):
     fate: str
 
 
-def mask_reports(segments: Mapping[str, np.ndarray], label_space: LabelSpace) -> list[MaskReport]:
+def mask_reports(segments: Mapping[str, np.ndarray], labels: LabelSpace) -> list[MaskReport]:
     """Reports on the masks of one image, best rank first.
 
     Args:
       segments: what post-processing returns of each center [N].
-      label_space: what class ids mean.
+      labels: what class ids mean.
     """
-    names = {category.id: category.name for category in label_space.classes}
+    names = {category.id: category.name for category in labels.classes}
     reports = [
         MaskReport(
             center,

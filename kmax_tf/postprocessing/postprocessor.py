@@ -33,14 +33,14 @@ class Postprocessor:
     """Predictions -> panoptic map and what belongs to it.
 
     Attributes:
-      label_space: what ids mean.
+      labels: what ids mean.
       merging: how pixels are painted.
       output_stride: of the mask logits; maps have (h - 1) * output_stride + 1 rows.
       pixel_threshold: least probability of a pixel in a mask.
       thing_area_limit, stuff_area_limit: smaller segments become unlabeled; 0 keeps all.
     """
 
-    label_space: LabelSpace
+    labels: LabelSpace
     merging: Merging
     output_stride: int
     pixel_threshold: float
@@ -77,7 +77,7 @@ class Postprocessor:
         painting = self.merging.paint(
             mask_logits, self.output_stride, centers, self.pixel_threshold
         )
-        labels, to_map = self.label_space, painting.to_map
+        labels, to_map = self.labels, painting.to_map
         segment_ids = self._segment_ids(painting, centers.class_index)
         ids = tf.gather(tf.constant(labels.ids), centers.class_index)  # [B, N]
         some = tf.reduce_any(painting.confident, axis=1)[:, tf.newaxis, tf.newaxis]
@@ -105,7 +105,7 @@ class Postprocessor:
     def _reasons(self, painting: Painting, segment_ids: tf.Tensor) -> tf.Tensor:
         """Returns [B, N] int32: `RejectionReason`."""
         reason = RejectionReason
-        no_segment = segment_ids == self.label_space.void_panoptic_id
+        no_segment = segment_ids == self.labels.void_panoptic_id
         reasons = tf.where(no_segment, reason.AREA_LIMIT.value, reason.KEPT.value)
         reasons = tf.where(painting.area > 0, reasons, reason.OVERLAP.value)
         reasons = tf.where(painting.mask_area > 0, reasons, reason.EMPTY.value)
@@ -113,16 +113,16 @@ class Postprocessor:
 
     def _segment_ids(self, painting: Painting, class_index: tf.Tensor) -> tf.Tensor:
         """Returns [B, N]: panoptic ids, void for centers that painted nothing or too little."""
-        is_thing = tf.gather(tf.constant(self.label_space.is_thing), class_index)
+        is_thing = tf.gather(tf.constant(self.labels.is_thing), class_index)
         instances = tf.where(is_thing, painting.instance, 0)
-        ids = tf.gather(tf.constant(self.label_space.ids), class_index)
-        panoptic = ids * self.label_space.label_divisor + instances
+        ids = tf.gather(tf.constant(self.labels.ids), class_index)
+        panoptic = ids * self.labels.label_divisor + instances
         areas = painting.area
         same = panoptic[:, :, tf.newaxis] == panoptic[:, tf.newaxis]
         total = tf.reduce_sum(tf.where(same, areas[:, tf.newaxis], 0), axis=-1)  # one a stuff class
         limit = tf.where(is_thing, self.thing_area_limit, self.stuff_area_limit)
         kept = (areas > 0) & (total >= limit)
-        return tf.where(kept, panoptic, self.label_space.void_panoptic_id)
+        return tf.where(kept, panoptic, self.labels.void_panoptic_id)
 
 
 def _centers(class_logits: tf.Tensor) -> Centers:

@@ -206,11 +206,11 @@ class MustGoBack:
         if not self.patience.is_over(failures, f"the steps up to {step}"):
             return False
         self.say(
-            f"step {step}: {count_of(failures.longest_row, 'failed step')} in a row, going back to "
-            f"the last checkpoint ({self.patience.used} of at most "
+            f"step {step}: {count_of(failures.longest_streak, 'failed step')} in a row, going back "
+            f"to the last checkpoint ({self.patience.used} of at most "
             f"{count_of(self.patience.rollbacks, 'time')})"
         )
-        self.run.training_step.health.forget_row()
+        self.run.training_step.health.forget_streak()
         return True
 
 

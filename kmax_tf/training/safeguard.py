@@ -78,7 +78,7 @@ class Safeguard(keras.callbacks.Callback):
             print("going back to the weights of the last good epoch")
             for variable, value in self.good_state:
                 variable.assign(value)
-            self.step.health.forget_row()
+            self.step.health.forget_streak()
 
     def _keep_state(self) -> None:
         """Copies weights and the optimizer's state to the host."""

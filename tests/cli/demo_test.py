@@ -43,7 +43,7 @@ COMMANDS = ["make-shapes", "convert-dataset", "train", "evaluate", "export"]
 
 def test_a_stage_that_fails_is_named_and_the_demo_continues_there(run_stages, capsys):
     assert run_stages(lambda words: 3 * ("train" in words), 1) == COMMANDS[:3]
-    assert "the stage 'train' exited with 3; mend it and run the same" in capsys.readouterr().out
+    assert "the stage 'train' exited with 3; fix it and run the same" in capsys.readouterr().out
     assert run_stages(lambda words: 0, 0) == COMMANDS[2:]
     assert run_stages(lambda words: 0, 0) == []
     assert capsys.readouterr().out.count("done before") == 2 + len(demo.STAGES)

@@ -86,14 +86,14 @@ def test_the_report_marks_what_is_broken():
     good, bad = Finding("a", "1"), Finding("long", "2", "is old", "renew it")
     assert doctor.report([good]) == "  a  1\n\nAll is well."
     assert doctor.report([good, bad]) == (
-        "  a     1\n! long  2\n\nlong: is old\n  fix: renew it\n\n1 to mend"
+        "  a     1\n! long  2\n\nlong: is old\n  fix: renew it\n\n1 to fix"
     )
 
 
 def test_the_status_says_whether_something_is_broken(monkeypatch, capsys):
     monkeypatch.setattr(doctor, "check_python", lambda: [Finding("python", "3")])
     monkeypatch.setattr(doctor, "check_operations", lambda: [])  # tried by operation_checks_test.py
-    assert main.main(["doctor"]) == int("to mend" in capsys.readouterr().out)
+    assert main.main(["doctor"]) == int("to fix" in capsys.readouterr().out)
     monkeypatch.setattr(doctor, "check_python", lambda: [Finding("python", "2", "old", "renew")])
     assert main.main(["doctor"]) == 1
     output = capsys.readouterr().out

@@ -382,7 +382,7 @@ def second(content) -> dict:
         (
             "predictions",
             lambda c: second(c).update(file_name="1.jpg"),
-            "1 of 12 PNGs missing: .*1.jpg; there is .*predictions/1.png: mend",
+            "1 of 12 PNGs missing: .*1.jpg; there is .*predictions/1.png: correct",
         ),
         (
             "predictions",

@@ -16,12 +16,12 @@ from kmax_tf.export import predictor
 class OneThing:
     """Finds a thing in the upper half of each image."""
 
-    label_space = read_description("shapes")[0]
+    labels = read_description("shapes")[0]
 
     def __call__(self, image):
-        category = next(c for c in self.label_space.classes if c.thing)
-        panoptic = np.full(image.shape[:2], self.label_space.void_panoptic_id, np.int32)
-        thing = category.id * self.label_space.label_divisor + 1
+        category = next(c for c in self.labels.classes if c.thing)
+        panoptic = np.full(image.shape[:2], self.labels.void_panoptic_id, np.int32)
+        thing = category.id * self.labels.label_divisor + 1
         panoptic[: len(image) // 2] = thing
         return {
             "panoptic": panoptic,

@@ -26,7 +26,7 @@ from kmax_tf.panoptic.png import read_ids
 from kmax_tf.records.examples import encode_example, write_shard
 from tests.files.pngs import encoded, png_of
 
-# The same files in every run: what is found is mended here, not in somebody else's run.
+# The same files in every run: what is found is fixed here, not in somebody else's run.
 FUZZ = settings(
     derandomize=True,
     max_examples=60,

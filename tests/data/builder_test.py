@@ -148,7 +148,7 @@ def test_evaluation_elements_follow_the_files(experiment, shapes_source, shapes_
             np.testing.assert_array_equal(raw["panoptic"][b, :height, :width], expected)
             assert (raw["panoptic"][b, height:] == void).all()
             assert (raw["panoptic"][b, :, width:] == void).all()
-            resized = raw["resized_size"][b]
+            resized = raw["fitted_size"][b]
             assert resized.max() == 65
             assert (images[b, resized[0] :] == 127.5).all()
             assert (targets["segment_map"][b, :, resized[1] :] == -1).all()

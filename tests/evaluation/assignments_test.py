@@ -32,9 +32,9 @@ def drawn(monkeypatch):
     """Returns a function that draws and returns what `draw_clusters` was given."""
     given = {}
 
-    def record(image, stages, panoptic, label_space, shown):
+    def record(image, stages, panoptic, labels, shown):
         given.update(image=image, stages=stages, panoptic=panoptic, shown=shown)
-        return figures.draw_clusters(image, stages, panoptic, label_space, shown)
+        return figures.draw_clusters(image, stages, panoptic, labels, shown)
 
     monkeypatch.setattr(assignments, "draw_clusters", record)
 

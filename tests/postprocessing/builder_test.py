@@ -104,7 +104,7 @@ def test_class_threshold_takes_the_place_of_that_of_the_kind(merging):
     ).merging.class_thresholds
     changed = [index for index in range(133) if thresholds[index] != others[index]]
     assert [thresholds[index] for index in changed] == [0.125]
-    labels = build().label_space
+    labels = build().labels
     assert labels.classes[changed[0]].name == "car"
 
 

@@ -47,7 +47,7 @@ def pixel_wise(threshold=0.7):
 
 def postprocessor(merging, stride=STRIDE, **options):
     """Returns the post-processing of LABELS."""
-    named = {"label_space": LABELS, "merging": merging, "output_stride": stride}
+    named = {"labels": LABELS, "merging": merging, "output_stride": stride}
     return with_defaults(Postprocessor, **named, **options)
 
 

@@ -1,4 +1,4 @@
-"""What is said about failures, and how long they are borne."""
+"""What is said about failures, and how many a run survives."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ NO_AREA = "whose true JSON states no areas; those of the PNG count"
 
 def evaluate_pairs(
     pairs: Sequence[Pair],
-    label_space: LabelSpace,
+    labels: LabelSpace,
     mask_ap: bool,
     workers: int,
     progress: Progress,
@@ -45,7 +45,7 @@ def evaluate_pairs(
 
     Args:
       pairs: the images.
-      label_space: the classes.
+      labels: the classes.
       mask_ap: whether to measure mask AP, for which predictions must have scores.
       workers: number of processes at most, this one included.
       progress: gets a step an image.
@@ -57,11 +57,11 @@ def evaluate_pairs(
       UserError: a file is missing, corrupt or contradicts another one; it says which.
     """
     keep_memory()
-    metrics = PanopticMetrics(label_space, mask_ap)
+    metrics = PanopticMetrics(labels, mask_ap)
     said: collections.Counter[str] = collections.Counter()
     size = max(1, min(_MOST_IN_A_TASK, len(pairs) // (_TASKS_A_WORKER * workers)))
     chunks = [list(pairs[first : first + size]) for first in range(0, len(pairs), size)]
-    count = functools.partial(_count_chunk, label_space=label_space, mask_ap=mask_ap)
+    count = functools.partial(_count_chunk, labels=labels, mask_ap=mask_ap)
     for counted, notes in run_tasks(count, chunks, workers, progress):
         metrics.merge(counted)
         said.update(notes)
@@ -69,25 +69,25 @@ def evaluate_pairs(
 
 
 def _count_chunk(
-    pairs: Sequence[Pair], advance: Advance, label_space: LabelSpace, mask_ap: bool
+    pairs: Sequence[Pair], advance: Advance, labels: LabelSpace, mask_ap: bool
 ) -> tuple[PanopticMetrics, dict[str, int]]:
     """Counts some images: the metrics, and what to say of how many of them."""
-    metrics = PanopticMetrics(label_space, mask_ap)
+    metrics = PanopticMetrics(labels, mask_ap)
     said: collections.Counter[str] = collections.Counter()
     for pair in pairs:
-        said.update(count_pair(pair, label_space, metrics, mask_ap))
+        said.update(count_pair(pair, labels, metrics, mask_ap))
         advance()
     return metrics, said
 
 
 def count_pair(
-    pair: Pair, label_space: LabelSpace, metrics: PanopticMetrics, mask_ap: bool
+    pair: Pair, labels: LabelSpace, metrics: PanopticMetrics, mask_ap: bool
 ) -> list[str]:
     """Counts one image.
 
     Args:
       pair: the image and its prediction.
-      label_space: the classes.
+      labels: the classes.
       metrics: where it is counted.
       mask_ap: whether its instances are counted, too.
 
@@ -105,13 +105,13 @@ def count_pair(
             f"{pair.true.path} is {width} x {height}; predictions must have the image's own size"
         )
     overlaps = find_overlaps(true_ids, predicted_ids)
-    index_of = {category.original_id: i for i, category in enumerate(label_space.classes)}
+    index_of = {category.original_id: i for i, category in enumerate(labels.classes)}
     true, said = _true_segments(pair.true.segments, overlaps, index_of)
     predicted = _predicted_segments(pair.predicted, overlaps, index_of)
     instances = None
     if mask_ap:
         truths, detections = (
-            _instances(ids, image.segments, label_space, index_of, image is pair.true)
+            _instances(ids, image.segments, labels, index_of, image is pair.true)
             for ids, image in ((true_ids, pair.true), (predicted_ids, pair.predicted))
         )
         instances = Instances(truths, detections)
@@ -175,7 +175,7 @@ def _predicted_segments(
 def _instances(
     ids: np.ndarray,
     segments: Sequence[Segment],
-    label_space: LabelSpace,
+    labels: LabelSpace,
     index_of: dict[int, int],
     true: bool,
 ) -> list[dict[str, Any]]:
@@ -191,12 +191,12 @@ def _instances(
     found = []
     for segment in segments:
         index = index_of.get(segment.category_id)
-        if index is None or not label_space.classes[index].thing:
+        if index is None or not labels.classes[index].thing:
             continue
         number = place.get(segment.id, -1)
         pixels = int(runs.areas[number]) if number >= 0 else 0
         annotation = {
-            "category_id": label_space.classes[index].id,
+            "category_id": labels.classes[index].id,
             "segmentation": runs.encode(number),
             "area": segment.area if true and segment.area is not None else pixels,
             "iscrowd": int(true and bool(segment.crowd)),

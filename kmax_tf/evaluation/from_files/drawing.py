@@ -35,7 +35,7 @@ class _Task:
 def draw_extremes(
     pairs: Sequence[Pair],
     extremes: Extremes,
-    label_space: LabelSpace,
+    labels: LabelSpace,
     images: ImageFolder | None,
     workers: int,
     progress: Progress,
@@ -45,7 +45,7 @@ def draw_extremes(
     Args:
       pairs: all images.
       extremes: those to draw.
-      label_space: the classes.
+      labels: the classes.
       images: where the images themselves are, if they are at hand.
       workers: number of processes at most, this one included.
       progress: gets a step a picture.
@@ -61,7 +61,7 @@ def draw_extremes(
         if pair.true.image_id in wanted
     ]
     panels, missing = {}, []
-    draw = functools.partial(_draw, label_space=label_space)
+    draw = functools.partial(_draw, labels=labels)
     for image_id, of_image, complete in run_tasks(draw, tasks, workers, progress):
         panels[image_id] = of_image
         if images and not complete:
@@ -76,16 +76,16 @@ def draw_extremes(
 
 
 def _draw(
-    task: _Task, advance: Advance, label_space: LabelSpace
+    task: _Task, advance: Advance, labels: LabelSpace
 ) -> tuple[ImageId, list[tuple[str, bytes]], bool]:
     """Draws an image: its id, its panels, and whether the image itself is among them."""
     true, predicted = (
-        panoptic_map(read_ids(info.path), info.segments, label_space, _CONVENTIONS)[0]
+        panoptic_map(read_ids(info.path), info.segments, labels, _CONVENTIONS)[0]
         for info in (task.pair.true, task.pair.predicted)
     )
     image = _read_fitting(task.image_path, true.shape)
     small = None if image is None else shrink_image(image)
-    panels = draw_panels(small, shrink_map(true), shrink_map(predicted), label_space)
+    panels = draw_panels(small, shrink_map(true), shrink_map(predicted), labels)
     advance()
     return task.pair.true.image_id, panels, image is not None
 

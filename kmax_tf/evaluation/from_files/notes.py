@@ -11,7 +11,7 @@ from kmax_tf.wording import count_of, some
 
 
 def notes_on_files(
-    truth: PanopticFile, predictions: PanopticFile, used: Set[ImageId], label_space: LabelSpace
+    truth: PanopticFile, predictions: PanopticFile, used: Set[ImageId], labels: LabelSpace
 ) -> list[str]:
     """Says what the JSONs hold that isn't counted, or that could be taken otherwise.
 
@@ -19,9 +19,9 @@ def notes_on_files(
       truth: whose images are evaluated.
       predictions: of which some may be of other images.
       used: ids of the predictions that are evaluated.
-      label_space: the classes.
+      labels: the classes.
     """
-    return [*_on_images(truth, predictions, used), *_on_segments(truth, predictions, label_space)]
+    return [*_on_images(truth, predictions, used), *_on_segments(truth, predictions, labels)]
 
 
 def _on_images(truth: PanopticFile, predictions: PanopticFile, used: Set[ImageId]) -> Iterator[str]:
@@ -47,7 +47,7 @@ def _on_images(truth: PanopticFile, predictions: PanopticFile, used: Set[ImageId
 
 
 def _on_segments(
-    truth: PanopticFile, predictions: PanopticFile, label_space: LabelSpace
+    truth: PanopticFile, predictions: PanopticFile, labels: LabelSpace
 ) -> Iterator[str]:
     for file in (truth, predictions):
         if file.repeated:
@@ -62,7 +62,7 @@ def _on_segments(
     crowds = sum(bool(s.crowd) for image in predictions.images for s in image.segments)
     if crowds:
         yield f"{count_of(crowds, 'predicted segment')} with iscrowd 1, counted like others"
-    known = {category.original_id for category in label_space.classes}
+    known = {category.original_id for category in labels.classes}
     strange = {segment.category_id for segment in segments} - known
     if strange:
         yield (

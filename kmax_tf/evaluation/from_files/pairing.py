@@ -50,7 +50,7 @@ class Pairing(NamedTuple):
 def pair_images(
     truth: PanopticFile,
     predictions: PanopticFile,
-    label_space: LabelSpace,
+    labels: LabelSpace,
     match_by: str | None = None,
 ) -> Pairing:
     """Finds the prediction of each image of the ground truth, and checks all that JSONs say.
@@ -58,7 +58,7 @@ def pair_images(
     Args:
       truth: whose images are evaluated.
       predictions: of several for an image, the last one counts; others than those are left out.
-      label_space: the classes.
+      labels: the classes.
       match_by: the way to match, one of `WAYS`; None: whichever finds all.
 
     Raises:
@@ -69,9 +69,9 @@ def pair_images(
     _check_shared_pngs(predictions, [pair.predicted for pair in pairs])
     _check_pngs(pairs)
     notes = compare_categories(truth, predictions)
-    _check_categories(pairs, predictions, label_space)
+    _check_categories(pairs, predictions, labels)
     used = {pair.predicted.image_id for pair in pairs}
-    notes += notes_on_files(truth, predictions, used, label_space)
+    notes += notes_on_files(truth, predictions, used, labels)
     return Pairing(pairs, way, notes)
 
 
@@ -185,7 +185,7 @@ def _check_names(
             f"ids and file names contradict each other in {count_of(len(other), 'image')}: the "
             f"ground truth has image_id {first} as {name}, the predictions have that image_id as "
             f"{by_id[first].file_name}, and {by_name[first].file_name} as image_id "
-            f"{by_name[first].image_id}. Mend the JSON, or say with --match-by image_id or "
+            f"{by_name[first].image_id}. Correct the JSON, or say with --match-by image_id or "
             "--match-by file_name which of them is right."
         )
 
@@ -212,15 +212,13 @@ def _check_pngs(pairs: Sequence[Pair]) -> None:
     folder = first.path[: -len(first.file_name)]
     near = (f"{base}.png", os.path.join(folder, os.path.basename(first.file_name)))
     there = next((path for path in near if os.path.isfile(path)), None)
-    hint = f"; there is {there}: mend file_name in the JSON" if there else ""
+    hint = f"; there is {there}: correct file_name in the JSON" if there else ""
     missing = some(info.path for info in absent)
     raise UserError(f"{len(absent)} of {count_of(len(infos), 'PNG')} missing: {missing}{hint}")
 
 
-def _check_categories(
-    pairs: Sequence[Pair], predictions: PanopticFile, label_space: LabelSpace
-) -> None:
-    known = {category.original_id for category in label_space.classes}
+def _check_categories(pairs: Sequence[Pair], predictions: PanopticFile, labels: LabelSpace) -> None:
+    known = {category.original_id for category in labels.classes}
     unknown: dict[int, Pair] = {}
     for pair in pairs:
         for segment in pair.predicted.segments:

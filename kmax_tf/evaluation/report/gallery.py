@@ -31,8 +31,8 @@ class Picture:
 class Gallery:
     """Keeps images while they are among the extremes: at most twelve, shrunk to panels."""
 
-    def __init__(self, label_space: LabelSpace) -> None:
-        self._label_space = label_space
+    def __init__(self, labels: LabelSpace) -> None:
+        self._label_space = labels
         self._kept: dict[ImageId, tuple[np.ndarray | None, np.ndarray, np.ndarray]] = {}
 
     def keep(

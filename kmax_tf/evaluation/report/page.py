@@ -30,7 +30,7 @@ _MOST_PAIRS = 12
 def write_report(
     folder: PathLike,
     result: Result,
-    label_space: LabelSpace,
+    labels: LabelSpace,
     confusion: np.ndarray,
     pictures: Mapping[str, Sequence[Picture]],
     title: str,
@@ -40,7 +40,7 @@ def write_report(
     Args:
       folder: where it goes.
       result: of `PanopticMetrics.result`; "notes", a list of sentences, are shown where there are.
-      label_space: the classes.
+      labels: the classes.
       confusion: [K, K+1] pixels: true class, predicted class (the last: unlabeled).
       pictures: by heading, such as "worst images".
       title: of the page.
@@ -56,8 +56,8 @@ def write_report(
         title=title,
         result={"notes": [], **result},
         groups=_groups(result),
-        colors={c.name: "rgb({},{},{})".format(*c.color) for c in label_space.classes},
-        confusion=_confusion(confusion, [category.name for category in label_space.classes]),
+        colors={c.name: "rgb({},{},{})".format(*c.color) for c in labels.classes},
+        confusion=_confusion(confusion, [category.name for category in labels.classes]),
         pictures={heading: shown for heading, shown in pictures.items() if shown},
     )
     path = os.path.join(os.fspath(folder), "report.html")
