@@ -17,7 +17,7 @@ import dataclasses
 import tensorflow as tf
 
 from kmax_tf.postprocessing.full_size import Grid
-from kmax_tf.postprocessing.merging import Best
+from kmax_tf.postprocessing.merging import Best, values_of
 
 # How much more than needed a probability at corners must be: far above what rounding does.
 _MARGIN = 1e-3
@@ -125,15 +125,6 @@ class Cells:
             :, tf.newaxis
         ]
         return tf.reshape(inside, [-1, self.grid.stride**2])  # [C, S * S]
-
-
-def values_of(
-    values: tf.Tensor, centers: tf.Tensor, images: tf.Tensor, default: float
-) -> tf.Tensor:
-    """Returns [P]: the value [B, N] of each center [P] of an image [P]; the default for none."""
-    places = images * values.shape[1] + tf.maximum(centers, 0)
-    found = tf.gather(tf.reshape(values, [-1]), places)
-    return tf.where(centers >= 0, found, tf.cast(default, values.dtype))
 
 
 def _where(condition: tf.Tensor) -> tf.Tensor:

@@ -86,6 +86,11 @@ class Grid:
         return cls(flat, batch, height, width, stride)
 
     @property
+    def num_centers(self) -> int:
+        """Returns N."""
+        return self.values.shape[1]
+
+    @property
     def num_cells(self) -> Size:
         """Returns B * h * w."""
         return self.batch * self.height * self.width
@@ -117,24 +122,27 @@ class Grid:
         return in_chunks(cells, read_cells, _CELLS_AT_ONCE)
 
     def as_map(self, pixels: tf.Tensor) -> tf.Tensor:
-        """Arranges pixels of all cells, [B * h * w, S * S, ...], as [B, H, W, ...]."""
-        rest, side = pixels.shape[2:], self.stride
-        cells = tf.reshape(
-            pixels, [self.batch * self.height, self.width, side, side, *rest]
-        )  # [B * h, w, S, S, ...]
-        by_rows = tf.experimental.numpy.swapaxes(cells, 1, 2)  # [B * h, S, w, S, ...]
+        """Arranges pixels of all cells, [B * h * w, S * S] or with one axis more, as [B, H, W]."""
+        if pixels.shape.rank > 2:  # layer by layer: a last axis of few is slow to transpose
+            return tf.stack([self.as_map(x) for x in tf.unstack(pixels, axis=2)], axis=-1)
+        side = self.stride
+        cells = tf.reshape(pixels, [self.batch * self.height, self.width, side, side])
+        by_rows = tf.transpose(cells, [0, 2, 1, 3])  # [B * h, S, w, S]
         height, width = self.height * side, self.width * side
-        full = tf.reshape(by_rows, [self.batch, height, width, *rest])
-        return full[:, : height - side + 1, : width - side + 1]  # [B, H, W, ...]
+        full = tf.reshape(by_rows, [self.batch, height, width])
+        return full[:, : height - side + 1, : width - side + 1]  # [B, H, W]
 
     def _interpolate(self, cells: tf.Tensor) -> list[tf.Tensor]:
         """Returns the values [C, N] of the S * S pixels of cells [C], row by row."""
+        if self.stride == 1:
+            return [tf.gather(self.values, cells)]
         image, (row, column) = self.image_of(cells), self.place_of(cells)
         below = tf.minimum(row + 1, self.height - 1)
         right = tf.minimum(column + 1, self.width - 1)
 
         def corner(row: tf.Tensor, column: tf.Tensor) -> tf.Tensor:
-            return tf.gather(self.values, (image * self.height + row) * self.width + column)
+            place = (image * self.height + row) * self.width + column
+            return tf.maximum(tf.gather(self.values, place), _LOWEST)
 
         top = self._between(corner(row, column), corner(row, right))
         bottom = self._between(corner(below, column), corner(below, right))
@@ -146,9 +154,6 @@ class Grid:
 
         The first of the S values is the start itself, whatever the end.
         """
-        if self.stride == 1:
-            return [start]
-        start, end = tf.maximum(start, _LOWEST), tf.maximum(end, _LOWEST)
         difference = end - start
         steps = [step / self.stride for step in range(1, self.stride)]
         return [start] + [start + difference * step for step in steps]

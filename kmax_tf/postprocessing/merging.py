@@ -1,13 +1,13 @@
 """How masks are merged: which center paints each pixel.
 
 This is the definition, and what XLA, GPUs and TPUs run: batched, and of shapes that don't depend on
-values. `merging_by_cells` gives the same on CPUs,
-to the last bit, and sooner.
+values. `merging_by_cells` gives the same on CPUs, to
+the last bit, and sooner.
 
 B images, N cluster centers, K classes without void, all in float32; h x w is the resolution of the
-mask logits, H x W that of the network's input. A pixel is in k masks at most: those above the
-threshold have a probability of 1 together. So [B, H, W, k] says which it is in; [B, H, W, N] is
-never there as a whole.
+mask logits, H x W that of the network's input. A pixel is in k masks at most, for the
+probabilities of those above the threshold add up to no more than 1. So [B, H, W, k] says which it
+is in, and [B, H, W, N] is never there as a whole: its logits are read a piece at a time.
 """
 
 from __future__ import annotations
@@ -168,14 +168,14 @@ class MaskWise(Merging):
             rank,
             confident,
             self.overlap_threshold,
-            of_pixels=lambda values: values[:, tf.newaxis, tf.newaxis],
-            area_of=lambda mask: tf.math.count_nonzero(mask, axis=[1, 2], dtype=tf.int32),
+            _of_pixels,
+            _area_of,
         )
         return Painting(
             best=pixels.best.center,
             painter=painter,
             scored=painter,
-            to_map=values_of_pixels,
+            to_map=_to_map,
             probability=pixels.best.probability,
             confident=confident,
             mask_area=mask_area,
@@ -206,19 +206,19 @@ class PixelWise(Merging):
             mask_logits, stride, functools.partial(read_survivor, confident=confident)
         )
         sure = survivor.probability > pixel_threshold
-        best_is_confident = values_of_pixels(confident, every.center, False)
+        best_is_confident = _to_map(confident, every.center, False)
         painter = tf.where(sure & best_is_confident, survivor.center, -1)
-        first = tf.range(tf.shape(confident)[0])[:, tf.newaxis, tf.newaxis] * confident.shape[1]
+        first = _of_pixels(tf.range(tf.shape(confident)[0]) * confident.shape[1])
         area = tf.math.unsorted_segment_sum(
             tf.ones_like(painter), tf.where(painter >= 0, first + painter, -1), tf.size(confident)
         )
         area = tf.reshape(area, tf.shape(confident))  # [B, N]
-        some = tf.reduce_any(confident, axis=1)[:, tf.newaxis, tf.newaxis]
+        some = _of_pixels(tf.reduce_any(confident, axis=1))
         return Painting(
             best=every.center,
             painter=painter,
             scored=tf.where(some, survivor.center, -1),
-            to_map=values_of_pixels,
+            to_map=_to_map,
             probability=survivor.probability,
             confident=confident,
             mask_area=area,
@@ -233,19 +233,37 @@ class PixelWise(Merging):
 
 
 def most_masks(num_centers: int, threshold: float) -> int:
-    """Returns k, the most masks that a pixel can be in: fewer than 1 / threshold."""
-    return max(1, min(num_centers, int(1 / max(threshold - ROUNDING, ROUNDING))))
+    """Returns k, the most masks that a pixel can be in: fewer than 1 / threshold, or two."""
+    return max(2, min(num_centers, int(1 / max(threshold - ROUNDING, ROUNDING))))
 
 
 def read_masks(logits: tf.Tensor, image: tf.Tensor, threshold: float) -> MaskReading:
     """Reads which masks pixels [C, N] are in."""
     del image
     probability = probabilities(logits)
-    values, masks = tf.math.top_k(probability, most_masks(logits.shape[1], threshold))
-    inside = values > threshold
-    return MaskReading(
-        best_of(logits, probability), tf.where(inside, masks, -1), tf.where(inside, values, 0.0)
-    )
+    best = best_of(logits, probability)
+    most = most_masks(logits.shape[1], threshold)
+    if most > 2:
+        values, masks = tf.math.top_k(probability, most)
+        inside = values > threshold
+        return MaskReading(best, tf.where(inside, masks, -1), tf.where(inside, values, 0.0))
+    # XLA would sort all centers for the best two.
+    both = [within(x, threshold) for x in (best, runner_up(probability, best.center))]
+    return MaskReading(best, *(tf.stack(of_both, axis=1) for of_both in zip(*both)))
+
+
+def within(best: Best, threshold: float) -> Best:
+    """Keeps the centers of pixels [C] whose probability exceeds a threshold."""
+    inside = best.probability > threshold
+    return Best(tf.where(inside, best.center, -1), tf.where(inside, best.probability, 0.0))
+
+
+def runner_up(probability: tf.Tensor, best: tf.Tensor) -> Best:
+    """Returns the second best center of pixels [C, N] whose best [C] is known."""
+    is_best = tf.one_hot(best, probability.shape[1], True, False, dtype=tf.bool)
+    others = tf.where(is_best, -1.0, probability)
+    second = tf.argmax(others, axis=1, output_type=tf.int32)
+    return Best(second, tf.gather(others, second, batch_dims=1))
 
 
 def read_survivor(logits: tf.Tensor, image: tf.Tensor, confident: tf.Tensor) -> tuple[Best, Best]:
@@ -316,6 +334,7 @@ def paint_in_order(
       [B, N] int32 pixels that it gets, 0 where it is refused.
     """
     num_centers = confident.shape[1]
+    layers = tf.unstack(masks, axis=-1)
     # The others take nothing, so only confident ones are gone through.
     order = tf.argsort(tf.where(confident, rank, rank + num_centers))  # [B, N]
     count = tf.reduce_max(tf.math.count_nonzero(confident, axis=1, dtype=tf.int32))
@@ -326,7 +345,7 @@ def paint_in_order(
         center = order[:, place]  # [B]
         chosen = (tf.range(num_centers) == center[:, tf.newaxis]) & confident  # [B, N]
         center = tf.where(tf.reduce_any(chosen, axis=1), center, -2)  # that no pixel is in
-        mask = tf.reduce_any(masks == of_pixels(center)[..., tf.newaxis], axis=-1)
+        mask = functools.reduce(tf.logical_or, [of_pixels(center) == layer for layer in layers])
         free = mask & (canvas < 0)
         areas, frees = area_of(mask), area_of(free)  # [B]
         enough = tf.cast(frees, tf.float32) > overlap_threshold * tf.cast(areas, tf.float32)
@@ -339,12 +358,30 @@ def paint_in_order(
             tf.where(chosen, frees[:, tf.newaxis], area),
         )
 
-    nothing = [tf.fill(tf.shape(masks)[:-1], -1), tf.zeros_like(rank), tf.zeros_like(rank)]
+    nothing = [tf.fill(tf.shape(layers[0]), -1), tf.zeros_like(rank), tf.zeros_like(rank)]
     start = [tf.constant(0), *nothing]
     return tuple(tf.while_loop(lambda place, *_: place < count, paint, start)[1:])
 
 
-def values_of_pixels(values: tf.Tensor, centers: tf.Tensor, default: float) -> tf.Tensor:
-    """Returns [B, H, W]: of each pixel the value [B, N] of its center, or the default."""
-    found = tf.gather(values, tf.maximum(centers, 0), batch_dims=1)
+def values_of(
+    values: tf.Tensor, centers: tf.Tensor, images: tf.Tensor, default: float
+) -> tf.Tensor:
+    """Returns the value [B, N] of each of some centers, in any shape, of images; or the default."""
+    places = images * values.shape[1] + tf.maximum(centers, 0)
+    found = tf.gather(tf.reshape(values, [-1]), places)
     return tf.where(centers >= 0, found, tf.cast(default, values.dtype))
+
+
+def _of_pixels(values: tf.Tensor) -> tf.Tensor:
+    """Gives the pixels [B, H, W] what their image has [B]."""
+    return values[:, tf.newaxis, tf.newaxis]
+
+
+def _to_map(values: tf.Tensor, centers: tf.Tensor, default: float) -> tf.Tensor:
+    """Returns [B, H, W]: of each pixel the value [B, N] of its center, or the default."""
+    return values_of(values, centers, _of_pixels(tf.range(tf.shape(values)[0])), default)
+
+
+def _area_of(mask: tf.Tensor) -> tf.Tensor:
+    """Counts the pixels of masks [B, H, W]: [B] int32."""
+    return tf.reduce_sum(tf.cast(mask, tf.int32), axis=[1, 2])

@@ -10,7 +10,7 @@ import functools
 
 import tensorflow as tf
 
-from kmax_tf.postprocessing.cells import Cells, values_of
+from kmax_tf.postprocessing.cells import Cells
 from kmax_tf.postprocessing.full_size import Grid, Read, probabilities
 from kmax_tf.postprocessing.merging import (
     ROUNDING,
@@ -21,10 +21,13 @@ from kmax_tf.postprocessing.merging import (
     Painting,
     PixelWise,
     best_of,
+    most_masks,
     paint_in_order,
     read_class,
     read_masks,
     read_survivor,
+    runner_up,
+    values_of,
 )
 
 
@@ -36,7 +39,7 @@ class MaskWiseByCells(MaskWise):
     ) -> Painting:
         """Ranks the masks, decides which are accepted, then lets each item choose among its own."""
         grid = Grid.of(mask_logits, stride)
-        in_pairs = pixel_threshold >= 1 / 3 + ROUNDING  # two masks at most
+        in_pairs = most_masks(grid.num_centers, pixel_threshold) == 2
         read = functools.partial(read_pairs if in_pairs else read_masks, threshold=pixel_threshold)
         corners = grid.read_corners(read)
         cells = Cells.settle(grid, corners.best, pixel_threshold)
@@ -64,7 +67,7 @@ class MaskWiseByCells(MaskWise):
                     tf.where(mask, weights, 0), images, grid.batch
                 ),
             )
-        painter = _first(masks, images, tf.where(area > 0, rank, mask_logits.shape[3]))
+        painter = _first(masks, images, tf.where(area > 0, rank, grid.num_centers))
         return Painting(
             best=cells.items(cells.settled, pixels.best.center),
             painter=painter,
@@ -126,7 +129,7 @@ class PixelWiseByCells(PixelWise):
         sure = cells.items(cells.settled >= 0, pixels.probability > pixel_threshold)
         sure &= values_of(confident, best, images, False)
         painter = tf.where(sure, survivor, -1)
-        ids = tf.where(sure, images * mask_logits.shape[3] + survivor, -1)
+        ids = tf.where(sure, images * grid.num_centers + survivor, -1)
         area = tf.math.unsorted_segment_sum(cells.weights(), ids, tf.size(confident))
         area = tf.reshape(area, tf.shape(confident))  # [B, N]
         some = tf.gather(tf.reduce_any(confident, axis=1), images)
@@ -171,10 +174,7 @@ def read_pairs(logits: tf.Tensor, image: tf.Tensor, threshold: float) -> MaskRea
     inside = best.probability > threshold
     places = tf.where(inside & (best.probability <= 1 - threshold + ROUNDING))
     contested, first = (tf.gather(x, places[:, 0]) for x in (probability, best.center))
-    is_first = tf.one_hot(first, logits.shape[1], True, False, dtype=tf.bool)
-    others = tf.where(is_first, -1.0, contested)
-    second = tf.argmax(others, axis=1, output_type=tf.int32)
-    value = tf.gather(others, second, batch_dims=1)
+    second, value = runner_up(contested, first)
     value = tf.where(value > threshold, value, 0.0)
     none = tf.fill(tf.shape(best.center), -1)
     second = tf.tensor_scatter_nd_update(none, places, tf.where(value > 0, second, -1))
@@ -253,7 +253,7 @@ def _first(masks: tf.Tensor, images: tf.Tensor, place: tf.Tensor) -> tf.Tensor:
 def _to_map(
     cells: Cells, images: tf.Tensor, values: tf.Tensor, centers: tf.Tensor, default: float
 ) -> tf.Tensor:
-    """Does what `merging.values_of_pixels` does, of items [P]."""
+    """Returns [B, H, W]: of each pixel the value [B, N] of its item's center, or the default."""
     return cells.spread(values_of(values, centers, images, default))
 
 
