@@ -27,9 +27,9 @@ import kmax_tf
 from kmax_tf.grids import grid_side
 from kmax_tf.postprocessing.builder import build_postprocessor
 from kmax_tf.postprocessing.full_size import Grid
-from kmax_tf.postprocessing.merging import Best
 from kmax_tf.postprocessing.merging_by_cells import read_best
 from kmax_tf.postprocessing.postprocessor import Postprocessor
+from kmax_tf.postprocessing.readings import Best
 
 
 def main() -> None:

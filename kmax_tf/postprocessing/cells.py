@@ -17,7 +17,8 @@ import dataclasses
 import tensorflow as tf
 
 from kmax_tf.postprocessing.full_size import Grid
-from kmax_tf.postprocessing.merging import Best, values_of
+from kmax_tf.postprocessing.merging import values_of
+from kmax_tf.postprocessing.readings import Best
 
 # How much more than needed a probability at corners must be: far above what rounding does.
 _MARGIN = 1e-3

@@ -1,8 +1,7 @@
 """How masks are merged: which center paints each pixel.
 
 This is the definition, and what XLA, GPUs and TPUs run: batched, and of shapes that don't depend on
-values. `merging_by_cells` gives the same on CPUs, to
-the last bit, and sooner.
+values. On CPUs `merging_by_cells` gives the same, to the last bit, and sooner.
 
 B images, N cluster centers, K classes without void, all in float32; h x w is the resolution of the
 mask logits, H x W that of the network's input. A pixel is in k masks at most, for the
@@ -14,83 +13,13 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import Callable, NamedTuple
+from typing import Callable
 
 import tensorflow as tf
 
-from kmax_tf.postprocessing.full_size import probabilities, read_pixels, sizes
-
-REJECTED_LOGIT = -99999.0
-# Probabilities add up to 1 but for rounding, which this exceeds.
-ROUNDING = 1e-6
-
-
-class Centers(NamedTuple):
-    """What the network says of each cluster center.
-
-    Attributes:
-      confidence: [B, N] probability of the best class that is not void.
-      class_index: [B, N] int32, that class.
-    """
-
-    confidence: tf.Tensor
-    class_index: tf.Tensor
-
-
-class Best(NamedTuple):
-    """The best center of pixels.
-
-    Attributes:
-      center: int32 with the largest logit, the first of equals; -1 where a logit isn't finite.
-      probability: its probability; 0 there.
-    """
-
-    center: tf.Tensor
-    probability: tf.Tensor
-
-
-class MaskReading(NamedTuple):
-    """What is read of pixels, to rank and to paint masks.
-
-    Attributes:
-      best: of each pixel, whatever its class.
-      masks: [..., k] int32 centers of all masks that the pixel is in, -1 for none.
-      probabilities: [..., k] of the pixel in these; 0 for none.
-    """
-
-    best: Best
-    masks: tf.Tensor
-    probabilities: tf.Tensor
-
-
-class Painting(NamedTuple):
-    """Which center a pixel belongs to.
-
-    Attributes:
-      best: int32 center with the largest logit of each pixel, whatever its class; -1 where logits
-        aren't finite. This and the next two are [B, H, W], or whatever `to_map` takes.
-      painter: the center that painted; -1 for none.
-      scored: the center whose confidence is the semantic score; -1 for none.
-      to_map: (values [B, N], one of the three above, default) -> [B, H, W], the value of the center
-        of each pixel, the default where there is none.
-      probability: [B, H, W] largest mask probability.
-      confident: [B, N] which centers pass the threshold of their class.
-      mask_area: [B, N] int32 pixels of each confident mask.
-      area: [B, N] int32 pixels that a center painted.
-      instance: [B, N] int32 instance id (1..) that a thing of this center gets.
-      score: [B, N] what centers were ranked by.
-    """
-
-    best: tf.Tensor
-    painter: tf.Tensor
-    scored: tf.Tensor
-    to_map: Callable[[tf.Tensor, tf.Tensor, float], tf.Tensor]
-    probability: tf.Tensor
-    confident: tf.Tensor
-    mask_area: tf.Tensor
-    area: tf.Tensor
-    instance: tf.Tensor
-    score: tf.Tensor
+from kmax_tf.postprocessing.full_size import read_pixels, sizes
+from kmax_tf.postprocessing.painting import Centers, Painting
+from kmax_tf.postprocessing.readings import read_class, read_masks, read_survivor
 
 
 @dataclasses.dataclass(frozen=True)
@@ -230,61 +159,6 @@ class PixelWise(Merging):
     def instances(self, centers: Centers) -> tf.Tensor:
         """Returns [B, N]: the number of each center, from 1 on."""
         return tf.ones_like(centers.class_index) * tf.range(1, centers.class_index.shape[1] + 1)
-
-
-def most_masks(num_centers: int, threshold: float) -> int:
-    """Returns k, the most masks that a pixel can be in: fewer than 1 / threshold, or two."""
-    return max(2, min(num_centers, int(1 / max(threshold - ROUNDING, ROUNDING))))
-
-
-def read_masks(logits: tf.Tensor, image: tf.Tensor, threshold: float) -> MaskReading:
-    """Reads which masks pixels [C, N] are in."""
-    del image
-    probability = probabilities(logits)
-    best = best_of(logits, probability)
-    most = most_masks(logits.shape[1], threshold)
-    if most > 2:
-        values, masks = tf.math.top_k(probability, most)
-        inside = values > threshold
-        return MaskReading(best, tf.where(inside, masks, -1), tf.where(inside, values, 0.0))
-    # XLA would sort all centers for the best two.
-    both = [within(x, threshold) for x in (best, runner_up(probability, best.center))]
-    return MaskReading(best, *(tf.stack(of_both, axis=1) for of_both in zip(*both)))
-
-
-def within(best: Best, threshold: float) -> Best:
-    """Keeps the centers of pixels [C] whose probability exceeds a threshold."""
-    inside = best.probability > threshold
-    return Best(tf.where(inside, best.center, -1), tf.where(inside, best.probability, 0.0))
-
-
-def runner_up(probability: tf.Tensor, best: tf.Tensor) -> Best:
-    """Returns the second best center of pixels [C, N] whose best [C] is known."""
-    is_best = tf.one_hot(best, probability.shape[1], True, False, dtype=tf.bool)
-    others = tf.where(is_best, -1.0, probability)
-    second = tf.argmax(others, axis=1, output_type=tf.int32)
-    return Best(second, tf.gather(others, second, batch_dims=1))
-
-
-def read_survivor(logits: tf.Tensor, image: tf.Tensor, confident: tf.Tensor) -> tuple[Best, Best]:
-    """Reads the best center of pixels [C, N] of images [C], and the best of confident ones."""
-    surviving = tf.where(tf.gather(confident, image), logits, REJECTED_LOGIT)
-    return best_of(logits, probabilities(logits)), best_of(surviving, probabilities(surviving))
-
-
-def read_class(class_probabilities: tf.Tensor, image: tf.Tensor) -> tf.Tensor:
-    """Reads the most probable class of pixels [C, K]; -1 where a probability isn't a number."""
-    del image
-    best = tf.argmax(class_probabilities, axis=1, output_type=tf.int32)
-    return tf.where(tf.reduce_max(class_probabilities, axis=1) >= 0, best, -1)
-
-
-def best_of(logits: tf.Tensor, probability: tf.Tensor) -> Best:
-    """Returns the best center of pixels [C, N]. NaN compares false."""
-    best = tf.argmax(logits, axis=1, output_type=tf.int32)
-    largest = tf.gather(probability, best, batch_dims=1)
-    finite = largest > 0
-    return Best(tf.where(finite, best, -1), tf.where(finite, largest, 0.0))
 
 
 def mean_probabilities(

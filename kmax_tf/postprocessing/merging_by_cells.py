@@ -12,22 +12,18 @@ import tensorflow as tf
 
 from kmax_tf.postprocessing.cells import Cells
 from kmax_tf.postprocessing.full_size import Grid, Read, probabilities
-from kmax_tf.postprocessing.merging import (
+from kmax_tf.postprocessing.merging import MaskWise, PixelWise, paint_in_order, values_of
+from kmax_tf.postprocessing.painting import Centers, Painting
+from kmax_tf.postprocessing.readings import (
     ROUNDING,
     Best,
-    Centers,
     MaskReading,
-    MaskWise,
-    Painting,
-    PixelWise,
     best_of,
     most_masks,
-    paint_in_order,
     read_class,
     read_masks,
     read_survivor,
     runner_up,
-    values_of,
 )
 
 

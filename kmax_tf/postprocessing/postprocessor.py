@@ -8,7 +8,8 @@ import enum
 import tensorflow as tf
 
 from kmax_tf.labels import LabelSpace
-from kmax_tf.postprocessing.merging import Centers, Merging, Painting
+from kmax_tf.postprocessing.merging import Merging
+from kmax_tf.postprocessing.painting import Centers, Painting
 from kmax_tf.structures import Predictions
 
 MAPS = ("panoptic", "semantic", "semantic_scores", "instance_scores")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from kmax_tf.postprocessing.cells import Cells
 from kmax_tf.postprocessing.full_size import Grid, in_chunks, read_pixels
-from kmax_tf.postprocessing.merging import Best
+from kmax_tf.postprocessing.readings import Best
 from tests.reference.layers_oracle import softmax
 
 
