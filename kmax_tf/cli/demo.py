@@ -160,7 +160,7 @@ def predict_held_out(root: Path) -> None:
         # Meanwhile: these import TensorFlow, which takes seconds.
         import numpy as np
 
-        from kmax_tf.export.results import write_result
+        from kmax_tf.export.result_files import write_result
         from kmax_tf.export.saved_model import read_labels
         from kmax_tf.files.images import read_image
     if ended.result():
@@ -173,7 +173,7 @@ def predict_held_out(root: Path) -> None:
 
 def compare_maps(root: Path) -> None:
     """Checks that an image has one map, whichever way it is predicted."""
-    from kmax_tf.export.agreement import count_agreeing
+    from kmax_tf.export.map_agreement import count_agreeing
 
     images = {path.stem: path for path in (root / "coco" / "val2017").glob("*.jpg")}
     submission = root / "submission" / "panoptic_results.json"

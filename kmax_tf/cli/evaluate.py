@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     from kmax_tf.config import label_space, load_experiment
     from kmax_tf.evaluation.evaluator import evaluate_model
     from kmax_tf.evaluation.report.page import write_report
-    from kmax_tf.evaluation.results import format_table, write_results
+    from kmax_tf.evaluation.scores import format_table, write_results
     from kmax_tf.evaluation.submission import SUBMISSIONS
     from kmax_tf.files.ownership import check_free
     from kmax_tf.files.writing import check_writable

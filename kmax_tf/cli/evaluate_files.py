@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     from kmax_tf.evaluation.from_files.pairing import pair_images
     from kmax_tf.evaluation.from_files.panoptic_file import categories_of, read_panoptic_file
     from kmax_tf.evaluation.report.page import write_report
-    from kmax_tf.evaluation.results import format_table, write_results
+    from kmax_tf.evaluation.scores import format_table, write_results
     from kmax_tf.files.ownership import check_free
     from kmax_tf.files.progress import Progress
     from kmax_tf.files.workers import available_cores

@@ -45,7 +45,7 @@ def find_images(paths: Sequence[str]) -> list[NamedImage]:
     import pathlib
 
     from kmax_tf.errors import UserError
-    from kmax_tf.export.results import result_names
+    from kmax_tf.export.result_files import result_names
     from kmax_tf.panoptic.coco_json import repeated
 
     files: list[str] = []

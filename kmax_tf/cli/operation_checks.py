@@ -15,8 +15,8 @@ from kmax_tf.keras_api import keras
 from kmax_tf.losses.matching import match_on_host
 from kmax_tf.model.batch_norm import BatchNorm
 from kmax_tf.ops import for_gradients
-from kmax_tf.ops.examples import EXAMPLES, Example
 from kmax_tf.ops.resizing import resize_bilinear
+from kmax_tf.ops.trials import EXAMPLES, Example
 
 PRECISIONS = ("float32", "mixed_bfloat16")
 _SHAPE = [2, 9, 9, 8]

@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
 
     from kmax_tf.export.instances import write_instances
     from kmax_tf.export.predictor import load_predictor
-    from kmax_tf.export.results import ENDINGS, JOINED
+    from kmax_tf.export.result_files import ENDINGS, JOINED
     from kmax_tf.files.writing import check_writable
     from kmax_tf.panoptic.coco_results import write_panoptic_json
 
@@ -91,7 +91,7 @@ class _Writer:
     """
 
     def __init__(self, args: argparse.Namespace, kinds: Sequence[str], labels: LabelSpace):
-        from kmax_tf.export.results import SemanticIds
+        from kmax_tf.export.result_files import SemanticIds
 
         self._args, self._kinds, self._labels = args, kinds, labels
         self._semantic = SemanticIds(labels) if "semantic" in kinds else None
@@ -108,7 +108,7 @@ class _Writer:
         import os
 
         from kmax_tf.export.instances import coco_instances, write_instances
-        from kmax_tf.export.results import write_reports, write_result
+        from kmax_tf.export.result_files import write_reports, write_result
         from kmax_tf.postprocessing.mask_reports import format_reports
 
         folder, labels = self._args.output, self._labels

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 import tensorflow as tf
 
 from kmax_tf.conversion.shards import (
-    Annotation,
+    ImageAnnotation,
     ShardReport,
     ShardTask,
     convert_shard,
@@ -90,7 +90,7 @@ class Report:
 
 
 def convert(
-    annotations: Sequence[Annotation],
+    annotations: Sequence[ImageAnnotation],
     output: str | os.PathLike[str],
     split: str,
     labels: LabelSpace,
@@ -147,7 +147,7 @@ def convert(
 
 
 def _tasks(
-    annotations: Sequence[Annotation],
+    annotations: Sequence[ImageAnnotation],
     output: str,
     split: str,
     labels: LabelSpace,

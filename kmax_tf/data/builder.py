@@ -21,8 +21,8 @@ from kmax_tf.files.reading import is_file
 from kmax_tf.labels import LabelSpace
 from kmax_tf.ops.resizing import resize_map
 from kmax_tf.protos import data_pb2, experiment_pb2
-from kmax_tf.records.agreement import check_same_labels
 from kmax_tf.records.index import find_files, index_records
+from kmax_tf.records.label_agreement import check_same_labels
 from kmax_tf.records.label_checks import check_trainable
 from kmax_tf.structures import Targets
 

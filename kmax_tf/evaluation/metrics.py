@@ -10,9 +10,9 @@ import numpy as np
 
 from kmax_tf.evaluation.extremes import Extremes
 from kmax_tf.evaluation.mask_ap import Instances, MaskAP
-from kmax_tf.evaluation.matching import PredictedSegments, TrueSegments
 from kmax_tf.evaluation.mean_iou import MeanIoU
 from kmax_tf.evaluation.panoptic_quality import PanopticQuality, PanopticQualityResult
+from kmax_tf.evaluation.segment_matching import PredictedSegments, TrueSegments
 from kmax_tf.panoptic.fields import ImageId
 from kmax_tf.panoptic.overlaps import Overlaps
 

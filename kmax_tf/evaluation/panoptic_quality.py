@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from kmax_tf.evaluation.matching import (
+from kmax_tf.evaluation.segment_matching import (
     Matches,
     PredictedSegments,
     TrueSegments,

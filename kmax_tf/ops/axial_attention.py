@@ -9,7 +9,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from kmax_tf.ops.choice import choose
-from kmax_tf.ops.shapes import static_or_dynamic_shape
+from kmax_tf.ops.static_shapes import static_or_dynamic_shape
 
 
 def axial_similarities(

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from kmax_tf.ops.choice import choose
-from kmax_tf.ops.shapes import static_or_dynamic_shape
+from kmax_tf.ops.static_shapes import static_or_dynamic_shape
 
 
 def sum_by_center(values: tf.Tensor, assignment: tf.Tensor, num_centers: int) -> tf.Tensor:

@@ -21,7 +21,7 @@ from kmax_tf.errors import UserError
 from kmax_tf.files.writing import plain_path
 from kmax_tf.run_record import write_run_record
 from kmax_tf.training.builder import base_rate_of
-from kmax_tf.training.progress import Progress, Say
+from kmax_tf.training.run_progress import RunProgress, Say
 from kmax_tf.training.runner import BestCheckpoint, Runner, Trainer, TrainingRun
 from kmax_tf.training.stability import Patience
 from kmax_tf.training.task import KMaXTask
@@ -80,7 +80,7 @@ def run_training(
     training = experiment.training
     task.first_step = trained_steps(model_dir)
     with library_log(os.path.join(model_dir, "train.log")) as say:
-        progress = Progress(training.steps, experiment.train_data.batch_size, say)
+        progress = RunProgress(training.steps, experiment.train_data.batch_size, say)
         with strategy.scope(), progress.stage("building the model"):
             model = task.build_model()
             training_step = task.prepare_training(model)

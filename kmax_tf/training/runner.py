@@ -13,7 +13,7 @@ from kmax_tf.checkpoints.folders import FolderCheckpointManager, latest_checkpoi
 from kmax_tf.files.writing import plain_path
 from kmax_tf.model.kmax import KMaX
 from kmax_tf.training.optimizer import GroupedOptimizer, without_loss_scaling
-from kmax_tf.training.progress import Progress, Say
+from kmax_tf.training.run_progress import RunProgress, Say
 from kmax_tf.training.stability import Failures, Patience
 from kmax_tf.training.step import TrainingStep
 from kmax_tf.wording import count_of
@@ -26,7 +26,7 @@ class Trainer(base_trainer.Trainer):
       progress: is told of every step, but on TPUs, which run a whole loop by themselves.
     """
 
-    def __init__(self, *args: Any, progress: Progress, **kwargs: Any):
+    def __init__(self, *args: Any, progress: RunProgress, **kwargs: Any):
         super().__init__(*args, **kwargs)
         self.progress = progress
 

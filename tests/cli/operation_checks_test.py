@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from kmax_tf.cli import doctor, operation_checks
-from kmax_tf.ops.examples import Example
+from kmax_tf.ops.trials import Example
 
 GOOD = {"good": Example(tf.nn.relu, [[3]])}
 

@@ -15,7 +15,7 @@ from kmax_tf.checkpoints.restore import restore_weights
 from kmax_tf.config import label_space, load_experiment
 from kmax_tf.evaluation.evaluator import evaluate_model
 from kmax_tf.evaluation.submission import CocoSubmission
-from kmax_tf.export.agreement import count_agreeing
+from kmax_tf.export.map_agreement import count_agreeing
 from kmax_tf.files.images import read_image
 from kmax_tf.model.builder import build_model
 from kmax_tf.run_record import write_run_record

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from kmax_tf.errors import OutputError
 from kmax_tf.evaluation.metrics import PanopticMetrics
-from kmax_tf.evaluation.results import format_table, write_results
+from kmax_tf.evaluation.scores import format_table, write_results
 from kmax_tf.labels import LabelSpace
 from tests.reference.panoptic_maps import (
     CAT_1,

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from kmax_tf import ops
 from kmax_tf.ops import choice
-from kmax_tf.ops.examples import EXAMPLES, convolution, depthwise, similarities
+from kmax_tf.ops.trials import EXAMPLES, convolution, depthwise, similarities
 
 # Where the fast forms do something else: taps that see nothing, other kernels, sets of other sizes.
 CASES = {

@@ -13,8 +13,8 @@ from kmax_tf.errors import UserError
 from kmax_tf.evaluation.from_files.pairing import Pair
 from kmax_tf.evaluation.from_files.panoptic_file import ImageInfo
 from kmax_tf.evaluation.mask_ap import Instances
-from kmax_tf.evaluation.matching import PredictedSegments, TrueSegments
 from kmax_tf.evaluation.metrics import PanopticMetrics
+from kmax_tf.evaluation.segment_matching import PredictedSegments, TrueSegments
 from kmax_tf.files.progress import Progress
 from kmax_tf.files.workers import Advance, keep_memory, run_tasks
 from kmax_tf.labels import LabelSpace

@@ -13,7 +13,7 @@ Say = Callable[[str], None]
 _SECONDS = 5.0  # between lines inside a loop
 
 
-class Progress:
+class RunProgress:
     """Says how far training is: every few seconds, and with the loss at the end of each loop.
 
     Rates are those of steps alone: neither the preparation of the first step nor what happens

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from kmax_tf.errors import UserError
-from kmax_tf.export.results import ENDINGS, JOINED, SemanticIds, result_names
+from kmax_tf.export.result_files import ENDINGS, JOINED, SemanticIds, result_names
 from kmax_tf.labels import Category, LabelSpace
 
 

@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 
 from kmax_tf.errors import UserError
-from kmax_tf.records.agreement import check_same_labels
+from kmax_tf.records.label_agreement import check_same_labels
 
 
 def with_class(labels, index, **changes):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kmax_tf.training.progress import Progress
+from kmax_tf.training.run_progress import RunProgress
 
 
 class Clock:
@@ -15,7 +15,7 @@ class Clock:
 
 def test_lines_come_every_few_seconds_with_the_rate_of_steps_alone() -> None:
     clock, lines = Clock(), []
-    progress = Progress(100, 8, lines.append, clock)
+    progress = RunProgress(100, 8, lines.append, clock)
     progress.begin_loop(0)
     with progress.stage("making the graph"):
         clock.now += 30
@@ -42,7 +42,7 @@ def test_lines_come_every_few_seconds_with_the_rate_of_steps_alone() -> None:
 
 def test_a_run_of_a_single_step_has_no_rate() -> None:
     lines: list[str] = []
-    progress = Progress(1, 8, lines.append, Clock())
+    progress = RunProgress(1, 8, lines.append, Clock())
     progress.begin_loop(0)
     progress.first_step_done()
     progress.end_loop({"training_loss": 1.0}, 1)
