@@ -1,4 +1,4 @@
-"""Importing foreign checkpoints, every variable accounted for."""
+"""Importing public checkpoints, every variable accounted for."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def import_checkpoint(
     allow_missing: bool = False,
     allow_unexpected: bool = False,
 ) -> ImportReport:
-    """Gives a model the weights of a foreign checkpoint. If there is an error, nothing changes.
+    """Gives a model the weights of a public checkpoint. If there is an error, nothing changes.
 
     Args:
       model: as `kmax_tf.build_model` returns it.

@@ -1,4 +1,4 @@
-"""Reading foreign checkpoints of any format, for the importer."""
+"""Reading public checkpoints of any format, for the importer."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _KERAS_SUFFIXES = (".h5", ".hdf5")
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """A foreign checkpoint, opened.
+    """A public checkpoint, opened.
 
     Attributes:
       format: its name.

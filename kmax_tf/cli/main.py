@@ -4,8 +4,8 @@ A sub-command is a module of this package with `HELP`, `add_arguments(parser)` a
 `run(args) -> int`, the exit status. It imports TensorFlow inside `run`, if at all, so that
 `kmax --help` answers at once. absl's own flags, such as --verbosity and --flagfile, go with all.
 
-Exit statuses: 0 done; 1 what was checked is wrong (doctor, inspect-dataset), or a stage of the demo
-failed; 2 a user's error; 130 interrupted.
+Exit statuses: 0 done; 1 what was checked is wrong (doctor, inspect-dataset), some images could not
+be read (predict, explain), or a stage of the demo failed; 2 a user's error; 130 interrupted.
 """
 
 from __future__ import annotations

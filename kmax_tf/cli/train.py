@@ -40,7 +40,8 @@ def run(args: argparse.Namespace) -> int:
     from kmax_tf.config import load_experiment, options_of, validate
     from kmax_tf.data.builder import find_records
     from kmax_tf.keras_api import keras
-    from kmax_tf.training.run import prepare_run, run_training
+    from kmax_tf.run_record import write_run_record
+    from kmax_tf.training.run import check_run, run_training
     from kmax_tf.training.strategy import (
         RuntimeOptions,
         build_strategy,
@@ -49,13 +50,13 @@ def run(args: argparse.Namespace) -> int:
     )
     from kmax_tf.training.task import KMaXTask, experiment_config
 
-    # What: the experiment, complete, with records of its classes; all is noted in the run's folder.
+    # What: the experiment, complete, with records of its classes and a folder of its own.
     strategy_override = [f"runtime.strategy={args.strategy.upper()}"] if args.strategy else []
     experiment = load_experiment(args.config, [*args.overrides, *strategy_override])
     find_records(experiment, training=True)
     if args.mode == "train_and_eval":
         find_records(experiment, training=False)
-    prepare_run(experiment, args.model_dir)
+    check_run(experiment, args.model_dir)
 
     # Where: threads and devices (before anything else runs on them), precision; the seed of all
     # that is random.
@@ -63,6 +64,7 @@ def run(args: argparse.Namespace) -> int:
     set_threads(runtime)
     strategy = build_strategy(runtime)
     validate(experiment, strategy.num_replicas_in_sync)
+    write_run_record(experiment, args.model_dir)  # nothing it says can fail from here on
     set_precision(runtime)
     keras.utils.set_random_seed(experiment.training.seed)
 

@@ -1,7 +1,12 @@
 """From a textproto to a resolved, valid experiment."""
 
 from kmax_tf.config.dataset import label_space, parse_dataset, read_description
-from kmax_tf.config.experiment import experiment_text, load_experiment, validate
+from kmax_tf.config.experiment import (
+    experiment_text,
+    load_experiment,
+    mean_the_same,
+    validate,
+)
 from kmax_tf.config.options import choice_name, options_of
 from kmax_tf.config.shipped import shipped_configs
 from kmax_tf.errors import ConfigError
@@ -14,6 +19,7 @@ __all__ = [
     "experiment_text",
     "label_space",
     "load_experiment",
+    "mean_the_same",
     "options_of",
     "parse_dataset",
     "read_description",

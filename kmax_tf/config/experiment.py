@@ -9,14 +9,15 @@ from __future__ import annotations
 import os
 import pathlib
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from google.protobuf import text_format
+from google.protobuf.message import Message
 
 from kmax_tf.config.overrides import merge_override
 from kmax_tf.config.problems import report
 from kmax_tf.config.shipped import shipped_configs
-from kmax_tf.config.textproto import Origins, merge_text, nearest
+from kmax_tf.config.textproto import Origins, is_repeated, merge_text, nearest
 from kmax_tf.config.validation import problems
 from kmax_tf.errors import ConfigError
 from kmax_tf.files.writing import PathLike, decode_text, is_remote
@@ -78,6 +79,26 @@ def validate(experiment: experiment_pb2.Experiment, num_replicas: int = 1) -> No
     found = problems(experiment, num_replicas)
     if found:
         raise ConfigError(report(found, {}, "experiment"))
+
+
+def mean_the_same(first: Message, second: Message) -> bool:
+    """Tells whether two messages say the same, where a default is as good written out as left out.
+
+    Whether a message within them is there does count: it may choose a part of the model.
+    """
+    fields: Any = first.DESCRIPTOR.fields
+    for field in fields:
+        values = getattr(first, field.name), getattr(second, field.name)
+        if field.message_type is None:
+            same = list(values[0]) == list(values[1]) if is_repeated(field) else len({*values}) == 1
+        elif is_repeated(field):
+            same = len(values[0]) == len(values[1]) and all(map(mean_the_same, *values))
+        else:
+            there = first.HasField(field.name), second.HasField(field.name)
+            same = there[0] == there[1] and (not there[0] or mean_the_same(*values))
+        if not same:
+            return False
+    return True
 
 
 def experiment_text(experiment: experiment_pb2.Experiment) -> str:

@@ -1,4 +1,4 @@
-"""Numerical operations, one a file: the definition, a faster form of it, a line that chooses.
+"""Numerical operations by subject: the definition, a faster form of it, a line that chooses.
 
 Callers say what they compute, not how: `choice` knows the machine, and whether there will be
 gradients. `definitions()` takes all definitions, to compare with them.

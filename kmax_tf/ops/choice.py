@@ -1,4 +1,4 @@
-"""Which form of an operation is taken: its definition, or one that gives the same sooner.
+"""Which form of an operation is taken: its definition, or one that gives the same faster.
 
 A thread's state says so while a graph is made, as replicas are traced in threads that take turns.
 """
@@ -44,8 +44,8 @@ def definitions() -> Iterator[None]:
 def for_gradients(wanted: bool = True) -> Iterator[None]:
     """Takes forms that are made for gradients inside, or none of them.
 
-    Every form has right gradients. But some are only worth their while with them: without, their
-    definition takes up what stands behind it, and exports have no gradients to carry.
+    Every form has right gradients. But some are only faster with them: without, TensorFlow fuses the
+    definition with the operation before it, and an export carries no gradients.
     """
     before, _state.gradients = _state.gradients, wanted
     try:

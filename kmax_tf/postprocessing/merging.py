@@ -1,7 +1,7 @@
 """How masks are merged: which center paints each pixel.
 
 This is the definition, and what XLA, GPUs and TPUs run: batched, and of shapes that don't depend on
-values. On CPUs `merging_by_cells` gives the same, to the last bit, and sooner.
+values. On CPUs `merging_by_cells` gives the same, to the last bit, and faster.
 
 B images, N cluster centers, K classes without void, all in float32; h x w is the resolution of the
 mask logits, H x W that of the network's input. A pixel is in k masks at most, for the

@@ -16,10 +16,9 @@ from official.core import config_definitions
 
 from kmax_tf.checkpoints.folders import latest_checkpoint
 from kmax_tf.checkpoints.restore import way_to_other_classes
-from kmax_tf.config import Experiment, options_of
+from kmax_tf.config import Experiment, mean_the_same, options_of
 from kmax_tf.errors import UserError
 from kmax_tf.files.writing import plain_path
-from kmax_tf.run_record import write_run_record
 from kmax_tf.training.builder import base_rate_of
 from kmax_tf.training.run_progress import RunProgress, Say
 from kmax_tf.training.runner import BestCheckpoint, Runner, Trainer, TrainingRun
@@ -28,23 +27,22 @@ from kmax_tf.training.task import KMaXTask
 from kmax_tf.wording import count_of
 
 
-def prepare_run(experiment: Experiment, model_dir: str) -> None:
-    """Records the experiment in the run's folder, which must be new or hold a run of this model.
+def check_run(experiment: Experiment, model_dir: str) -> None:
+    """Checks that a run's folder is new or holds a run of this model.
 
     Raises:
-      UserError: the folder holds a run of another model or dataset, or cannot be written.
+      UserError: it holds a run of another model or dataset.
     """
     record = pathlib.Path(model_dir) / "experiment.textproto"
     if record.exists() and latest_checkpoint(model_dir):
         earlier = text_format.Parse(record.read_text("utf-8"), Experiment())
         for part in ("model", "dataset"):
-            if getattr(earlier, part) != getattr(experiment, part):
+            if not mean_the_same(getattr(earlier, part), getattr(experiment, part)):
                 raise UserError(
                     f"{model_dir} holds a run whose `{part}` differs from this experiment's, so "
                     "its checkpoints don't fit. Give another --model_dir, or the same experiment "
                     f"({record}). {way_to_other_classes(model_dir)}"
                 )
-    write_run_record(experiment, model_dir)
 
 
 def trained_steps(model_dir: str) -> int:

@@ -45,7 +45,7 @@ class RunProgress:
         self._rate = ""
 
     def begin_loop(self, step: int) -> None:
-        """Hears that training goes on behind a step."""
+        """Notes that training continues after a step."""
         self._step = step
         self._since = (step, self._clock())
 
@@ -54,12 +54,12 @@ class RunProgress:
         return Stage(doing, self.say, self._clock)
 
     def first_step_done(self) -> None:
-        """Hears that the first step of this process is done, whose time tells nothing."""
+        """Notes that the first step of this process is done, whose time tells nothing."""
         self._step += 1
         self._since = (self._step, self._clock())
 
     def step_done(self) -> None:
-        """Hears that another step is done; says so if some seconds have passed."""
+        """Notes that another step is done; says so if some seconds have passed."""
         self._step += 1
         if self._since is not None and self._clock() - self._since[1] >= _SECONDS:
             self._show("")

@@ -16,7 +16,7 @@ _NAMES = {"MULTI_WORKER": "multi_worker_mirrored"}
 
 @dataclasses.dataclass(frozen=True)
 class RuntimeOptions:
-    """What a run takes of the machine.
+    """Devices, threads and precision of a run.
 
     Attributes:
       strategy: ONE_DEVICE, MIRRORED, MULTI_WORKER or TPU.

@@ -83,6 +83,7 @@ def test_pytorch_has_the_classes_in_the_order_of_their_ids(model, tmp_path):
     np.testing.assert_array_equal(read_state(path)[key], expected)
 
 
+@pytest.mark.slow
 def test_max_s_has_no_place_in_pytorch(tmp_path):
     model = build_with_zeros(kmax_tf.load_experiment("coco/max_s.textproto"))
     with pytest.raises(CheckpointError, match="its backbones are ResNet-50 and ConvNeXt"):

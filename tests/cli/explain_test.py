@@ -130,6 +130,7 @@ def test_blocks_are_picked_and_look_as_among_all(run, photo, tmp_path):
         np.testing.assert_array_equal(picture, complete[index])
 
 
+@pytest.mark.slow  # loads the model once more
 def test_a_checkpoint_and_its_experiment_do_as_well_as_a_run(run, photo, tmp_path):
     folder, _, _ = run
     for file in folder.glob("ckpt-1*"):

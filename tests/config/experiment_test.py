@@ -276,3 +276,22 @@ def test_missing_colors_are_distinct():
     colors = {category.color for category in config.label_space(dataset).classes}
     assert len(colors) == 299
     assert all(0 <= part <= 255 for color in colors for part in color)
+
+
+def test_a_default_that_is_written_out_changes_nothing_but_a_part_that_is_there_does():
+    plain = config.load_experiment(COCO)
+
+    def same(*overrides):
+        return config.mean_the_same(plain, config.load_experiment(COCO, overrides))
+
+    assert same()
+    assert same("model.transformer_decoder.cross_attention=KMEANS")
+    assert not same("model.transformer_decoder.num_centers=64")
+    assert not same("model.transformer_decoder.block_strides=[32, 16]")
+    assert not same("eval_data.crop_size=[641, 1281]")
+    other = config.load_experiment(COCO)
+    other.model.ClearField("semantic_decoder")
+    assert not config.mean_the_same(plain, other)
+    other = config.load_experiment(COCO)
+    other.dataset.classes[0].name = "somebody"
+    assert not config.mean_the_same(plain, other)

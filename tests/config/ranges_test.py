@@ -1,8 +1,11 @@
 import importlib
+import pathlib
+import re
 
 import pytest
 from google.protobuf.descriptor import FieldDescriptor
 
+import kmax_tf
 from kmax_tf.config.ranges import holds, out_of_range, range_of
 from kmax_tf.protos import experiment_pb2
 
@@ -70,3 +73,10 @@ def test_all_depths_and_lists_are_looked_at():
         ("model.pixel_decoder.stages[1].filters", "must be at least 1, not 0"),
         ("training.optimizer.learning_rate", "must be a finite number, not nan"),
     ]
+
+
+def test_every_field_is_read_somewhere():
+    package = pathlib.Path(kmax_tf.__file__).parent
+    sources = [path for path in package.rglob("*.py") if path.parent.name != "protos"]
+    words = {word for path in sources for word in re.findall(r"\w+", path.read_text("utf-8"))}
+    assert {field.name for field in FIELDS.values()} - words == set()
