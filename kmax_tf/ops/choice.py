@@ -44,8 +44,8 @@ def definitions() -> Iterator[None]:
 def for_gradients(wanted: bool = True) -> Iterator[None]:
     """Takes forms that are made for gradients inside, or none of them.
 
-    Every form has right gradients. But some are only faster with them: without, TensorFlow fuses the
-    definition with the operation before it, and an export carries no gradients.
+    Every form has right gradients. But some are only faster with them: without, TensorFlow fuses
+    the definition with the operation before it, and an export carries no gradients.
     """
     before, _state.gradients = _state.gradients, wanted
     try:
