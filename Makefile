@@ -42,7 +42,7 @@ package: install  ## Build dist/: the source distribution and, of it, the wheel
 	@! grep -i -A 9 deprecat $(VENV)/build.log
 	@ls dist/*
 
-format: install  ## Format and mend what can be mended
+format: install  ## Format and fix what can be fixed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 

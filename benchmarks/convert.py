@@ -22,25 +22,23 @@ import tempfile
 
 import numpy as np
 import scipy.ndimage
-from measuring import print_line, ratio, summary, time_in_turns
+from measuring import parser_of, print_line, ratio, summary, time_in_turns
 from PIL import Image
 
 from kmax_tf.config.dataset import read_description
 from kmax_tf.conversion.coco_format import CocoAnnotation, read_split
-from kmax_tf.conversion.panoptic_ids import panoptic_label
 from kmax_tf.conversion.shards import ShardTask, convert_shard, file_checksum, note_path
-from kmax_tf.files.images import read_encoded, read_id_map
+from kmax_tf.files.images import read_encoded
+from kmax_tf.panoptic.png import encode_ids, read_ids
+from kmax_tf.panoptic.segment_ids import panoptic_map
 from kmax_tf.records.examples import LabeledImage, encode_example, write_shard
 
 
 def main() -> None:
     """Measures and prints."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = parser_of(__doc__, size=(480, 640), segments=20, repeats=7)
     parser.add_argument("--images", type=int, default=24)
-    parser.add_argument("--size", type=int, nargs=2, default=(480, 640), help="height and width")
     parser.add_argument("--image-format", choices=["JPEG", "PNG"], default="JPEG")
-    parser.add_argument("--segments", type=int, default=20)
-    parser.add_argument("--repeats", type=int, default=7)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         root = pathlib.Path(folder)
@@ -85,16 +83,16 @@ def measure(root: pathlib.Path, args: argparse.Namespace) -> None:
 
 def parts_of(annotation: CocoAnnotation, labels, root: pathlib.Path) -> dict:
     """Returns the parts of the conversion of one example."""
-    image, ids = read_encoded(annotation.image_path), read_id_map(annotation.map_path)
-    panoptic, areas = panoptic_label(ids, annotation.segments, labels)
+    image, ids = read_encoded(annotation.image_path), read_ids(annotation.map_path)
+    panoptic, areas = panoptic_map(ids, annotation.segments, labels)
     example = LabeledImage("a", image, panoptic, areas)
     record = encode_example(example)
     path = str(root / "part.tfrecord")
     write_shard(path, [record])
     return {
         "image": functools.partial(read_encoded, annotation.image_path),
-        "id_map": functools.partial(read_id_map, annotation.map_path),
-        "panoptic": functools.partial(panoptic_label, ids, annotation.segments, labels),
+        "id_map": functools.partial(read_ids, annotation.map_path),
+        "panoptic": functools.partial(panoptic_map, ids, annotation.segments, labels),
         "example": functools.partial(encode_example, example),
         "write": lambda: write_shard(path, [record]),
         "checksum": lambda: file_checksum(path),
@@ -136,8 +134,7 @@ def write_tree(root: pathlib.Path, args: argparse.Namespace) -> None:
         distance = sum((w[..., np.newaxis] - centers[:, i]) ** 2 for i, w in enumerate(wavy))
         ids = rng.permutation(2**24 - 1)[: args.segments] + 1
         cells = ids[distance.argmin(axis=-1)]
-        colors = np.stack([cells & 255, cells >> 8 & 255, cells >> 16], -1).astype(np.uint8)
-        Image.fromarray(colors).save(maps / f"{number}.png")
+        (maps / f"{number}.png").write_bytes(encode_ids(cells))
         present, counts = np.unique(cells, return_counts=True)
         segments = [
             {"id": int(i), "category_id": 1 + int(k) % 11, "area": int(c), "iscrowd": 0}

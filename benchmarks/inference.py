@@ -22,6 +22,7 @@ import tensorflow as tf
 from measuring import (
     Run,
     finished,
+    parser_of,
     peak_memory,
     peak_memory_in_a_process,
     print_line,
@@ -51,6 +52,7 @@ def main() -> None:
     if args.memory_of:
         print_line(peak_memory=peak_memory(runs[args.memory_of]))
         return
+    runs = {name: run for name, run in runs.items() if name in (args.cases or runs)}
     dtype = tf.as_dtype(keras.mixed_precision.global_policy().compute_dtype)
     product = product_peak(SIZE_OF_PRODUCT, dtype)
     seconds = time_in_turns({**runs, "product": product}, args.repeats)
@@ -68,7 +70,7 @@ def main() -> None:
             precision=args.precision,
             **summary(seconds[name]),
             images_per_s=round(rate, 3),
-            ratio=ratio(seconds[name], seconds["unfolded"]),
+            ratio=ratio(seconds[name], seconds["unfolded"]) if "unfolded" in runs else None,
             peak_memory_mb=None if memory is None else round(memory / 2**20),
             multiply_adds=args.batch * work[name] if name in work else None,
             peak_share=round(rate * work[name] / peak, 3) if name in work else None,
@@ -120,17 +122,17 @@ def cases(args: argparse.Namespace) -> tuple[dict[str, Run], dict[str, int]]:
 
 def arguments() -> argparse.Namespace:
     """Reads the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--config", default="coco/resnet50.textproto", help="experiment file")
-    parser.add_argument("--set", action="append", default=[], help="override, as in kmax config")
-    parser.add_argument("--size", type=int, nargs="+", default=[641], help="side, or height width")
-    parser.add_argument("--batch", type=int, default=1)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--repeats", type=int, default=11)
-    parser.add_argument("--xla", action="store_true")
-    parser.add_argument(
-        "--precision", default="float32", choices=["float32", "mixed_bfloat16", "mixed_float16"]
+    parser = parser_of(
+        __doc__,
+        config="coco/resnet50.textproto",
+        batch=1,
+        threads=2,
+        repeats=11,
+        precision="float32",
     )
+    parser.add_argument("--size", type=int, nargs="+", default=[641], help="side, or height width")
+    parser.add_argument("--cases", nargs="+", help="by default all")
+    parser.add_argument("--xla", action="store_true")
     parser.add_argument("--memory-of", help="print the peak memory of this case only")
     args = parser.parse_args()
     args.size = args.size * 2 if len(args.size) == 1 else args.size

@@ -3,10 +3,9 @@
 Photos of COCO's size are made up (640x480, JPEG, about 130 kB, a dozen segments) and written as
 records. One JSON line a case; time is that of the processor, of all threads, so that `images_per_s`
 is what one core gives:
-  plain: the preparation as its description reads (plain_input.py), on the same reader.
-  pipeline: kmax_tf's, which gives the same elements; `ratio` is the time over plain's.
+  pipeline: the whole preparation.
   without_NAME: the pipeline without a part of the augmentation.
-  decode: reading and decoding alone.
+  decode: reading and decoding alone; `ratio` is the time over this.
 Then a line a stage, each of one example, with its share of the pipeline's time; the pasted example
 goes through resize, cut and color as well.
 """
@@ -22,10 +21,10 @@ import time
 
 import numpy as np
 import tensorflow as tf
-from measuring import finished, print_line
-from plain_input import PlainExample
+from measuring import finished, parser_of, print_line
 
 import kmax_tf
+from kmax_tf.config import Experiment, options_of
 from kmax_tf.data.builder import training_example
 from kmax_tf.data.color import random_color
 from kmax_tf.data.reader import ReaderOptions, read_forever
@@ -35,11 +34,23 @@ from kmax_tf.records.examples import LabeledImage, encode_example, write_shard
 from kmax_tf.records.index import index_records
 
 _SIZE = (480, 640)
+_READER = options_of(
+    ReaderOptions,
+    Experiment().train_data,
+    Experiment().training,
+    shard=(0, 1),
+    first=0,
+    cache=None,
+)
 
 
 def main() -> None:
     """Measures and prints."""
-    args = arguments()
+    parser = parser_of(__doc__, config="coco/resnet50.textproto", batch=4, repeats=3)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[641, 1281])
+    parser.add_argument("--photos", type=int, default=24)
+    parser.add_argument("--images", type=int, default=16, help="of a case and round")
+    args = parser.parse_args()
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     with tempfile.TemporaryDirectory() as folder:
@@ -56,20 +67,17 @@ def measure(args: argparse.Namespace, size: int, path: str) -> None:
     # Of no matter here, but a small crop has fewer pixels than are sampled.
     overrides += ["losses.instance_discrimination.sample_count=1", *args.set]
     whole = training_example(kmax_tf.load_experiment(args.config, overrides))
-    cases = {"plain": PlainExample(whole), "pipeline": whole}
+    cases = {"pipeline": whole}
     for name in ("color", "copy_paste"):
         less = kmax_tf.load_experiment(args.config, overrides)
         less.train_data.augmentation.ClearField(name)
         cases[f"without_{name}"] = training_example(less)
-    print_line(size=size, elements_are_plains=same_elements(args, overrides, path))
     cases["decode"] = lambda number, examples: examples
     index = index_records([path])
     datasets = {}
     for name, make in cases.items():
         streams = getattr(make, "num_examples", 2)
-        datasets[name] = read_forever(index, ReaderOptions(), streams).map(
-            make, num_parallel_calls=1
-        )
+        datasets[name] = read_forever(index, _READER, streams).map(make, num_parallel_calls=1)
         if name != "decode":
             datasets[name] = datasets[name].batch(args.batch)
     seconds = {name: [] for name in cases}
@@ -83,7 +91,7 @@ def measure(args: argparse.Namespace, size: int, path: str) -> None:
             size=size,
             ms=round(1e3 * values, 1),
             images_per_s=round(1 / values, 2),
-            ratio=round(values / median["plain"], 3),
+            ratio=round(values / median["decode"], 3),
         )
     for name, values in stages(whole, index).items():
         print_line(
@@ -92,18 +100,6 @@ def measure(args: argparse.Namespace, size: int, path: str) -> None:
             ms=round(1e3 * values, 2),
             share=round(values / median["pipeline"], 3),
         )
-
-
-def same_elements(args: argparse.Namespace, overrides: list[str], path: str) -> bool:
-    """Returns whether both ways make the same of some examples, where no segments are drawn."""
-    fixed = [*overrides, "train_data.augmentation.copy_paste.stuff=ALL"]
-    whole = training_example(kmax_tf.load_experiment(args.config, fixed))
-    read = read_forever(index_records([path]), ReaderOptions(), 2).take(args.batch)
-    return all(
-        np.array_equal(ours, theirs)
-        for pair in zip(read.map(whole), read.map(PlainExample(whole)))
-        for ours, theirs in zip(*map(tf.nest.flatten, pair))
-    )
 
 
 def processor_time(dataset: tf.data.Dataset, images: int, batched: bool, batch: int) -> float:
@@ -123,7 +119,7 @@ def processor_time(dataset: tf.data.Dataset, images: int, batched: bool, batch: 
 def stages(made, index) -> dict[str, float]:
     """Returns the mean processor time of the parts of an example's preparation."""
     options = made.options
-    examples = [pair for _, pair in itertools.islice(read_forever(index, ReaderOptions(), 2), 24)]
+    examples = [pair for _, pair in itertools.islice(read_forever(index, _READER, 2), 24)]
     seconds: dict[str, list[float]] = {}
 
     def timed(name, function, *inputs):
@@ -140,7 +136,7 @@ def stages(made, index) -> dict[str, float]:
     number = tf.TensorSpec([], tf.int64)
     augment = tf.function(made.augment, input_signature=[number, (shapes, shapes)])
     view = tf.function(
-        lambda example, seed: made._view(example, seed, options.scales, 0)[0],
+        lambda example, seed: made._view(example, seed, options.scales(), 0)[0],
         input_signature=[shapes, tf.TensorSpec([2], tf.int32)],
     )
     color = tf.function(
@@ -199,19 +195,6 @@ def noise(rng, finest: int) -> np.ndarray:
         values = tf.image.resize(rng.normal(size=shape), _SIZE, method="bicubic")
         total += values[..., 0].numpy() / 1.6**octave
     return total
-
-
-def arguments() -> argparse.Namespace:
-    """Reads the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--config", default="coco/resnet50.textproto", help="experiment file")
-    parser.add_argument("--set", action="append", default=[], help="override, as in kmax config")
-    parser.add_argument("--sizes", type=int, nargs="+", default=[641, 1281])
-    parser.add_argument("--photos", type=int, default=24)
-    parser.add_argument("--images", type=int, default=16, help="of a case and round")
-    parser.add_argument("--batch", type=int, default=4)
-    parser.add_argument("--repeats", type=int, default=3)
-    return parser.parse_args()
 
 
 if __name__ == "__main__":

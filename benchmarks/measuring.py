@@ -1,9 +1,11 @@
-"""What the benchmarks share: timing in turns, peak memory, the machine's matrix-product peak."""
+"""What the benchmarks share: options, timing in turns, peak memory, the matrix-product peak."""
 
 from __future__ import annotations
 
+import argparse
 import gc
 import json
+import os
 import pathlib
 import statistics
 import subprocess
@@ -15,6 +17,39 @@ from typing import Any, Callable, Optional
 import tensorflow as tf
 
 Run = Callable[[], Any]
+
+# What options that several scripts have stand for.
+_OPTIONS = {
+    "config": "experiment file",
+    "size": "side of the images, or height and width",
+    "batch": "images of a step",
+    "segments": "of an image",
+    "threads": "of an operation",
+    "repeats": "of each case",
+    "precision": "float32, mixed_bfloat16 or mixed_float16",
+}
+
+
+def parser_of(script: str | None, **defaults: Any) -> argparse.ArgumentParser:
+    """Returns a parser of options that several scripts have, those that get a default.
+
+    Args:
+      script: its docstring, whose first line describes it.
+      **defaults: by name; a tuple stands for as many numbers. With `config` goes `--set`.
+    """
+    parser = argparse.ArgumentParser(description=(script or "").splitlines()[0])
+    for name, default in defaults.items():
+        several = isinstance(default, tuple)
+        parser.add_argument(
+            f"--{name}",
+            default=default,
+            type=type(default[0] if several else default),
+            nargs=len(default) if several else None,
+            help=_OPTIONS[name],
+        )
+    if "config" in defaults:
+        parser.add_argument("--set", action="append", default=[], help="override of the experiment")
+    return parser
 
 
 def time_in_turns(runs: Mapping[str, Run], repeats: int) -> dict[str, list[float]]:
@@ -79,8 +114,19 @@ def peak_memory(run: Run) -> Optional[int]:
 
 def peak_memory_in_a_process(command: Sequence[str]) -> Optional[int]:
     """Runs a benchmark again, in a process of its own, that prints the peak memory of one case."""
-    done = subprocess.run([sys.executable, *command], capture_output=True, text=True, check=True)
-    return json.loads(done.stdout.splitlines()[-1])["peak_memory"]
+    return lines_of(command)[-1]["peak_memory"]
+
+
+def lines_of(command: Sequence[str], **variables: str) -> list[dict[str, Any]]:
+    """Returns what a script prints in a process of its own, with some environment variables."""
+    done = subprocess.run(
+        [sys.executable, *command],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        env={**os.environ, **variables},
+    )
+    return [json.loads(line) for line in done.stdout.splitlines()]
 
 
 def _kilobytes(status: pathlib.Path, key: str) -> int:

@@ -21,20 +21,25 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from typing import Any, Callable
+from unittest import mock
 
 import numpy as np
-import PIL.Image
 
-from kmax_tf.evaluation.coco_results import id2rgb
-from kmax_tf.evaluation.files import pairs as file_pairs
-from kmax_tf.evaluation.files.evaluation import evaluate_pairs
-from kmax_tf.evaluation.files.pairs import pair_images
-from kmax_tf.evaluation.files.panoptic_file import categories_of, read_panoptic_file
-from kmax_tf.evaluation.overlaps import find_overlaps
+from kmax_tf.evaluation.from_files import counting
+from kmax_tf.evaluation.from_files.counting import evaluate_pairs
+from kmax_tf.evaluation.from_files.pairing import pair_images
+from kmax_tf.evaluation.from_files.panoptic_file import categories_of, read_panoptic_file
+from kmax_tf.files.progress import Progress
 from kmax_tf.files.workers import available_cores
+from kmax_tf.panoptic.overlaps import find_overlaps
+from kmax_tf.panoptic.png import encode_ids
 
+panopticapi: Any = None  # where it is installed
 if __name__ == "__main__":  # not in the workers: it imports TensorFlow, which takes seconds
-    from measuring import print_line, ratio, summary, time_in_turns
+    from measuring import parser_of, print_line, ratio, summary, time_in_turns
+
+    with contextlib.suppress(ImportError):
+        panopticapi = importlib.import_module("panopticapi.evaluation")
 
 CATEGORIES = [
     {"id": number, "name": f"class {number}", "isthing": number % 2} for number in range(1, 11)
@@ -43,12 +48,9 @@ CATEGORIES = [
 
 def main() -> None:
     """Measures and prints."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = parser_of(__doc__, size=(480, 640), segments=15, repeats=5)
     parser.add_argument("--images", type=int, default=100, help="PNGs of each kind")
-    parser.add_argument("--size", type=int, nargs=2, default=(480, 640), help="height, width")
-    parser.add_argument("--segments", type=int, default=15, help="in an image")
     parser.add_argument("--copies", type=int, default=10, help="of the set, for all cores")
-    parser.add_argument("--repeats", type=int, default=5)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         data = Data(pathlib.Path(folder), args)
@@ -71,18 +73,14 @@ class Data:
             for name, ids in zip(content, scene(rng, tuple(args.size), args.segments)):
                 present, counts = np.unique(ids[ids > 0], return_counts=True)
                 path = folder / name / f"{number}.png"
-                PIL.Image.fromarray(id2rgb(ids)).save(path)
+                path.write_bytes(encode_ids(ids))
                 self.maps[str(path)] = ids.astype(np.int32)
                 segments = [
-                    {
-                        "id": int(i),
-                        "category_id": int(i % len(CATEGORIES)) + 1,
-                        "area": int(area),
-                        "iscrowd": 0,
-                        "score": 0.5,
-                    }
+                    {"id": int(i), "category_id": int(i % len(CATEGORIES)) + 1, "area": int(area)}
                     for i, area in zip(present, counts)
                 ]
+                for segment in segments:
+                    segment.update(iscrowd=0, score=0.5)
                 entry = {"file_name": path.name, "segments_info": segments}
                 content[name].append({"image_id": number, **entry})
         self.annotations = content
@@ -98,9 +96,18 @@ class Data:
         """Returns the true and the predicted ids of each pair."""
         return [(self.maps[pair.true.path], self.maps[pair.predicted.path]) for pair in self.pairs]
 
-    def official(self) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-        """Returns the pairs as panopticapi takes them; it writes into the predictions."""
-        return list(zip(self.annotations["truth"], self.annotations["predictions"]))
+    def count_officially(self, copies: int = 0) -> None:
+        """Lets panopticapi count, in one process or, so many copies of the set, with all cores."""
+        matched = list(zip(self.annotations["truth"], self.annotations["predictions"]))
+        places = (
+            *(str(self.folder / name) for name in self.annotations),
+            {category["id"]: category for category in CATEGORIES},
+        )
+        with contextlib.redirect_stdout(io.StringIO()):
+            if copies:
+                panopticapi.pq_compute_multi_core(matched * copies, *places)
+            else:
+                panopticapi.pq_compute_single_core(0, matched, *places)
 
 
 def scene(rng: np.random.Generator, size: tuple[int, int], segments: int):
@@ -120,25 +127,24 @@ def scene(rng: np.random.Generator, size: tuple[int, int], segments: int):
 
 def one_core(data: Data, args: argparse.Namespace) -> None:
     """Times one process, with and without the decoding of PNGs."""
-    ours = lambda: evaluate_pairs(data.pairs, data.labels, False, 1)  # noqa: E731
-    files = {"kmax_tf": ours, "decoding alone": lambda: decode(data)}
+
+    def ours() -> None:
+        evaluate(data.pairs, data.labels, False, 1)
+
+    def from_memory() -> None:
+        with mock.patch.object(counting, "read_ids", data.maps.__getitem__):
+            ours()
+
+    files: dict[str, Callable[[], Any]] = {"kmax_tf": ours, "decoding alone": lambda: decode(data)}
     decoded = {
-        "kmax_tf": with_maps(data, ours),
+        "kmax_tf": from_memory,
         "overlaps alone": lambda: [find_overlaps(*maps) for maps in data.id_maps()],
         "np.unique of pairs": lambda: [sort_pairs(*maps) for maps in data.id_maps()],
         "per_segment": lambda: per_segment(data),
     }
-    official = panopticapi()
-    if official is not None:
-        categories = {category["id"]: category for category in CATEGORIES}
-
-        def theirs() -> None:
-            folders = (str(data.folder / name) for name in ("truth", "predictions"))
-            with contextlib.redirect_stdout(io.StringIO()):
-                official.pq_compute_single_core(0, data.official(), *folders, categories)
-
-        files["panopticapi"] = theirs
-        decoded["panopticapi"] = official_with_maps(official, data, theirs)
+    if panopticapi is not None:
+        files["panopticapi"] = data.count_officially
+        decoded["panopticapi"] = lambda: officially_from_memory(data)
     report("decoded", decoded, args, 1, args.images)
     report("files", files, args, 1, args.images)
 
@@ -152,20 +158,11 @@ def all_cores(data: Data, args: argparse.Namespace) -> None:
             pairs.append(dataclasses.replace(pair, true=true))
     cores = available_cores()
     runs = {
-        "kmax_tf": lambda: evaluate_pairs(pairs, data.labels, False, cores),
-        "kmax_tf on one core": lambda: evaluate_pairs(pairs, data.labels, False, 1),
+        "kmax_tf": lambda: evaluate(pairs, data.labels, False, cores),
+        "kmax_tf on one core": lambda: evaluate(pairs, data.labels, False, 1),
     }
-    official = panopticapi()
-    if official is not None:
-        categories = {category["id"]: category for category in CATEGORIES}
-
-        def theirs() -> None:
-            folders = (str(data.folder / name) for name in ("truth", "predictions"))
-            with contextlib.redirect_stdout(io.StringIO()):
-                matched = data.official() * args.copies
-                official.pq_compute_multi_core(matched, *folders, categories)
-
-        runs["panopticapi"] = theirs
+    if panopticapi is not None:
+        runs["panopticapi"] = lambda: data.count_officially(args.copies)
     report("files", runs, args, cores, len(pairs))
 
 
@@ -193,7 +190,7 @@ def commands(data: Data, args: argparse.Namespace, images: int) -> None:
         "kmax_tf, mask AP": command(*ours, "--no-pictures"),
         "kmax_tf, mask AP, pictures": command(*ours),
     }
-    if panopticapi() is not None:
+    if panopticapi is not None:
         of_theirs = ("--gt_json_file", "--pred_json_file", "--gt_folder", "--pred_folder")
         runs["panopticapi"] = command("panopticapi.evaluation", of_theirs)
     report("command", runs, args, available_cores(), images)
@@ -224,17 +221,22 @@ def state_size(data: Data) -> None:
     """Prints what a worker sends: constant, but for the instances that mask AP needs."""
     for mask_ap in (False, True):
         sizes = [
-            len(evaluate_pairs(pairs, data.labels, mask_ap, 1)[0].state())
+            len(evaluate(pairs, data.labels, mask_ap, 1)[0].state())
             for pairs in (data.pairs[: len(data.pairs) // 2], data.pairs)
         ]
         print_line(case="state", mask_ap=mask_ap, images=len(data.pairs), bytes_half_and_all=sizes)
 
 
+def evaluate(*options: Any) -> tuple[Any, list[str]]:
+    """Evaluates pairs and shows nothing."""
+    return evaluate_pairs(*options, Progress(None, "", io.StringIO()))
+
+
 def decode(data: Data) -> None:
     """Decodes the PNGs of all pairs: no evaluation of files can be faster."""
     for pair in data.pairs:
-        file_pairs.read_id_map(pair.true.path)
-        file_pairs.read_id_map(pair.predicted.path)
+        counting.read_ids(pair.true.path)
+        counting.read_ids(pair.predicted.path)
 
 
 def sort_pairs(truth: np.ndarray, prediction: np.ndarray) -> Any:
@@ -259,45 +261,11 @@ def per_segment(data: Data) -> int:
     return matches
 
 
-def with_maps(data: Data, run: Callable[[], Any]) -> Callable[[], Any]:
-    """Lets ours find ids in memory."""
-    maps = data.maps
-
-    def call() -> None:
-        real = file_pairs.read_id_map
-        file_pairs.read_id_map = maps.__getitem__
-        try:
-            run()
-        finally:
-            file_pairs.read_id_map = real
-
-    return call
-
-
-def official_with_maps(official: Any, data: Data, run: Callable[[], Any]) -> Callable[[], Any]:
+def officially_from_memory(data: Data) -> None:
     """Lets panopticapi find ids in memory, and spares it their composition from colors."""
-    maps = {path: ids.astype(np.uint32) for path, ids in data.maps.items()}
-
-    class Opener:
-        open = staticmethod(maps.__getitem__)
-
-    def call() -> None:
-        real = official.Image, official.rgb2id
-        official.Image, official.rgb2id = Opener, lambda ids: ids
-        try:
-            run()
-        finally:
-            official.Image, official.rgb2id = real
-
-    return call
-
-
-def panopticapi() -> Any:
-    """Returns panopticapi's evaluation, or None."""
-    try:
-        return importlib.import_module("panopticapi.evaluation")
-    except ImportError:
-        return None
+    opener = mock.Mock(open=lambda path: data.maps[path].view(np.uint32))
+    with mock.patch.multiple(panopticapi, Image=opener, rgb2id=lambda ids: ids):
+        data.count_officially()
 
 
 if __name__ == "__main__":

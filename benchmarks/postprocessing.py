@@ -1,13 +1,12 @@
-"""Post-processing of an experiment against the plain formulation: time and memory.
+"""Post-processing of an experiment against its definition: time and memory.
 
 Predictions are made up: as many confident masks as asked for, smooth, some on top of each other,
-and the rest unsure. Both formulations give the same maps, which is checked.
+and the rest unsure. Both forms give the same maps, which is checked.
 """
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import sys
 from collections.abc import Sequence
 
@@ -23,13 +22,14 @@ from measuring import (
     summary,
     time_in_turns,
 )
-from plain_merging import PlainMerging
 
 import kmax_tf
+from kmax_tf.grids import grid_side
 from kmax_tf.postprocessing.builder import build_postprocessor
-from kmax_tf.postprocessing.cells import Best, MaskGrid
+from kmax_tf.postprocessing.full_size import Grid
+from kmax_tf.postprocessing.merging_by_cells import read_best
 from kmax_tf.postprocessing.postprocessor import Postprocessor
-from kmax_tf.postprocessing.readings import BEST, read_best
+from kmax_tf.postprocessing.readings import Best
 
 
 def main() -> None:
@@ -37,19 +37,19 @@ def main() -> None:
     args = arguments()
     tf.config.threading.set_intra_op_parallelism_threads(args.threads)
     tf.config.threading.set_inter_op_parallelism_threads(args.threads)
-    overrides = [*args.set, "runtime.jit_compile=true"] if args.xla else args.set
-    postprocess = build_postprocessor(kmax_tf.load_experiment(args.config, overrides))
+    experiment = kmax_tf.load_experiment(args.config, args.set)
+    by_cells, definition = (build_postprocessor(experiment, form) for form in (True, False))
     for size in [args.memory_size] if args.memory_of else args.size:
         predictions = example(
-            postprocess, [size, size], args.batch, args.centers, args.masks, args.unsure
+            definition, [size, size], args.batch, args.centers, args.masks, args.unsure
         )
-        runs = cases(postprocess, predictions, args.xla)
+        runs = cases(by_cells, definition, predictions, args.xla)
         if args.memory_of:
             print_line(peak_memory=peak_memory(runs[args.memory_of]))
             return
-        ours, plain = runs["ours"](), runs["plain"]()
-        for name in plain:
-            np.testing.assert_array_equal(ours[name], plain[name])
+        maps, expected = runs["by cells"](), runs["definition"]()
+        for name in expected:
+            np.testing.assert_array_equal(maps[name], expected[name])
         seconds = time_in_turns(runs, args.repeats)
         for name in runs:
             again = [*sys.argv, f"--memory-of={name}", f"--memory-size={size}"]
@@ -59,38 +59,38 @@ def main() -> None:
                 config=args.config,
                 size=size,
                 batch=args.batch,
-                segments=len(np.unique(ours["panoptic"][0])),
+                segments=len(np.unique(maps["panoptic"][0])),
                 unsure=args.unsure,
                 threads=args.threads,
                 xla=args.xla,
                 **summary(seconds[name]),
-                ratio=ratio(seconds[name], seconds["plain"]),
+                ratio=ratio(seconds[name], seconds["definition"]),
                 peak_memory_mb=None if memory is None else round(memory / 2**20),
             )
 
 
-def cases(postprocess, predictions: dict[str, tf.Tensor], xla: bool) -> dict[str, Run]:
-    """Returns what is timed: the plain formulation, ours, ours when it must do more, and a floor.
+def cases(
+    by_cells: Postprocessor, definition: Postprocessor, predictions: dict[str, tf.Tensor], xla: bool
+) -> dict[str, Run]:
+    """Returns what is timed: the definition, perhaps compiled, the form for CPUs, and a floor.
 
     The floor is a softmax and the best center of each mask logit, which nothing can do without.
     """
 
-    def maps_of(merge: Postprocessor):
+    def maps_of(merge: Postprocessor, jit_compile: bool = False):
         def maps(predictions: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
             every = merge(predictions)
             return {name: every[name] for name in ("panoptic", "semantic")}
 
-        return tf.function(maps, jit_compile=xla or None)
+        return tf.function(maps, jit_compile=jit_compile or None)
 
     def read_once(predictions: dict[str, tf.Tensor]) -> Best:
-        grid = MaskGrid.of(predictions["mask_logits"], postprocess.output_stride, False)
-        return grid.at_corners(read_best, BEST)
+        return Grid.of(predictions["mask_logits"], by_cells.output_stride).read_corners(read_best)
 
     functions = {
-        "plain": tf.function(PlainMerging(postprocess)),
-        "ours": maps_of(postprocess),
-        "ours, with instance scores": tf.function(postprocess, jit_compile=xla or None),
-        "ours, all cells open": maps_of(dataclasses.replace(postprocess, static=True)),
+        "definition": maps_of(definition, xla),
+        "by cells": maps_of(by_cells),
+        "by cells, with instance scores": tf.function(by_cells),
         "mask logits read once": tf.function(read_once),
     }
     return {
@@ -121,7 +121,7 @@ def example(
       unsure: share of the rows where none is.
     """
     rng, masks = np.random.default_rng(0), min(masks, centers)
-    height, width = ((side - 1) // postprocess.output_stride + 1 for side in size)
+    height, width = (grid_side(side, postprocess.output_stride) for side in size)
     y, x = np.mgrid[0:height, 0:width]
     y, x = y / (height - 1), x / (width - 1)
     logits = rng.normal(size=[batch, height, width, centers], scale=0.5)
@@ -133,7 +133,7 @@ def example(
         sure = 10 - np.minimum(4 * behind, 14)  # in mask logits from the border
         sure[y >= 1 - unsure] = 0
         logits[image, :, :, :masks] += sure
-    num_classes = postprocess.label_space.num_classes
+    num_classes = postprocess.labels.num_classes
     classes = rng.normal(size=[batch, centers, num_classes + 1])
     classes[:, masks:, -1] += 12
     for center in range(masks):
@@ -156,7 +156,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--unsure", type=float, default=0.05, help="share of rows without a mask")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--xla", action="store_true")
+    parser.add_argument("--xla", action="store_true", help="compile the definition")
     parser.add_argument("--memory", action="store_true", help="also measure peak memory")
     parser.add_argument("--memory-of", help="print the peak memory of this case only")
     parser.add_argument("--memory-size", type=int, help="at this size")

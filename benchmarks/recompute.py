@@ -14,6 +14,7 @@ import tensorflow as tf
 from measuring import (
     Run,
     finished,
+    parser_of,
     peak_memory,
     peak_memory_in_a_process,
     print_line,
@@ -84,15 +85,16 @@ def case(args: argparse.Namespace, name: str) -> Callable[[], Run]:
 
 def arguments() -> argparse.Namespace:
     """Reads the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--config", default="coco/resnet50.textproto", help="experiment file")
-    parser.add_argument("--set", action="append", default=[], help="override, as in kmax config")
-    parser.add_argument("--size", type=int, default=321, help="side of the images")
-    parser.add_argument("--batch", type=int, default=4)
-    parser.add_argument("--segments", type=int, default=20, help="of an image")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--repeats", type=int, default=3, help="0: memory only")
-    parser.add_argument("--precision", default="float32")
+    parser = parser_of(
+        __doc__,
+        config="coco/resnet50.textproto",
+        size=321,
+        batch=4,
+        segments=20,
+        threads=2,
+        repeats=3,  # 0: memory only
+        precision="float32",
+    )
     parser.add_argument("--memory-of", help="print the peak memory of this case only")
     return parser.parse_args()
 

@@ -1,4 +1,4 @@
-"""A training step of an experiment: time of its parts, memory, and the plain formulation.
+"""A training step of an experiment: time of its parts, memory, and the definitions.
 
 One JSON line a case, all measured in turns:
   forward: the network in training.
@@ -6,8 +6,7 @@ One JSON line a case, all measured in turns:
   gradients: forward pass, loss and backward pass.
   update: the optimizer, from given gradients.
   step: all of it, as the trainer runs it.
-  plain_loss_step: the same with the loss as its formulas read (plain_loss.py).
-  plain_step: with that loss, and with layers as their descriptions read (plain_layers.py).
+  definitions_step: the same with every operation as its definition reads.
   classifier_step: keras.applications' ResNet50 with cross-entropy at the same size, a yardstick.
 `ratio` is the time over that of `step`. The last line has the shares of the parts; the backward
 pass is what the gradients take beyond forward pass and loss.
@@ -31,13 +30,12 @@ from measuring import (
     summary,
     time_in_turns,
 )
-from plain_layers import plain_layers
-from plain_loss import PlainLoss
 
 import kmax_tf
+from kmax_tf import ops
 from kmax_tf.keras_api import keras
 from kmax_tf.losses.builder import build_loss
-from kmax_tf.training.optimizer import build_optimizer
+from kmax_tf.training.builder import build_optimizer
 
 
 def main() -> None:
@@ -87,28 +85,24 @@ def cases(args: argparse.Namespace) -> dict[str, Callable[[], Run]]:
     images, targets = example(args, experiment)
     model = kmax_tf.build_model(experiment)
     loss_terms = build_loss(experiment)
-    plain_loss = PlainLoss(loss_terms.options)
     optimizer = build_optimizer(experiment, model)
-    with plain_layers():
-        plain_model = kmax_tf.build_model(experiment)
-    plain_optimizer = build_optimizer(experiment, plain_model)
 
     def total(targets, predictions):
         return tf.add_n(list(loss_terms(targets, predictions).values()))
 
-    def gradients_of(loss, model=model):
+    def gradients_of():
         with tf.GradientTape() as tape:
-            value = loss(targets, model(images, training=True))
+            value = total(targets, model(images, training=True))
         return value, tape.gradient(value, model.trainable_variables)
 
-    def step(loss, model=model, optimizer=optimizer):
-        value, gradients = gradients_of(loss, model)
+    def step():
+        value, gradients = gradients_of()
         optimizer.apply_gradients(zip(gradients, model.trainable_variables))
         return value
 
-    def plain_step():
-        with plain_layers():
-            return step(plain_loss, plain_model, plain_optimizer)
+    def definitions_step():
+        with ops.definitions():
+            return step()
 
     def loss_alone(predictions):
         with tf.GradientTape() as tape:
@@ -134,11 +128,10 @@ def cases(args: argparse.Namespace) -> dict[str, Callable[[], Run]]:
     return {
         "forward": compiled(forward),
         "loss": compiled(loss_alone, forward),
-        "gradients": compiled(lambda: gradients_of(total)),
-        "update": compiled(update, lambda: gradients_of(total)[1]),
-        "step": compiled(lambda: step(total)),
-        "plain_loss_step": compiled(lambda: step(plain_loss)),
-        "plain_step": compiled(plain_step),
+        "gradients": compiled(gradients_of),
+        "update": compiled(update, lambda: gradients_of()[1]),
+        "step": compiled(step),
+        "definitions_step": compiled(definitions_step),
         "classifier_step": compiled(classifier_step(images)),
     }
 

@@ -1,6 +1,7 @@
 """kMaX-DeepLab: panoptic segmentation by k-means cross-attention, in TensorFlow.
 
-The public interface is imported on first use, so that `import kmax_tf` stays cheap.
+The public interface is imported on first use, so that `import kmax_tf` stays cheap, and TensorFlow
+with it, without the lines that its libraries print as they are loaded.
 """
 
 from __future__ import annotations
@@ -55,6 +56,9 @@ _HOME = {
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'kmax_tf' has no attribute {name!r}")
+    from kmax_tf.library_noise import quiet_tensorflow
+
+    quiet_tensorflow()
     return getattr(importlib.import_module(f"kmax_tf.{_HOME[name]}"), name)
 
 

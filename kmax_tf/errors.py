@@ -1,4 +1,4 @@
-"""Errors that a user can mend: shown as one line, without a traceback."""
+"""Errors that a user can fix: shown as one line, without a traceback."""
 
 from __future__ import annotations
 
@@ -17,3 +17,9 @@ class OutputError(UserError, OSError):
     def __str__(self) -> str:
         # OSError would format (errno, strerror) pairs; this is a sentence.
         return str(self.args[0]) if self.args else ""
+
+
+def error_line(program: str, error: Exception) -> str:
+    """Returns the line that tells a user's error."""
+    # Libraries on the way may have added a context of their own to what str() gives.
+    return f"{program}: error: {error.args[0] if error.args else error}"

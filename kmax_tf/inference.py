@@ -1,7 +1,8 @@
 """From images of any size to maps of their size: one path for all that predict.
 
 An image is fitted into the network's input; the network predicts, perhaps several views of it; the
-masks are merged into maps; these are brought back to the image's size, and freed of small islands.
+masks are merged into maps; these are brought back to the image's size, and freed of small
+components.
 """
 
 from __future__ import annotations
@@ -14,13 +15,14 @@ import numpy as np
 import tensorflow as tf
 
 from kmax_tf.config import Experiment, label_space
-from kmax_tf.data.preprocessing import fit_image, resize_image, resize_map, restore_map
+from kmax_tf.data.preprocessing import fit_image, resize_image, restore_map
 from kmax_tf.devices import accelerated
 from kmax_tf.model.folding import fold_batch_norms
 from kmax_tf.model.kmax import KMaX
+from kmax_tf.ops.resizing import resize_map
 from kmax_tf.postprocessing.builder import build_postprocessor, build_views
-from kmax_tf.postprocessing.islands import remove_islands
 from kmax_tf.postprocessing.postprocessor import MAPS, SEGMENTS
+from kmax_tf.postprocessing.small_components import remove_small_components
 from kmax_tf.structures import Predictions
 
 
@@ -141,10 +143,10 @@ class Inference:
         return restore_map(values, fitted_size, size)
 
     def clean(self, maps: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Removes islands from the panoptic map [H, W] of an image, where there is one."""
+        """Removes small components from the panoptic map [H, W] of an image, where there is one."""
         cleaned = dict(maps)
         if "panoptic" in maps:
-            cleaned["panoptic"] = remove_islands(
+            cleaned["panoptic"] = remove_small_components(
                 maps["panoptic"], self._island_area_limit, self._void
             )
         return cleaned
@@ -166,7 +168,7 @@ class Inference:
             truth to the size of the image in the network's input. Both by nearest neighbour.
         """
         for index in range(raw["raw_size"].shape[0]):
-            size, fitted_size = raw["raw_size"][index], raw["resized_size"][index]
+            size, fitted_size = raw["raw_size"][index], raw["fitted_size"][index]
             height, width = size.numpy()
             truth = raw["panoptic"][index, :height, :width]
             if resolution == "model":

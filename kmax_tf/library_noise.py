@@ -32,6 +32,8 @@ KNOWN_WARNINGS: tuple[tuple[str, type[Warning], str], ...] = (
     ("pkg_resources is deprecated as an API", DeprecationWarning, ""),
 )
 
+_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
+
 # A process of its own, so that the last words of one that dies while it loads a library are shown.
 _FILTER = """
 import re, sys
@@ -50,19 +52,41 @@ def quiet_libraries(look_for_devices: bool = True) -> None:
       look_for_devices: TensorFlow looks for them once it is loaded, so that what it says of those
         that aren't there is a known line; otherwise it does when it computes, if it does.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault(_LEVEL, "2")
     options = []
+    _ignore_known_warnings()
     for message, category, module in KNOWN_WARNINGS:
-        warnings.filterwarnings("ignore", re.escape(message), category, re.escape(module))
         options.append(f"ignore:{message}:{category.__name__}:{module}")
     os.environ.setdefault("PYTHONWARNINGS", ",".join(options))
     if "tensorflow" not in sys.modules:
         sys.meta_path.insert(0, _TensorFlowFinder(look_for_devices))
 
 
+def _ignore_known_warnings() -> None:
+    for message, category, module in KNOWN_WARNINGS:
+        warnings.filterwarnings("ignore", re.escape(message), category, re.escape(module))
+
+
+def quiet_tensorflow() -> None:
+    """Has TensorFlow load without known lines in somebody else's program, who wants its results.
+
+    Nothing is done where TensorFlow is loaded already, or where the program has set how much it
+    tells. Devices aren't looked for: the program may want to hide some first.
+    """
+    if "tensorflow" not in sys.modules and _LEVEL not in os.environ:
+        os.environ[_LEVEL] = "2"
+        sys.meta_path.insert(0, _TensorFlowFinder(look_for_devices=False))
+
+
 @contextlib.contextmanager
 def without_known_lines() -> Iterator[None]:
-    """Drops known lines from what this process and its children write to standard error."""
+    """Drops known lines from what this process and its children write to standard error.
+
+    Where that is closed, or Python runs inside another program, nothing is dropped.
+    """
+    if sys.stderr is None or "python" not in os.path.basename(sys.executable or ""):
+        yield
+        return
     sys.stderr.flush()
     ours = os.dup(2)
     reader = subprocess.Popen(
@@ -103,7 +127,8 @@ class _TensorFlowFinder(importlib.abc.MetaPathFinder):
             load = spec.loader.exec_module
 
             def load_quietly(module: types.ModuleType) -> None:
-                with without_known_lines():
+                with without_known_lines(), warnings.catch_warnings():
+                    _ignore_known_warnings()
                     load(module)
                     if self._look_for_devices:
                         module.config.list_physical_devices()

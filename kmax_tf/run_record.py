@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import importlib.metadata
 import json
 import os
 import pathlib
@@ -14,8 +13,10 @@ from typing import Any
 
 from kmax_tf.config import Experiment, experiment_text
 from kmax_tf.files.writing import PathLike, write_atomically
-from kmax_tf.version import __version__
+from kmax_tf.version import __version__, installed_version
 
+# Files of a run's folder.
+RUN_RECORD = ("experiment.textproto", "provenance.json")
 _PACKAGES = ("tensorflow", "tf-models-official", "tf-keras", "tensorflow-addons", "numpy")
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -31,11 +32,8 @@ def write_run_record(experiment: Experiment, folder: PathLike) -> None:
       OutputError: the folder cannot be written.
     """
     run = os.path.exists(os.path.join(folder, "checkpoint"))  # which goes on
-    record = {
-        "experiment.textproto": experiment_text(experiment),
-        "provenance.json": json.dumps(provenance(), indent=2) + "\n",
-    }
-    for name, text in record.items():
+    texts = experiment_text(experiment), json.dumps(provenance(), indent=2) + "\n"
+    for name, text in zip(RUN_RECORD, texts):
         write_atomically(os.path.join(folder, name), text, own=run)
 
 
@@ -54,18 +52,10 @@ def provenance() -> dict[str, Any]:
         "git_dirty": None if changes is None else bool(changes),
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "packages": {name: version_of(name) for name in _PACKAGES},
+        "packages": {name: installed_version(name) for name in _PACKAGES},
         "command": sys.argv,
         "time": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
     }
-
-
-def version_of(distribution: str) -> str | None:
-    """Returns the installed version of a distribution, without importing it; None: not there."""
-    try:
-        return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 def _is_repository() -> bool:

@@ -28,7 +28,7 @@ def batch():
         "image_id": tf.constant(["cam1/a"]),
         "source_id": tf.constant(["7"]),
         "raw_size": tf.constant([RAW]),
-        "resized_size": tf.constant([FITTED]),
+        "fitted_size": tf.constant([FITTED]),
         "panoptic": tf.constant(truth),
     }
     return tf.zeros([1, *INPUT, 3]), maps, raw

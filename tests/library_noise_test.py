@@ -25,6 +25,7 @@ warnings.warn("pkg_resources is deprecated as an API. See elsewhere", UserWarnin
 os.write(2, b"E an error of its own\\n")
 warnings.warn("a warning of its own")
 """
+LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 SILENT = "import types; config = types.SimpleNamespace(list_physical_devices=list)"
 PROGRAM = "from kmax_tf.library_noise import quiet_libraries; quiet_libraries(); import tensorflow"
 
@@ -56,6 +57,26 @@ def test_only_known_lines_are_dropped(tmp_path: Path) -> None:
 def test_later_lines_are_left_alone(tmp_path: Path) -> None:
     said = errors_of(tmp_path, SILENT, f"{PROGRAM}, os; os.write(2, b'{KNOWN}')")
     assert said == KNOWN
+
+
+@pytest.mark.parametrize(
+    ("program", "dropped"),
+    [
+        ("import kmax_tf; kmax_tf.UserError; import tensorflow", True),
+        ("import kmax_tf; import tensorflow; kmax_tf.UserError", False),
+        (f"import os; os.environ[{LEVEL!r}] = '0'; import kmax_tf; kmax_tf.UserError", False),
+    ],
+)
+def test_other_programs_are_spared_known_lines_unless_they_say_otherwise(
+    tmp_path: Path, program: str, dropped: bool
+) -> None:
+    level = f"import os; print(os.environ.get({LEVEL!r}), file=sys.stderr)"
+    said = errors_of(tmp_path, TENSORFLOW, f"import sys; {program}; import tensorflow; {level}")
+    for noise in ("cuDNN", "will stop", "pkg_resources"):
+        assert (noise in said) != dropped
+    assert "E an error of its own\n" in said
+    assert "cuInit" not in said  # the program may hide devices first
+    assert said.splitlines()[-1] == ("2" if dropped else "0" if LEVEL in program else "None")
 
 
 def test_processes_that_are_started_do_not_warn_either(tmp_path: Path) -> None:

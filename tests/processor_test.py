@@ -15,21 +15,20 @@ OLD_X86 = "flags : fpu sse2 avx\n"
 ARM = "processor : 0\nFeatures : fp asimd sve bf16\n"
 SCRIPT = """
 import os, pathlib, sys, types
-from kmax_tf.cli import command_line
 from kmax_tf import processor
 from kmax_tf.cli import main
 processor._CPU_INFO = pathlib.Path(sys.argv.pop())
 def show(*_):
     print(os.environ.get(processor.ONEDNN), "tensorflow" in sys.modules)
     return 0
+main.COMMANDS = ("fake",)
+sys.modules["kmax_tf.cli.fake"] = types.SimpleNamespace(
+    HELP="", __doc__="", add_arguments=lambda parser: None, run=show
+)
 if sys.argv.pop() == "kmax":
-    main.COMMANDS = ("fake",)
-    sys.modules["kmax_tf.cli.fake"] = types.SimpleNamespace(
-        HELP="", __doc__="", add_arguments=lambda parser: None, run=show
-    )
     main.main(["fake"])
 else:
-    command_line.run_app(show)
+    main.run_as_script("fake")
 """
 
 

@@ -1,11 +1,15 @@
 import datetime
+import json
 import subprocess
 import sys
 
 import numpy as np
+import pytest
 
 import kmax_tf
 from kmax_tf import run_record
+from kmax_tf.errors import OutputError
+from kmax_tf.version import installed_version
 
 
 def test_versions_command_and_time():
@@ -45,4 +49,15 @@ def test_revision_and_dirtiness_of_the_repository(tmp_path, monkeypatch):
 
 
 def test_version_of_what_is_not_there():
-    assert run_record.version_of("no-such-distribution") is None
+    assert installed_version("no-such-distribution") is None
+
+
+def test_a_run_is_recorded_with_its_experiment(tmp_path):
+    experiment = kmax_tf.load_experiment("coco/resnet50.textproto")
+    run_record.write_run_record(experiment, tmp_path / "run")
+    assert kmax_tf.load_experiment(tmp_path / "run" / "experiment.textproto") == experiment
+    record = json.loads((tmp_path / "run" / "provenance.json").read_text())
+    assert record["packages"]["tensorflow"]
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="is a file, not a folder"):
+        run_record.write_run_record(experiment, tmp_path / "file")

@@ -7,6 +7,7 @@ import pathlib
 import numpy as np
 import pytest
 
+from kmax_tf.config import load_experiment
 from kmax_tf.config.dataset import read_description
 from kmax_tf.conversion.coco_format import read_split
 from kmax_tf.conversion.convert import convert
@@ -56,7 +57,7 @@ def shapes_records(shapes_source, shapes_labels, tmp_path_factory):
 def experiment(shapes_records):
     """Data options for shapes_records."""
     result = experiment_pb2.Experiment(data_dir=str(shapes_records))
-    result.dataset.CopyFrom(shapes_dataset())
+    result.dataset.CopyFrom(load_experiment("shapes/laptop.textproto").dataset)
     for name, data in (("train", result.train_data), ("val", result.eval_data)):
         data.records.append(f"{name}-*.tfrecord")
         data.batch_size = 4
@@ -68,16 +69,6 @@ def experiment(shapes_records):
     result.train_data.augmentation.min_scale = 0.5
     result.train_data.augmentation.max_scale = 1.5
     return result
-
-
-def shapes_dataset():
-    from google.protobuf import text_format
-
-    from kmax_tf.config import shipped_configs
-    from kmax_tf.protos import dataset_pb2
-
-    text = (shipped_configs() / "datasets" / "shapes.textproto").read_text()
-    return text_format.Parse(text, dataset_pb2.Dataset())
 
 
 @pytest.fixture(scope="session")
@@ -100,11 +91,5 @@ def recorded_augmentation():
 def golden_labels():
     """Ids of the recorded samples: {"coco_b": ..., "coco_c": ..., "cityscapes": ...}."""
 
-    def space(ids, things, num_ids, ignore, divisor):
-        categories = [Category(i, str(i), i in things, (0, 0, 0), i) for i in ids]
-        ordered = sorted(categories, key=lambda category: (not category.thing, category.id))
-        return LabelSpace(tuple(ordered), num_ids, ignore, divisor)
-
-    coco = space(range(1, 134), range(1, 81), 134, 0, 256)
-    cityscapes = space(range(19), range(11, 19), 19, 255, 1000)
+    coco, cityscapes = (read_description(name)[0] for name in ("coco", "cityscapes"))
     return {"coco_b": coco, "coco_c": coco, "cityscapes": cityscapes}

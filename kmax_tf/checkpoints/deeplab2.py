@@ -6,9 +6,10 @@ Values differ in nothing but axes of length 1.
 from __future__ import annotations
 
 import re
-from typing import Callable
 
 from kmax_tf.checkpoints.places import Place, variable_names
+from kmax_tf.checkpoints.restore import CheckpointError
+from kmax_tf.model.backbones.names import Rule
 from kmax_tf.model.kmax import KMaX
 
 SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
@@ -18,24 +19,6 @@ _BLOCK = r"transformer_decoder/_kmax_decoder/{0}/_block1_transformer"
 
 def _block(match: re.Match[str]) -> str:
     return _BLOCK.format(int(match[1]) - 1)
-
-
-def _backbone_block(match: re.Match[str]) -> str:
-    return f"encoder/_stage{int(match[1]).bit_length() - 1}/_block{match[2]}"
-
-
-def _downsample(match: re.Match[str]) -> str:
-    """A layer normalization and a convolution, in the order in which they are applied."""
-    index = int(match[1]).bit_length() - 3
-    layer = int((match[2] == "norm") == (index == 0))
-    return f"encoder/downsample_layers/{index}/layer_with_weights-{layer}"
-
-
-def _convnext_part(match: re.Match[str]) -> str:
-    index = int(match[1]).bit_length() - 3
-    part = {"expansion": "pointwise_conv1", "projection": "pointwise_conv2"}.get(match[3], match[3])
-    slash = "/" if match[4] else ""  # its depthwise convolution is a grouped one: "kernel"
-    return f"encoder/stages/{index}/layer_with_weights-{int(match[2]) - 1}/{part}{slash}"
 
 
 def _decoder_index(match: re.Match[str]) -> str:
@@ -55,16 +38,8 @@ _HEADS = [
     (r"heads/class_head/dense", "transformer_class_head/_conv"),
 ]
 
-# (pattern, replacement), all applied in this order.
-_RULES: list[tuple[str, str | Callable[[re.Match[str]], str]]] = [
-    (r"^backbone/stem", "encoder/_stem"),
-    (r"^backbone/downsample_stride(\d+)/(\w+)", _downsample),
-    (
-        r"^backbone/stage_stride(\d+)/block(\d+)/"
-        r"(depthwise_conv|norm|expansion|projection|layer_scale)(/depthwise_(?=kernel))?",
-        _convnext_part,
-    ),
-    (r"^backbone/stage_stride(\d+)/block(\d+)", _backbone_block),
+# All applied in this order, after those of the backbone.
+_RULES: list[Rule] = [
     (r"^pixel_decoder/(stage|backbone_norm|fuse)_stride(\d+)", _decoder_index),
     (r"(_stages/\d)/block(\d+)", r"\1/_block\2"),
     (r"/coarse_projection", "/_resized_conv_bn1"),
@@ -108,14 +83,15 @@ _RULES: list[tuple[str, str | Callable[[re.Match[str]], str]]] = [
 ]
 
 
-def checkpoint_keys(names: list[str]) -> dict[str, str]:
-    """Returns the checkpoint key of each variable name (without ":0") of a model."""
+def checkpoint_keys(model: KMaX) -> dict[str, str]:
+    """Returns the checkpoint key of each variable of a model, by our name (without ":0")."""
+    names = list(variable_names(model))
     rates = sorted({int(m[1]) for name in names if (m := re.search(r"/aspp/rate(\d+)/", name))})
     skips = sorted(
         {int(m[1]) for name in names if (m := re.search(r"/low_level_stride(\d+)/", name))},
         reverse=True,
     )
-    rules: list[tuple[str, str | Callable[[re.Match[str]], str]]] = [
+    rules: list[Rule] = [
         *(
             (
                 rf"^semantic_branch/aspp/rate{rate}/",
@@ -137,6 +113,7 @@ def checkpoint_keys(names: list[str]) -> dict[str, str]:
             )
             for i, stride in enumerate(skips, start=1)
         ),
+        *model.backbone.names.deeplab2,
         *_RULES,
     ]
     keys = {}
@@ -144,17 +121,18 @@ def checkpoint_keys(names: list[str]) -> dict[str, str]:
         key = name
         for pattern, replacement in rules:
             key = re.sub(pattern, replacement, key)
+        if key.startswith("backbone/"):
+            raise CheckpointError(f"the TensorFlow implementation has nothing like {name}")
         keys[name] = key + SUFFIX
     return keys
 
 
 def places(model: KMaX) -> dict[str, Place]:
     """Returns where each variable of a model stands in a public checkpoint, by our name."""
-    variables = variable_names(model)
-    keys = checkpoint_keys(list(variables))
+    keys = checkpoint_keys(model)
     return {
         name: Place(keys[name], _public_shape(name, tuple(variable.shape)))
-        for name, variable in variables.items()
+        for name, variable in variable_names(model).items()
     }
 
 

@@ -1,4 +1,4 @@
-"""Importing foreign checkpoints, every variable accounted for."""
+"""Importing public checkpoints, every variable accounted for."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from kmax_tf.checkpoints.sources import Source, read_source
 from kmax_tf.config import Experiment, label_space
 from kmax_tf.config.dataset import read_description
 from kmax_tf.model.kmax import KMaX
+from kmax_tf.wording import count_of
 
 _CLASS_HEAD = re.compile(r".*class_head/dense/(kernel|bias)$")
 _SEMANTIC_HEAD = re.compile(r"semantic_branch/last_conv/(kernel|bias)$")
@@ -57,8 +58,9 @@ class ImportReport:
             ("of the checkpoint not in the model", self.unexpected),
             ("ignored", self.ignored),
         )
-        lines = [f"imported {len(self.loaded)} variables of {self.checkpoint} ({self.format})"]
-        return "\n".join([*lines, *(_row(names, what) for what, names in rows if names)])
+        loaded = count_of(len(self.loaded), "variable")
+        head = f"imported {loaded} of {self.checkpoint} ({self.format})"
+        return "\n".join([head, *(_row(names, what) for what, names in rows if names)])
 
 
 def import_checkpoint(
@@ -71,7 +73,7 @@ def import_checkpoint(
     allow_missing: bool = False,
     allow_unexpected: bool = False,
 ) -> ImportReport:
-    """Gives a model the weights of a foreign checkpoint. If there is an error, nothing changes.
+    """Gives a model the weights of a public checkpoint. If there is an error, nothing changes.
 
     Args:
       model: as `kmax_tf.build_model` returns it.
@@ -163,7 +165,8 @@ class _Plan:
         mapping, count = channels
         if found != place.with_channels(count):
             self.initialised[name] = (
-                f"{found[place.channel_axis]} channels there, {count} of {self.source_labels.name}"
+                f"{count_of(found[place.channel_axis], 'channel')} there, {count} of "
+                f"{self.source_labels.name}"
             )
             return
         value = place.to_ours(self.source.read(place.key))
@@ -172,7 +175,15 @@ class _Plan:
         fresh[:, known] = value[:, mapping[known]]
         self.values[name] = fresh.reshape(variable.shape)
         if not known.all():
-            self.initialised[name] = f"{(~known).sum()} of {len(known)} classes, new by name"
+            self.initialised[name] = self._fresh_channels()
+
+    def _fresh_channels(self) -> str:
+        """Says which channels of a head the checkpoint has nothing for."""
+        theirs = {category.name for category in self.source_labels.classes}
+        new = sum(category.name not in theirs for category in self.labels.classes)
+        if not new:
+            return "ids of no class"
+        return f"{new} of {count_of(len(self.labels.classes), 'class')}, new by name"
 
     def _channels(self, name: str) -> Optional[tuple[np.ndarray, int]]:
         """Returns, for heads, the source's channel of each of ours (-1: none) and their number."""
@@ -216,14 +227,14 @@ def _is_head(name: str) -> bool:
 def _refuse(report: ImportReport, allow_missing: bool, allow_unexpected: bool) -> None:
     problems = []
     if report.reshaped:
-        problems.append(_row(report.reshaped, "have another shape"))
+        problems.append(_row(report.reshaped, "of another shape"))
     if report.missing and not allow_missing:
         problems.append(
-            _row(report.missing, "of the model are not in it (allow_missing lets that pass)")
+            _row(report.missing, "of the model not in it (allow_missing lets that pass)")
         )
     if report.unexpected and not allow_unexpected:
         problems.append(
-            _row(report.unexpected, "of it are not in the model (allow_unexpected lets that pass)")
+            _row(report.unexpected, "of it not in the model (allow_unexpected lets that pass)")
         )
     if not report.loaded and not problems:
         problems.append("it has nothing for the model")
@@ -236,4 +247,4 @@ def _refuse(report: ImportReport, allow_missing: bool, allow_unexpected: bool) -
 
 def _row(names: Sequence[str], what: str) -> str:
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return f"{len(names)} variables {what}: {', '.join(names[:_SHOWN])}{more}"
+    return f"{count_of(len(names), 'variable')} {what}: {', '.join(names[:_SHOWN])}{more}"

@@ -18,7 +18,7 @@ import numpy as np
 
 from kmax_tf.checkpoints.restore import CheckpointError
 from kmax_tf.keras_api import keras
-from kmax_tf.model.backbones.convnext import ConvNeXt
+from kmax_tf.model.backbones.backbone import Backbone
 from kmax_tf.model.kmax import KMaX
 from kmax_tf.model.layers import ConvBN
 
@@ -29,14 +29,6 @@ _NORM = ("gamma", "beta", "moving_mean", "moving_variance")
 Weights = dict[str, np.ndarray]
 
 IMAGENET = "imagenet"
-_RESNET50 = (3, 4, 6, 3)
-# Blocks, and width of the first stage, of the ConvNeXts that keras.applications has.
-_CONVNEXTS: dict[tuple[tuple[int, ...], int], str] = {
-    ((3, 3, 9, 3), 96): "ConvNeXtTiny",
-    ((3, 3, 27, 3), 96): "ConvNeXtSmall",
-    ((3, 3, 27, 3), 128): "ConvNeXtBase",
-    ((3, 3, 27, 3), 192): "ConvNeXtLarge",
-}
 
 
 def read_backbone(model: KMaX, path: str) -> tuple[Weights, list[str]]:
@@ -50,16 +42,16 @@ def read_backbone(model: KMaX, path: str) -> tuple[Weights, list[str]]:
       Values by our variables' names, in our layout, and the names of what is left.
 
     Raises:
-      CheckpointError: the file is damaged, not of a ResNet or ConvNeXt, or cannot be downloaded.
+      CheckpointError: the file is damaged, of another network, or cannot be downloaded.
     """
     weights = _download(model) if path == IMAGENET else _read_file(path)
-    names = {name: _our_name(name) for name in weights}
+    names = {name: _our_name(name, model.backbone) for name in weights}
     values = {ours: weights[name] for name, ours in names.items() if ours is not None}
     ignored = [name for name, ours in names.items() if ours is None]
     if not values:
         raise CheckpointError(
-            f"{path} holds no ResNet or ConvNeXt of keras.applications: its weights are such as "
-            f"{', '.join(list(weights)[:3]) or 'none'}"
+            f"{path} holds no {model.backbone.title} of keras.applications: its weights are such "
+            f"as {', '.join(list(weights)[:3]) or 'none'}"
         )
     if "backbone/stem/conv/kernel" in values:
         stem = model.backbone.stem
@@ -74,11 +66,12 @@ def read_backbone(model: KMaX, path: str) -> tuple[Weights, list[str]]:
 
 def _download(model: KMaX) -> Weights:
     """Returns the ImageNet weights of a model's backbone by "layer/weight"."""
-    name = _application(model.backbone)
+    name = model.backbone.keras_application
     if name is None:
         raise CheckpointError(
-            "keras.applications has no ImageNet weights of this backbone, only of ResNet-50 and of "
-            "ConvNeXt-T, -S, -B and -L; give the path of a checkpoint instead of 'imagenet'"
+            f"keras.applications has no ImageNet weights of this backbone, {model.backbone.title}, "
+            "only of ResNet-50 and of ConvNeXt-T, -S, -B and -L; give the path of a checkpoint "
+            "instead of 'imagenet'"
         )
     try:
         network = getattr(keras.applications, name)(include_top=False, weights=IMAGENET)
@@ -88,15 +81,6 @@ def _download(model: KMaX) -> Weights:
             "path of the file (..._notop.h5) instead of 'imagenet'"
         ) from error
     return {_last_two(weight.name): weight.numpy() for weight in network.weights}
-
-
-def _application(backbone: keras.layers.Layer) -> Optional[str]:
-    """Returns the constructor in keras.applications of the same network, None if there is none."""
-    blocks = tuple(len(stage.blocks) for stage in backbone.stages)
-    if isinstance(backbone, ConvNeXt):
-        return _CONVNEXTS.get((blocks, backbone.stages[0].blocks[0].channels))
-    plain = isinstance(backbone.stem, ConvBN) and blocks == _RESNET50
-    return "ResNet50" if plain and backbone.stages[0].blocks[0].options.filters == 64 else None
 
 
 def _read_file(path: str) -> Weights:
@@ -120,41 +104,12 @@ def _last_two(name: str) -> str:
     return "/".join(name.split(":", maxsplit=1)[0].split("/")[-2:])
 
 
-def _our_name(name: str) -> Optional[str]:
-    """Returns our name of "layer/weight", None for what a backbone doesn't have."""
-    layer, _, weight = name.partition("/")
-    if match := re.fullmatch(r"conv1_(conv|bn)", layer):
-        return f"backbone/stem/{_conv_or_norm(match[1])}/{weight}"
-    if match := re.fullmatch(r"conv(\d)_block(\d+)_(\d)_(conv|bn)", layer):
-        part = "shortcut" if match[3] == "0" else f"conv{match[3]}"
-        stage = f"stage_stride{2 ** int(match[1])}/block{match[2]}"
-        return f"backbone/{stage}/{part}/{_conv_or_norm(match[4])}/{weight}"
-    if match := re.fullmatch(r"convnext_\w+?_stem_(conv|layernorm)", layer):
-        return f"backbone/downsample_stride4/{_conv_or_norm(match[1])}/{weight}"
-    if match := re.fullmatch(r"convnext_\w+?_downsampling_(conv|layernorm)_(\d)", layer):
-        return f"backbone/downsample_stride{8 << int(match[2])}/{_conv_or_norm(match[1])}/{weight}"
-    if match := re.fullmatch(r"convnext_\w+?_stage_(\d)_block_(\d+)_(\w+)", layer):
-        block = f"backbone/stage_stride{4 << int(match[1])}/block{int(match[2]) + 1}"
-        return _in_convnext_block(block, match[3], weight)
+def _our_name(name: str, backbone: Backbone) -> Optional[str]:
+    """Returns our name of "layer/weight", None for what the backbone doesn't have."""
+    for pattern, replacement in backbone.names.keras:
+        if re.fullmatch(pattern, name):
+            return re.sub(pattern, replacement, name)
     return None
-
-
-def _in_convnext_block(block: str, part: str, weight: str) -> Optional[str]:
-    if part == "layer_scale":
-        return f"{block}/layer_scale"
-    if part == "depthwise_conv" and weight == "kernel":
-        return f"{block}/depthwise_conv/depthwise_kernel"
-    names = {
-        "depthwise_conv": "depthwise_conv",
-        "layernorm": "norm",
-        "pointwise_conv_1": "expansion",
-        "pointwise_conv_2": "projection",
-    }
-    return f"{block}/{names[part]}/{weight}" if part in names else None
-
-
-def _conv_or_norm(kind: str) -> str:
-    return {"conv": "conv", "bn": "batch_norm", "layernorm": "norm"}[kind]
 
 
 def _as_our_resnet(values: Mapping[str, np.ndarray], epsilon: float) -> Weights:

@@ -1,4 +1,4 @@
-"""Where a variable of ours stands in a foreign checkpoint, and in which layout."""
+"""Where a variable of ours stands in a public checkpoint, and in which layout."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from kmax_tf.model.kmax import KMaX
 
 
 class Place(NamedTuple):
-    """A value of a foreign checkpoint.
+    """A value of a public checkpoint.
 
     Attributes:
       key: its name there.

@@ -9,38 +9,17 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from typing import Callable, TypeVar
+from typing import TypeVar
 
 from kmax_tf.checkpoints.places import Place, variable_names
 from kmax_tf.checkpoints.restore import CheckpointError
+from kmax_tf.model.backbones.names import Rule
 from kmax_tf.model.kmax import KMaX
 
 Value = TypeVar("Value")
 
 _HEAD = "sem_seg_head.predictor."
 _SEMANTIC = _HEAD + "_auxiliary_semantic_predictor."
-
-
-def _index(match: re.Match[str]) -> int:
-    """Returns 0 for stride 4, 1 for stride 8 and so on."""
-    return int(match[1]).bit_length() - 3
-
-
-def _residual_block(match: re.Match[str]) -> str:
-    return f"backbone.res{_index(match) + 2}.{int(match[2]) - 1}."
-
-
-def _convnext_block(match: re.Match[str]) -> str:
-    parts = {"depthwise_conv": "dwconv", "expansion": "pwconv1", "projection": "pwconv2"}
-    parts["layer_scale"] = "gamma"
-    block = f"backbone.stages.{_index(match)}.{int(match[2]) - 1}"
-    return f"{block}.{parts.get(match[3], match[3])}"
-
-
-def _downsample(match: re.Match[str]) -> str:
-    index = _index(match)
-    layer = int((match[2] == "norm") == (index == 0))
-    return f"backbone.downsample_layers.{index}.{layer}"
 
 
 def _decoder_part(match: re.Match[str]) -> str:
@@ -60,20 +39,8 @@ _HEADS = [
     (r"heads/class_head/dense/", "_predcitor._transformer_class_head.conv/"),
 ]
 
-# (pattern, replacement), all applied in this order; "predcitor" is how it is spelt there.
-_RULES: list[tuple[str, str | Callable[[re.Match[str]], str]]] = [
-    (r"^backbone/stem/conv/", "backbone.stem.conv1/"),
-    (r"^backbone/stem/batch_norm/", "backbone.stem.conv1.norm/"),
-    (r"^backbone/downsample_stride(\d+)/(\w+)", _downsample),
-    (
-        r"^backbone/stage_stride(\d+)/block(\d+)/"
-        r"(depthwise_conv|norm|expansion|projection|layer_scale)",
-        _convnext_block,
-    ),
-    (r"^backbone/stage_stride(\d+)/block(\d+)/", _residual_block),
-    # detectron2's convolutions hold their normalization.
-    (r"^(backbone\.res.*)/conv/", r"\1/"),
-    (r"^(backbone\.res.*)/batch_norm/", r"\1.norm/"),
+# All applied in this order, after those of the backbone; "predcitor" is how it is spelt there.
+_RULES: list[Rule] = [
     (r"^pixel_decoder/(stage|backbone_norm|fuse)_stride(\d+)", _decoder_part),
     (r"(_stages\.\d)/block(\d+)/", lambda match: f"{match[1]}._blocks.{int(match[2]) - 1}._"),
     (r"/coarse_projection/", "._conv_bn_low."),
@@ -142,7 +109,7 @@ def places(model: KMaX) -> dict[str, Place]:
     found = {}
     for name, variable in variables.items():
         key = name
-        for pattern, replacement in (*rules, *_RULES):
+        for pattern, replacement in (*rules, *model.backbone.names.pytorch, *_RULES):
             key = re.sub(pattern, replacement, key)
         if "/" in key:
             raise CheckpointError(

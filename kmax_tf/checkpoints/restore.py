@@ -11,6 +11,7 @@ from kmax_tf.checkpoints.folders import latest_checkpoint
 from kmax_tf.errors import UserError
 from kmax_tf.files.writing import plain_path
 from kmax_tf.model.kmax import KMaX
+from kmax_tf.wording import count_of
 
 # What TensorFlow raises for a checkpoint that is damaged, here or there.
 DAMAGED = (tf.errors.OpError, ValueError, RuntimeError, IndexError)
@@ -36,7 +37,8 @@ class RestoreReport:
 
     def summary(self) -> str:
         """Returns one line for people."""
-        return f"restored {self.restored} variables of {self.checkpoint} (step {self.step})"
+        step = f" (step {self.step})" if self.step >= 0 else ""
+        return f"restored {count_of(self.restored, 'variable')} of {self.checkpoint}{step}"
 
 
 def find_checkpoint(path: str | os.PathLike[str]) -> str:
@@ -140,11 +142,11 @@ def _check_same(prefix: str, expected: dict[str, list[int]], found: dict[str, li
         if key in found and list(found[key]) != shape
     ]
     problems = [
-        f"{len(rows)} {what} (such as {', '.join(rows[:3])})"
+        f"{count_of(len(rows), 'variable')} {what} (such as {', '.join(rows[:3])})"
         for what, rows in (
-            ("variables of the model are not in it", [_short(key) for key in missing]),
-            ("of its variables are not in the model", [_short(key) for key in unexpected]),
-            ("variables have another shape", reshaped),
+            ("of the model not in it", [_short(key) for key in missing]),
+            ("of it not in the model", [_short(key) for key in unexpected]),
+            ("of another shape", reshaped),
         )
         if rows
     ]

@@ -1,4 +1,4 @@
-"""Reading foreign checkpoints of any format, for the importer."""
+"""Reading public checkpoints of any format, for the importer."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from kmax_tf.checkpoints.restore import (
 from kmax_tf.checkpoints.torch_file import read_state
 from kmax_tf.files.writing import plain_path
 from kmax_tf.model.kmax import KMaX
+from kmax_tf.wording import count_of
 
 _TORCH_SUFFIXES = (".pth", ".pt", ".pkl", ".safetensors")
 _KERAS_SUFFIXES = (".h5", ".hdf5")
@@ -28,7 +29,7 @@ _KERAS_SUFFIXES = (".h5", ".hdf5")
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """A foreign checkpoint, opened.
+    """A public checkpoint, opened.
 
     Attributes:
       format: its name.
@@ -99,7 +100,8 @@ def _read_deeplab2(model: KMaX, path: str) -> Source:
         )
     if not shapes:
         raise CheckpointError(
-            f"{prefix} is not a deeplab2 checkpoint: none of its {len(found)} keys is of one"
+            f"{prefix} is not a deeplab2 checkpoint: none of its {count_of(len(found), 'key')} is "
+            "of one"
         )
 
     def read(key: str) -> np.ndarray:

@@ -20,6 +20,7 @@ import numpy as np
 import safetensors
 
 from kmax_tf.checkpoints.restore import CheckpointError
+from kmax_tf.wording import count_of
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _NESTED = ("model", "state_dict", "model_state", "model_state_dict", "model_ema")
@@ -131,7 +132,7 @@ def _read_zip(path: str) -> dict[str, np.ndarray]:
             info = archive.getinfo(name)
             # torch.save stores without compression: more than the file is a bomb.
             if info.file_size > size or (expected is not None and info.file_size < expected):
-                _fail(f"{name} has {info.file_size} bytes")
+                _fail(f"{name} has {count_of(info.file_size, 'byte')}")
             return archive.read(info)
 
         content = _unpickle(io.BytesIO(read(pickles[0])))
@@ -160,7 +161,7 @@ def _read_stream(path: str) -> dict[str, np.ndarray]:
             kind = types.get(key) or _fail(f"an unused storage {key!r}")
             left = os.fstat(file.fileno()).st_size - file.tell()
             if not 0 <= count * kind.bytes <= left:
-                _fail(f"a storage of {count} values is longer than the file")
+                _fail(f"a storage of {count_of(count, 'value')} is longer than the file")
             loaded[key] = _values(file.read(count * kind.bytes), kind.dtype)
         return _arrays(content, lambda item: loaded[item.key])
 
@@ -227,7 +228,7 @@ def _view(name: str, tensor: _Tensor, values: np.ndarray) -> np.ndarray:
     last = tensor.offset + sum((side - 1) * step for side, step in zip(shape, strides))
     empty = 0 in shape
     if not empty and last >= len(values):
-        _fail(f"{name} reaches beyond its storage of {len(values)} values")
+        _fail(f"{name} reaches beyond its storage of {count_of(len(values), 'value')}")
     if empty:
         return np.zeros(shape, values.dtype)
     view = np.lib.stride_tricks.as_strided(

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from kmax_tf.labels import LabelSpace
 
 from kmax_tf.cli import arguments
+from kmax_tf.wording import count_of
 
 HELP = "make TFRecords of a published dataset or of your own images"
 _SOURCE_HELP = {
@@ -30,7 +31,7 @@ _MOST_REFUSED = 20
 _PUBLISHED_SPLITS = ("train", "val")
 
 
-class _Source(NamedTuple):
+class _Conversion(NamedTuple):
     """What to convert: splits by the names of their records, and the description."""
 
     splits: dict[str, Split]
@@ -129,12 +130,15 @@ def run(args: argparse.Namespace) -> int:
 
     from kmax_tf.conversion.convert import ConversionOptions, convert
     from kmax_tf.conversion.descriptions import with_splits
+    from kmax_tf.files.ownership import check_free
     from kmax_tf.files.writing import check_writable, write_atomically
     from kmax_tf.records.label_checks import doubts_about
     from kmax_tf.records.report import read_report
 
     check_writable(args.output)
     source = _published(args) if args.layout not in ("coco-format", "masks") else _own(args)
+    names = ("dataset.textproto", "report.json", *(f"{name}.sha256" for name in source.splits))
+    check_free(os.path.join(args.output, name) for name in names)
     options = ConversionOptions(
         strict=args.strict,
         num_shards=args.shards,
@@ -162,21 +166,24 @@ def run(args: argparse.Namespace) -> int:
         print(f"warning: {doubt}")
     if args.layout in ("coco-format", "masks"):
         _write_experiment(args.output, source.labels.name, reports)
+    left_out = sum(len(report.refused) for report in reports.values())
+    if left_out:
+        where = os.path.join(args.output, "report.json")
+        print(f"warning: {count_of(left_out, 'example')} left out; the reasons are in {where}")
     return 0
 
 
-def _published(args: argparse.Namespace) -> _Source:
+def _published(args: argparse.Namespace) -> _Conversion:
     from kmax_tf.config.dataset import read_description
     from kmax_tf.conversion.layouts import LAYOUTS, plain_name
 
-    layout = LAYOUTS[args.layout]
-    labels, description = read_description(args.description or layout.description)
+    labels, description = read_description(args.description or args.layout)
     names = dict.fromkeys(plain_name(name) for name in args.split or _PUBLISHED_SPLITS)
-    splits = {name: layout.read(args.source, name) for name in names}
-    return _Source(splits, labels, description)
+    splits = {name: LAYOUTS[args.layout](args.source, name) for name in names}
+    return _Conversion(splits, labels, description)
 
 
-def _own(args: argparse.Namespace) -> _Source:
+def _own(args: argparse.Namespace) -> _Conversion:
     from kmax_tf.conversion.layouts import hold_out
     from kmax_tf.errors import UserError
 
@@ -191,7 +198,7 @@ def _own(args: argparse.Namespace) -> _Source:
     return source
 
 
-def _own_coco_format(args: argparse.Namespace) -> _Source:
+def _own_coco_format(args: argparse.Namespace) -> _Conversion:
     from kmax_tf.conversion.descriptions import classes_of_categories, description_text
     from kmax_tf.conversion.layouts import TreePatterns, find_splits, plain_name, read_tree
 
@@ -211,12 +218,13 @@ def _own_coco_format(args: argparse.Namespace) -> _Source:
         where = patterns.json.replace("{split}", names[0])
         entries = classes_of_categories(first.categories, os.path.join(args.source, where))
         description = description_text(_name(args), entries, _LABEL_DIVISOR)
-    return _Source(splits, *_described(args, description))
+    return _Conversion(splits, *_described(args, description))
 
 
-def _own_masks(args: argparse.Namespace) -> _Source:
+def _own_masks(args: argparse.Namespace) -> _Conversion:
     import dataclasses
 
+    from kmax_tf.config.dataset import colored_classes
     from kmax_tf.conversion.class_table import read_class_table
     from kmax_tf.conversion.descriptions import description_text
     from kmax_tf.conversion.layouts import plain_name
@@ -236,7 +244,7 @@ def _own_masks(args: argparse.Namespace) -> _Source:
         description = description_text(_name(args), table.classes, _LABEL_DIVISOR)
     labels, description = _described(args, description)
     if args.description:
-        rules = MaskRules(colored=_colored_classes(description))
+        rules = MaskRules(colored=colored_classes(description))
     things = [category.name for category in labels.classes if category.thing]
     unknown = set(args.components or ()) - set(things)
     if unknown:
@@ -252,17 +260,7 @@ def _own_masks(args: argparse.Namespace) -> _Source:
         first, split = next(iter(splits.items()))
         strays = find_strays(args.source, names)
         splits[first] = dataclasses.replace(split, refused=[*split.refused, *strays])
-    return _Source(splits, labels, description)
-
-
-def _colored_classes(description: str) -> tuple[str, ...]:
-    """Returns the names of the classes to which a description gives a color."""
-    from kmax_tf.config.textproto import merge_text
-    from kmax_tf.protos import dataset_pb2
-
-    dataset = dataset_pb2.Dataset()
-    merge_text(description, str, dataset, {})
-    return tuple(entry.name for entry in dataset.classes if entry.color)
+    return _Conversion(splits, labels, description)
 
 
 def _check_names(names: list[str]) -> None:
@@ -307,9 +305,10 @@ def _runner(args: argparse.Namespace) -> Runner | None:
 def _print_report(name: str, report: Report, labels: LabelSpace) -> None:
     from kmax_tf.records.statistics import segments_table, sizes_line
 
-    parts = [f"{name}: {report.images} images, {sum(report.segments.values())} segments"]
+    segments = sum(report.segments.values())
+    parts = [f"{name}: {count_of(report.images, 'image')}, {count_of(segments, 'segment')}"]
     if report.kept:
-        parts.append(f"{report.kept} shards kept from an earlier run")
+        parts.append(f"{count_of(report.kept, 'shard')} kept from an earlier run")
     if report.refused:
         parts.append(f"{len(report.refused)} refused")
     print(", ".join(parts))

@@ -8,21 +8,24 @@ from __future__ import annotations
 
 import argparse
 import concurrent.futures
+import contextlib
 import json
 import shlex
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from kmax_tf.cli import arguments
-from kmax_tf.cli.scripts import run_process
 from kmax_tf.library_noise import without_known_lines
+from kmax_tf.wording import count_of
 
 HELP = "generate, train, evaluate, export and predict on a laptop (about 5 minutes)"
 
 CONFIG = "shapes/laptop.textproto"
 HELD_OUT_PICTURES = 12
+PATIENCE_SECONDS = 5.0  # with an interrupted stage
 STAGES = {
     "generate": "draw a dataset in COCO's format",
     "convert": "make records of it, which training reads",
@@ -42,16 +45,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     arguments.add_overrides(parser)
 
 
+def run_process(words: Sequence[str]) -> int:
+    """Runs a command and returns its exit status.
+
+    An interruption from a terminal goes to the command as well, which gets some seconds to end.
+    """
+    process = subprocess.Popen(words)
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        try:
+            process.wait(PATIENCE_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+        raise
+
+
 class StageError(Exception):
     """A stage that exited with an error, which it has printed."""
 
 
 def run(args: argparse.Namespace) -> int:
     """Runs the stages that are not finished, then sums up."""
+    from kmax_tf.files.ownership import check_free
     from kmax_tf.files.writing import check_writable
 
     check_writable(args.output)
     root = Path(args.output)
+    check_free([root / "stages.json"])
     data = f"--set=data_dir={root / 'records'}"
     overrides = [data, *(f"--set={change}" for change in args.overrides)]
     draw = ["--train", args.train_images, "--val", args.val_images]
@@ -65,15 +86,15 @@ def run(args: argparse.Namespace) -> int:
         stages.run("train", ["train", *train])
         stages.run("evaluate", ["evaluate", "--model_dir", root, "--submission", "coco"])
         stages.run("export", ["export", "--checkpoint", root, "--output", root / "export"])
-        stages.call("predict", lambda: _predict(root))
-        stages.call("compare", lambda: _compare(root))
+        stages.call("predict", lambda: predict_held_out(root))
+        stages.call("compare", lambda: compare_maps(root))
     except StageError as failure:
-        print(f"kmax demo: {failure}; mend it and run the same again: it continues there")
+        print(f"kmax demo: {failure}; fix it and run the same again: it continues there")
         return 1
     except KeyboardInterrupt:
         print("\nkmax demo: run the same again, and it continues where it was", file=sys.stderr)
         raise
-    _sum_up(root, stages.seconds)
+    sum_up(root, stages.seconds)
     return 0
 
 
@@ -88,8 +109,8 @@ class Stages:
         self.path = path
         self.settings = json.loads(json.dumps(settings))
         self.seconds: dict[str, float] = {}
-        if path.exists():
-            record = json.loads(path.read_text())
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # none, or another's
+            record = json.loads(path.read_text("utf-8"))
             if record["settings"] == self.settings:
                 self.seconds = record["seconds"]
 
@@ -126,7 +147,7 @@ class Stages:
         print(f"{title}: done in {self.seconds[name]:.0f} s", flush=True)
 
 
-def _predict(root: Path) -> None:
+def predict_held_out(root: Path) -> None:
     """Predicts held-out images in a process that cannot import kmax_tf, and draws them."""
     images = sorted((root / "coco" / "val2017").glob("*.jpg"))[:HELD_OUT_PICTURES]
     export = max((root / "export").glob("[0-9]*"), key=lambda version: int(version.name))
@@ -139,7 +160,7 @@ def _predict(root: Path) -> None:
         # Meanwhile: these import TensorFlow, which takes seconds.
         import numpy as np
 
-        from kmax_tf.export.results import write_result
+        from kmax_tf.export.result_files import write_result
         from kmax_tf.export.saved_model import read_labels
         from kmax_tf.files.images import read_image
     if ended.result():
@@ -150,18 +171,21 @@ def _predict(root: Path) -> None:
             write_result(str(output), path.stem, read_image(path), dict(maps), labels)
 
 
-def _compare(root: Path) -> None:
+def compare_maps(root: Path) -> None:
     """Checks that an image has one map, whichever way it is predicted."""
-    from kmax_tf.export.agreement import count_agreeing
+    from kmax_tf.export.map_agreement import count_agreeing
 
     images = {path.stem: path for path in (root / "coco" / "val2017").glob("*.jpg")}
     submission = root / "submission" / "panoptic_results.json"
     same = count_agreeing(submission, [root, root / "export"], images)
     if same < len(images):
-        raise StageError(f"{len(images) - same} of {len(images)} images have several maps")
+        raise StageError(
+            f"{len(images) - same} of {count_of(len(images), 'image')} got several maps"
+        )
 
 
-def _sum_up(root: Path, seconds: dict[str, float]) -> None:
+def sum_up(root: Path, seconds: dict[str, float]) -> None:
+    """Prints the results and where everything is."""
     metrics = json.loads((root / "metrics.json").read_text())
     times = ", ".join(f"{name} {value:.0f} s" for name, value in seconds.items())
     print(

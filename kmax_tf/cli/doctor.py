@@ -19,12 +19,12 @@ from typing import NamedTuple
 
 import kmax_tf
 from kmax_tf.processor import ONEDNN, cpu_features
-from kmax_tf.run_record import version_of
+from kmax_tf.version import installed_version
 
-HELP = "print versions and devices, try operations, and say how to mend what is broken"
+HELP = "print versions and devices, try operations, and say how to fix what is broken"
 
 # Modules that break when versions don't fit although pip is content: (module, distribution).
-_IMPORTS = (
+IMPORTS = (
     ("tensorflow", "tensorflow"),
     ("kmax_tf.keras_api", "tf-keras"),
     ("official.core.base_trainer", "tf-models-official"),
@@ -34,7 +34,7 @@ _IMPORTS = (
     ("PIL.Image", "pillow"),
     ("scipy.optimize", "scipy"),
 )
-_ADDONS_END = (3, 12)
+ADDONS_END = (3, 12)
 # What is looked at where kmax-tf isn't installed, so that its own requirements are unknown.
 _UNPINNED = (
     "tensorflow",
@@ -53,7 +53,7 @@ _FEATURES = (
     *("amx_tile", "amx_bf16", "asimd", "sve", "bf16"),
 )
 _COST_OF_NO_ONEDNN = "a step takes up to 1.4 times as long (docs/performance.md, oneDNN)"
-_NVIDIA = pathlib.Path("/proc/driver/nvidia/version")
+NVIDIA_DRIVER = pathlib.Path("/proc/driver/nvidia/version")
 
 
 class Finding(NamedTuple):
@@ -75,13 +75,13 @@ def run(args: argparse.Namespace) -> int:
     # Those of start-up would hide the report.
     warnings.simplefilter("ignore")
     findings = [
-        *_python(),
-        *_versions(requirements() or _UNPINNED),
-        *_imports(),
-        *_protos(),
-        *_devices(),
-        *_processor(),
-        *_operations(),
+        *check_python(),
+        *check_versions(requirements() or _UNPINNED),
+        *check_imports(),
+        *check_protos(),
+        *check_devices(),
+        *check_processor(),
+        *check_operations(),
     ]
     print(report(findings))
     return int(any(finding.problem for finding in findings))
@@ -97,7 +97,7 @@ def report(findings: Sequence[Finding]) -> str:
     broken = [finding for finding in findings if finding.problem]
     for finding in broken:
         lines += ["", f"{finding.name}: {finding.problem}", f"  fix: {finding.fix}"]
-    lines += ["", f"{len(broken)} to mend" if broken else "All is well."]
+    lines += ["", f"{len(broken)} to fix" if broken else "All is well."]
     return "\n".join(lines)
 
 
@@ -109,9 +109,10 @@ def requirements() -> list[str]:
         return []
 
 
-def _python() -> Iterator[Finding]:
+def check_python() -> Iterator[Finding]:
+    """Yields the version of Python, and whether kmax_tf is installed."""
     yield Finding("python", f"{platform.python_version()} ({sys.executable})")
-    installed = version_of("kmax-tf")
+    installed = installed_version("kmax-tf")
     if installed is None:
         yield Finding(
             "kmax_tf",
@@ -123,7 +124,7 @@ def _python() -> Iterator[Finding]:
         yield Finding("kmax_tf", installed)
 
 
-def _versions(wanted: Sequence[str]) -> Iterator[Finding]:
+def check_versions(wanted: Sequence[str]) -> Iterator[Finding]:
     """Yields each requirement of this Python with the version that is installed."""
     from packaging.requirements import Requirement
 
@@ -131,7 +132,7 @@ def _versions(wanted: Sequence[str]) -> Iterator[Finding]:
         requirement = Requirement(text)
         if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
             continue
-        found = version_of(requirement.name)
+        found = installed_version(requirement.name)
         fix = f"{sys.executable} -m pip install '{requirement.name}{requirement.specifier}'"
         if found is None:
             yield Finding(requirement.name, "-", "isn't installed", fix)
@@ -143,30 +144,30 @@ def _versions(wanted: Sequence[str]) -> Iterator[Finding]:
             yield Finding(requirement.name, f"{found}{pin}")
 
 
-def _imports() -> Iterator[Finding]:
+def check_imports() -> Iterator[Finding]:
     """Yields the modules that cannot be imported, and which Keras and add-ons are in use."""
-    names = [*_IMPORTS]
-    if sys.version_info < _ADDONS_END:
+    names = [*IMPORTS]
+    if sys.version_info < ADDONS_END:
         names.append(("tensorflow_addons", "tensorflow-addons"))
     else:
         yield Finding(
             "tensorflow-addons",
             f"not available on this Python: ended before "
-            f"{'.'.join(map(str, _ADDONS_END))}; nothing that kmax_tf does here needs it",
+            f"{'.'.join(map(str, ADDONS_END))}; nothing that kmax_tf does here needs it",
         )
     for module, distribution in names:
-        problem = _import_problem(module)
+        problem = import_problem(module)
         if problem:
             fix = f"{sys.executable} -m pip install --force-reinstall '{_pinned(distribution)}'"
             yield Finding(module, "-", f"cannot be imported: {problem}", fix)
         elif module == "kmax_tf.keras_api":
             layer = importlib.import_module(module).keras.layers.Layer
             package = layer.__module__.split(".")[0]
-            version = version_of(package.replace("_", "-"))
+            version = installed_version(package.replace("_", "-"))
             yield Finding("keras in use", f"{package} {version}")
 
 
-def _import_problem(module: str) -> str:
+def import_problem(module: str) -> str:
     """Returns why a module cannot be imported, in a line; empty where it can."""
     try:
         importlib.import_module(module)
@@ -185,8 +186,9 @@ def _pinned(distribution: str) -> str:
     return distribution
 
 
-def _protos() -> Iterator[Finding]:
-    problem = _import_problem("kmax_tf.config")
+def check_protos() -> Iterator[Finding]:
+    """Yields where the shipped configs are, or what is wrong with the code of the protos."""
+    problem = import_problem("kmax_tf.config")
     if problem:
         yield Finding(
             "protos",
@@ -201,8 +203,9 @@ def _protos() -> Iterator[Finding]:
     yield Finding("configs", str(configs), missing, fix)
 
 
-def _devices() -> Iterator[Finding]:
-    if _import_problem("tensorflow"):
+def check_devices() -> Iterator[Finding]:
+    """Yields the devices that TensorFlow sees, and a GPU that it doesn't."""
+    if import_problem("tensorflow"):
         return
     import tensorflow as tf
 
@@ -212,7 +215,7 @@ def _devices() -> Iterator[Finding]:
         names = [str(detail.get("device_name", "")) for detail in details]
         shown = ", ".join(name for name in names if name)
         value = f"{len(devices)}{f' ({shown})' if shown else ''}"
-        if kind == "GPU" and not devices and (_NVIDIA.exists() or shutil.which("nvidia-smi")):
+        if kind == "GPU" and not devices and (NVIDIA_DRIVER.exists() or shutil.which("nvidia-smi")):
             pinned = _pinned("tensorflow").replace("tensorflow", "tensorflow[and-cuda]", 1)
             yield Finding(
                 "GPU devices",
@@ -224,12 +227,12 @@ def _devices() -> Iterator[Finding]:
             yield Finding(f"{kind} devices", value)
 
 
-def _processor() -> Iterator[Finding]:
+def check_processor() -> Iterator[Finding]:
     """Yields what the CPU can do, and whether TensorFlow computes with oneDNN on it."""
     yield Finding("CPU cores", str(os.cpu_count()))
     features = sorted(cpu_features() & set(_FEATURES), key=_FEATURES.index)
     yield Finding("CPU features", " ".join(features) or "none of note, or nobody says")
-    if _import_problem("tensorflow"):
+    if import_problem("tensorflow"):
         return
     from kmax_tf.devices import onednn_in_use
 
@@ -237,10 +240,10 @@ def _processor() -> Iterator[Finding]:
     yield Finding("oneDNN", f"{value}; {ONEDNN}={os.environ.get(ONEDNN, '')}")
 
 
-def _operations() -> Iterator[Finding]:
+def check_operations() -> Iterator[Finding]:
     """Yields the kinds of operation that fail here, or that none does."""
-    if problem := _import_problem("kmax_tf.cli.operation_checks"):
-        yield Finding("operations", "-", f"cannot be tried: {problem}", "mend the others first")
+    if problem := import_problem("kmax_tf.cli.operation_checks"):
+        yield Finding("operations", "-", f"cannot be tried: {problem}", "fix the others first")
         return
     from kmax_tf.cli.operation_checks import PRECISIONS, failures
 

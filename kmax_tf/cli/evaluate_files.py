@@ -11,13 +11,14 @@ from kmax_tf.errors import UserError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from kmax_tf.evaluation.files.pairing import Pair
-    from kmax_tf.evaluation.files.panoptic_file import PanopticFile
+    from kmax_tf.evaluation.from_files.pairing import Pair
+    from kmax_tf.evaluation.from_files.panoptic_file import PanopticFile
     from kmax_tf.evaluation.metrics import PanopticMetrics
     from kmax_tf.evaluation.report.gallery import Picture
     from kmax_tf.labels import LabelSpace
 
 from kmax_tf.cli import arguments
+from kmax_tf.wording import count_of
 
 HELP = "measure predictions of any model in COCO's panoptic format (JSON and PNGs)"
 
@@ -60,20 +61,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measures, prints the table, and writes metrics.json and report.html."""
-    from kmax_tf.evaluation.files.evaluation import evaluate_pairs
-    from kmax_tf.evaluation.files.pairs import pair_images
-    from kmax_tf.evaluation.files.panoptic_file import categories_of, read_panoptic_file
+    from kmax_tf.evaluation.from_files.counting import evaluate_pairs
+    from kmax_tf.evaluation.from_files.pairing import pair_images
+    from kmax_tf.evaluation.from_files.panoptic_file import categories_of, read_panoptic_file
     from kmax_tf.evaluation.report.page import write_report
-    from kmax_tf.evaluation.results import format_table, write_results
+    from kmax_tf.evaluation.scores import format_table, write_results
     from kmax_tf.files.ownership import check_free
     from kmax_tf.files.progress import Progress
     from kmax_tf.files.workers import available_cores
     from kmax_tf.files.writing import check_writable
+    from kmax_tf.panoptic.coco_json import PREDICTIONS
 
     check_writable(args.output)
     check_free(os.path.join(args.output, name) for name in ("metrics.json", "report.html"))
-    truth = read_panoptic_file(args.ground_truth, args.ground_truth_folder, least_segment_id=1)
-    predictions = read_panoptic_file(args.predictions, args.predictions_folder)
+    truth = read_panoptic_file(args.ground_truth, args.ground_truth_folder)
+    predictions = read_panoptic_file(args.predictions, args.predictions_folder, PREDICTIONS)
     labels = categories_of(truth)
     if args.category_ids:
         known = {category.original_id for category in labels.classes}
@@ -84,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
     mask_ap = not args.no_mask_ap and _has_scores(pairs, notes)
     workers = args.workers or available_cores()
     progress = Progress(len(pairs), "evaluate")
-    metrics, more = evaluate_pairs(pairs, labels, mask_ap, workers, progress.advance)
+    metrics, more = evaluate_pairs(pairs, labels, mask_ap, workers, progress)
     notes += more
     result = {**metrics.result(), "miou_of": "panoptic maps", "matched_by": way, "notes": notes}
     print(format_table(result))
@@ -120,19 +122,19 @@ def _pictures(
     workers: int,
 ) -> tuple[dict[str, list[Picture]], list[str]]:
     """Draws the worst and the best images; returns them by heading, and what to say of them."""
-    from kmax_tf.evaluation.files.pictures import ImageFolder, draw_extremes
+    from kmax_tf.evaluation.from_files.drawing import ImageFolder, draw_extremes
     from kmax_tf.files.progress import Progress
 
     images = None if folder is None else ImageFolder(folder, truth.file_names)
     extremes = metrics.extremes
     progress = Progress(len(extremes.worst()) + len(extremes.best()), "pictures")
-    return draw_extremes(pairs, extremes, labels, images, workers, progress.advance)
+    return draw_extremes(pairs, extremes, labels, images, workers, progress)
 
 
 def _translated(predictions: PanopticFile, description: str, known: set[int]) -> PanopticFile:
     """Brings the predictions' category ids into the numbering of the ground truth."""
     from kmax_tf.config.dataset import read_description
-    from kmax_tf.evaluation.files.panoptic_file import translate_categories
+    from kmax_tf.evaluation.from_files.panoptic_file import translate_categories
 
     labels, _ = read_description(description)
     table = {category.id: category.original_id for category in labels.classes}
@@ -147,7 +149,8 @@ def _has_scores(pairs: Sequence[Pair], notes: list[str]) -> bool:
     if all(scored):
         return True
     notes.append(
-        f"no mask AP: {scored.count(False)} of {len(scored)} predicted segments have no 'score'"
+        f"no mask AP: {scored.count(False)} of {count_of(len(scored), 'predicted segment')} "
+        "without 'score'"
     )
     return False
 

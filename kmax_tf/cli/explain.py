@@ -34,13 +34,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Draws each image."""
-    import io
     import os
 
-    from PIL import Image
-
     from kmax_tf.export.explainer import load_explainer
-    from kmax_tf.files.writing import check_writable, write_atomically
+    from kmax_tf.files.images import write_png
+    from kmax_tf.files.writing import check_writable
 
     images = image_files.find_images(args.images)
     files = {image: os.path.join(args.output, f"{image.name}_clusters.png") for image in images}
@@ -48,12 +46,10 @@ def run(args: argparse.Namespace) -> int:
     image_files.check_outputs(list(files.values()), images)
     explainer = load_explainer(args.model, args.config)
     explainer.check_blocks(args.blocks)
-    for image, pixels in image_files.read_images(images, "explain"):
-        picture = io.BytesIO()
-        Image.fromarray(explainer(pixels, args.blocks)).save(picture, "PNG")
-        write_atomically(files[image], picture.getvalue())
-    print(f"pictures in {args.output}")
-    return 0
+    reading = image_files.ImagesInTurn(images, "explain")
+    for image, pixels in reading:
+        write_png(files[image], explainer(pixels, args.blocks))
+    return reading.end(f"pictures in {args.output}")
 
 
 def _numbers(text: str) -> list[int]:

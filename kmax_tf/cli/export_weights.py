@@ -25,14 +25,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Restores the checkpoint and writes it anew."""
-    from kmax_tf.checkpoints.exporter import export_checkpoint
+    from kmax_tf.checkpoints.exporter import export_checkpoint, exported_files
     from kmax_tf.checkpoints.restore import find_checkpoint, recorded_experiment, restore_weights
     from kmax_tf.config import load_experiment
+    from kmax_tf.files.ownership import check_free
     from kmax_tf.model.builder import build_model
 
     checkpoint = find_checkpoint(args.checkpoint)
+    files = exported_files(args.output, args.format)
+    check_free(files)
     experiment = load_experiment(args.config or recorded_experiment(checkpoint), args.overrides)
     model = build_model(experiment)
     print(restore_weights(model, checkpoint).summary())
-    print(f"wrote {export_checkpoint(model, args.output, args.format)}")
+    export_checkpoint(model, args.output, args.format)
+    prefix = f", a checkpoint of the prefix {args.output}" if args.format == "deeplab2" else ""
+    print(f"wrote {' and '.join(files)}{prefix}")
     return 0

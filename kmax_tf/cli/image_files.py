@@ -8,6 +8,10 @@ from typing import TYPE_CHECKING, NamedTuple, Union
 if TYPE_CHECKING:
     import numpy as np
 
+from kmax_tf.wording import count_of, some
+
+# Failures named in the last line.
+_MOST_NAMED = 5
 HELP = "image files, or folders of such, of which subfolders are read, too"
 
 
@@ -41,9 +45,8 @@ def find_images(paths: Sequence[str]) -> list[NamedImage]:
     import pathlib
 
     from kmax_tf.errors import UserError
-    from kmax_tf.export.results import result_names
-    from kmax_tf.files.images import IMAGE_SUFFIXES
-    from kmax_tf.files.ownership import wrote
+    from kmax_tf.export.result_files import result_names
+    from kmax_tf.panoptic.coco_json import repeated
 
     files: list[str] = []
     folders = [path if os.path.isdir(path) else os.path.dirname(path) for path in paths]
@@ -51,26 +54,38 @@ def find_images(paths: Sequence[str]) -> list[NamedImage]:
         if not os.path.isdir(path):
             files.append(path)
             continue
-        found = [
-            str(file)
-            for file in sorted(pathlib.Path(path).rglob("*"))
-            if file.name.lower().endswith(IMAGE_SUFFIXES)
-            and file.is_file()
-            and not any(part.startswith(".") for part in file.relative_to(path).parts)
-            and not wrote(file)
-        ]
-        if not found:
-            raise UserError(
-                f"the folder {path} has no images: no file ends in {', '.join(IMAGE_SUFFIXES)}"
-            )
-        files += found
+        files += _images_in(path)
     absolute = [os.path.abspath(file) for file in files]
-    twice = next((file for file in files if absolute.count(os.path.abspath(file)) > 1), None)
-    if twice is not None:
-        raise UserError(f"the image {twice} is named twice")
+    for twice in repeated(absolute)[:1]:
+        raise UserError(f"the image {files[absolute.index(twice)]} is named twice")
     root = os.path.commonpath([os.path.abspath(folder) for folder in folders])
     relative = [pathlib.Path(os.path.relpath(file, root)).as_posix() for file in absolute]
     return [NamedImage(*image) for image in zip(files, relative, result_names(relative))]
+
+
+def _images_in(folder: str) -> list[str]:
+    """Returns the images in a folder and its subfolders, but for hidden ones and own results."""
+    import os
+    import pathlib
+
+    from kmax_tf.errors import UserError
+    from kmax_tf.files.images import IMAGE_SUFFIXES
+    from kmax_tf.files.ownership import wrote
+
+    def refuse(error: OSError) -> None:
+        raise UserError(f"cannot read the folder {error.filename}: {error.strerror}") from error
+
+    found = []
+    for root, folders, names in os.walk(folder, onerror=refuse):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        pictures = [name for name in names if name.lower().endswith(IMAGE_SUFFIXES)]
+        found += [pathlib.Path(root, name) for name in pictures if not name.startswith(".")]
+    images = [str(file) for file in sorted(found) if file.is_file() and not wrote(file)]
+    if not images:
+        raise UserError(
+            f"the folder {folder} has no images: no file ends in {', '.join(IMAGE_SUFFIXES)}"
+        )
+    return images
 
 
 def check_outputs(outputs: Sequence[str], images: Sequence[NamedImage]) -> None:
@@ -105,68 +120,90 @@ def image_ids(images: Sequence[NamedImage], annotations: str | None) -> list[Uni
     Raises:
       UserError: the JSON is broken, or doesn't have an image.
     """
-    import os
+    import collections
 
     from kmax_tf.errors import UserError
-    from kmax_tf.evaluation.coco_results import id_of_name
-    from kmax_tf.files.reading import read_file
-    from kmax_tf.panoptic.coco_json import entries, parse_images, parse_json
+    from kmax_tf.panoptic.coco_json import read_image_names
+    from kmax_tf.panoptic.fields import as_number
 
     if annotations is None:
-        return [id_of_name(image.name) for image in images]
-    try:
-        content = parse_json(read_file(annotations), annotations)
-    except OSError as error:
-        raise UserError(f"cannot read {annotations}: {error.strerror or error}") from error
-    names = parse_images(entries(content, "images", annotations), annotations)
-    by_path = {os.path.splitext(name)[0]: image_id for image_id, name in names.items()}
-    stems = [os.path.basename(path) for path in by_path]
-    by_stem = {stem: i for stem, i in zip(stems, by_path.values()) if stems.count(stem) == 1}
+        return [as_number(image.name) for image in images]
+    names = read_image_names(annotations)
+    keys = [(key, image_id) for image_id, name in names.items() for key in _keys(name)]
+    counts = collections.Counter(key for key, _ in keys)
+    known = {key: image_id for key, image_id in keys if counts[key] == 1}
     ids: list[Union[int, str]] = []
     for image in images:
-        path = os.path.splitext(image.relative)[0]
-        found = by_path.get(path, by_stem.get(os.path.basename(path)))
+        found = next((known[key] for key in _keys(image.relative) if key in known), None)
         if found is None:
             raise UserError(
                 f"{annotations} lists no image of the file name {image.relative}, or several in "
-                "other folders; its images are "
-                f"{', '.join(list(names.values())[:3])}, ..."
+                f"other folders; its images are {some(names.values())}"
             )
         ids.append(found)
     return ids
 
 
-def read_images(
-    images: Sequence[NamedImage], command: str
-) -> Iterator[tuple[NamedImage, np.ndarray]]:
-    """Yields each image with its pixels [H, W, 3] uint8.
+def _keys(name: str) -> tuple[tuple[int, str], ...]:
+    """Returns what an image is known by: its path, that without the ending, its name alone."""
+    import os
+
+    from kmax_tf.files.reading import name_key
+
+    path = name_key(name)
+    stem = os.path.splitext(path)[0]
+    return (0, path), (1, stem), (2, os.path.basename(stem))
+
+
+class ImagesInTurn:
+    """The images of a command line, read one after another.
 
     One that cannot be read is told at once, and the others go on.
-
-    Args:
-      images: of the command line.
-      command: whose progress is shown.
-
-    Raises:
-      UserError: in the end, where some could not be read.
     """
-    import sys
 
-    from kmax_tf.cli.command_line import error_line
-    from kmax_tf.errors import UserError
-    from kmax_tf.files.images import BadExampleError, read_image
-    from kmax_tf.files.progress import Progress
+    def __init__(self, images: Sequence[NamedImage], command: str):
+        """Starts the clock.
 
-    progress = Progress(len(images), command)
-    failures = 0
-    for image in images:
-        try:
-            pixels = read_image(image.path)
-        except BadExampleError as error:
-            print(error_line("kmax", error), file=sys.stderr)
-            failures += 1
-        else:
+        Args:
+          images: of the command line.
+          command: whose progress is shown.
+        """
+        from kmax_tf.files.progress import Progress
+
+        self._images = images
+        self._failed: list[str] = []
+        self._progress = Progress(len(images), command)
+
+    def __iter__(self) -> Iterator[tuple[NamedImage, np.ndarray]]:
+        """Yields each image that can be read with its pixels [H, W, 3] uint8."""
+        from kmax_tf.errors import error_line
+        from kmax_tf.files.images import BadExampleError, read_image
+
+        for image in self._images:
+            try:
+                pixels = read_image(image.path)
+            except BadExampleError as error:
+                self._progress.say(error_line("kmax", error))
+                self._failed.append(image.path)
+                continue
             yield image, pixels
-        progress.advance()
-    if failures:
-        raise UserError(f"{failures} of {len(images)} images could not be read")
+            self._progress.advance()
+
+    def end(self, results: str) -> int:
+        """Says in the last line how it went, and returns the exit status: 1 where images failed.
+
+        Args:
+          results: where the results are, where there are any.
+        """
+        if len(self._failed) < len(self._images):
+            print(results, flush=True)
+        if not self._failed:
+            return 0
+        named = ", ".join(self._failed[:_MOST_NAMED])
+        if len(self._failed) > _MOST_NAMED:
+            named += f" and {len(self._failed) - _MOST_NAMED} more"
+        total = count_of(len(self._images), "image")
+        self._progress.say(
+            f"kmax: error: {len(self._failed)} of {total} could not be read: {named}"
+        )
+        return 1

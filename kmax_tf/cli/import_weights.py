@@ -7,9 +7,6 @@ import os
 
 from kmax_tf.cli import arguments
 
-# What TensorFlow writes.
-_FILES = ("checkpoint", "ckpt-0.index", "ckpt-0.data-00000-of-00001")
-
 HELP = "make a checkpoint from a public TensorFlow, PyTorch or Keras one"
 
 
@@ -48,17 +45,19 @@ def run(args: argparse.Namespace) -> int:
     """Imports and saves."""
     import tensorflow as tf
 
+    from kmax_tf.checkpoints.exporter import checkpoint_files
     from kmax_tf.checkpoints.importer import import_checkpoint
     from kmax_tf.config import load_experiment
     from kmax_tf.files.ownership import check_free, note_written
     from kmax_tf.files.writing import check_writable
     from kmax_tf.model.builder import build_model
-    from kmax_tf.run_record import write_run_record
+    from kmax_tf.run_record import RUN_RECORD, write_run_record
 
     experiment = load_experiment(args.config, args.overrides)
     check_writable(args.output)
-    files = [os.path.join(args.output, name) for name in _FILES]
-    check_free(files)
+    names = ("checkpoint", *checkpoint_files("ckpt-0"))
+    files = [os.path.join(args.output, name) for name in names]
+    check_free([*files, *(os.path.join(args.output, name) for name in RUN_RECORD)])
     model = build_model(experiment)
     report = import_checkpoint(
         model,
@@ -73,8 +72,9 @@ def run(args: argparse.Namespace) -> int:
     write_run_record(experiment, args.output)
     checkpoint = tf.train.Checkpoint(**model.checkpoint_items)
     manager = tf.train.CheckpointManager(checkpoint, args.output, max_to_keep=None)
-    path = manager.save(checkpoint_number=0)
+    manager.save(checkpoint_number=0)
     for file in files:
         note_written(file)
-    print(f"wrote {os.path.normpath(path)}: train from it, export it, predict with it")
+    print(f"wrote {', '.join(files)}")
+    print(f"train from {args.output}, export it, predict with it")
     return 0

@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
     from kmax_tf.conversion.inspection import Inspection, Record
     from kmax_tf.labels import LabelSpace
-    from kmax_tf.protos import dataset_pb2
 
 from kmax_tf.cli import arguments
+from kmax_tf.wording import count_of
 
 HELP = "check records, count what is in them, and draw examples"
 _PROBLEMS = 1
@@ -40,18 +40,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Inspects each split; the status is 1 where anything is wrong."""
-    from kmax_tf.config.dataset import read_description
+    from kmax_tf.config.dataset import read_description, written_splits
     from kmax_tf.conversion.inspection import check_written, find_shards, inspect
     from kmax_tf.data.builder import check_descriptions
     from kmax_tf.errors import UserError
+    from kmax_tf.files.ownership import check_free
     from kmax_tf.records.label_checks import doubts_about
 
     if min(args.examples, args.workers - 1) < 0:
         raise UserError("--examples cannot be negative, and --workers must be at least 1")
     shards = find_shards(args.records, args.split)
     folder = os.path.dirname(next(iter(shards.values()))[0])
+    sheets = {
+        split: os.path.join(args.output or folder, f"examples_{split}.png") for split in shards
+    }
+    if args.examples:
+        check_free(sheets.values())
     labels, text = read_description(args.description or os.path.join(folder, "dataset.textproto"))
-    written = {split.name: split for split in _dataset(text).splits}
+    written = written_splits(text)
     problems = []
     statistics = {}
     try:
@@ -62,13 +68,10 @@ def run(args: argparse.Namespace) -> int:
     for split, files in shards.items():
         found = inspect(files, labels, split, args.workers)
         if split in written and os.path.isdir(args.records):
-            found.problems += check_written(
-                files, split, written[split].shards, written[split].checksum
-            )
+            found.problems += check_written(files, split, *written[split])
         _print_inspection(split, found, labels)
         if args.examples and found.statistics.images:
-            path = os.path.join(args.output or folder, f"examples_{split}.png")
-            _write_sheet(path, _examples(found, labels, args.examples), labels)
+            _write_sheet(sheets[split], _examples(found, labels, args.examples), labels)
         problems += found.problems
         statistics[split] = found.statistics
     try:
@@ -77,17 +80,8 @@ def run(args: argparse.Namespace) -> int:
     except UserError as error:
         print(f"problem: {error}")
         problems.append(str(error))
-    print(f"{len(problems)} problems" if problems else "no problems")
+    print(count_of(len(problems), "problem") if problems else "no problems")
     return _PROBLEMS if problems else 0
-
-
-def _dataset(text: str) -> dataset_pb2.Dataset:
-    from kmax_tf.config.textproto import merge_text
-    from kmax_tf.protos import dataset_pb2
-
-    dataset = dataset_pb2.Dataset()
-    merge_text(text, str, dataset, {})
-    return dataset
 
 
 def _print_inspection(split: str, found: Inspection, labels: LabelSpace) -> None:
@@ -97,8 +91,8 @@ def _print_inspection(split: str, found: Inspection, labels: LabelSpace) -> None
     without = found.statistics.unlabeled
     unlabeled = f", {without} without labels" if without else ""
     print(
-        f"{split}: {found.statistics.images} examples in {len(found.records)} files, "
-        f"{segments} segments{unlabeled}"
+        f"{split}: {count_of(found.statistics.images, 'example')} in "
+        f"{count_of(len(found.records), 'file')}, {count_of(segments, 'segment')}{unlabeled}"
     )
     print(f"  {sizes_line(found.statistics)}")
     if segments:
@@ -125,14 +119,11 @@ def _examples(found: Inspection, labels: LabelSpace, count: int) -> list[Record]
 
 def _write_sheet(path: str, records: list[Record], labels: LabelSpace) -> None:
     """Draws records, each beside its segments, two in a row, and the classes below them."""
-    import io
-
     import numpy as np
-    import PIL.Image
 
     from kmax_tf.figures import draw_legend, draw_panoptic
     from kmax_tf.figures.panels import arrange
-    from kmax_tf.files.writing import write_atomically
+    from kmax_tf.files.images import write_png
 
     pictures, captions, present = [], [], set()
     for record in records:
@@ -142,7 +133,7 @@ def _write_sheet(path: str, records: list[Record], labels: LabelSpace) -> None:
             panels.append(draw_panoptic(image, record.panoptic, labels))
             present |= {int(i) // labels.label_divisor for i in np.unique(record.panoptic)}
         segments = sum(map(len, record.areas.values()))
-        captions += [record.name, f"{segments} segments"][: len(panels)]
+        captions += [record.name, count_of(segments, "segment")][: len(panels)]
         pictures += panels
     if not pictures:
         return
@@ -150,9 +141,7 @@ def _write_sheet(path: str, records: list[Record], labels: LabelSpace) -> None:
     sheet = arrange([_fitted(picture, aspect) for picture in pictures], captions, columns=4)
     if present:
         sheet = np.concatenate([sheet, draw_legend(labels, sorted(present), sheet.shape[1])])
-    buffer = io.BytesIO()
-    PIL.Image.fromarray(sheet).save(buffer, "PNG")
-    write_atomically(path, buffer.getvalue())
+    write_png(path, sheet)
     print(f"  {path} shows {len(records)} of them")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from kmax_tf.cli import arguments
+from kmax_tf.wording import count_of
 
 HELP = "draw the laptop-sized dataset 'shapes' as COCO panoptic files"
 
@@ -52,5 +53,5 @@ def run(args: argparse.Namespace) -> int:
     for split, count in (("train", args.train), ("val", args.val)):
         if count:
             path = write_shapes(args.output, split, count, options, available_cores())
-            print(f"{path}: {count} images")
+            print(f"{path}: {count_of(count, 'image')}")
     return 0

@@ -7,10 +7,12 @@ which is what the paper counts. Multiply-adds are of one image in inference, in 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import gc
 import json
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Optional
 
 from kmax_tf.cli import arguments
@@ -18,23 +20,10 @@ from kmax_tf.cli import arguments
 if TYPE_CHECKING:
     from kmax_tf.config import Experiment
     from kmax_tf.keras_api import keras
-    from kmax_tf.protos import model_pb2
 
 HELP = "print the shipped experiments: parameters, multiply-adds, published results"
 
 _DATASETS = ("coco", "cityscapes", "ade20k", "pytorch", "shapes")
-# (blocks, channels of the first stage) -> letter.
-_CONVNEXT_SIZES: dict[tuple[tuple[int, ...], int], str] = {
-    ((3, 3, 9, 3), 96): "T",
-    ((3, 3, 27, 3), 96): "S",
-    ((3, 3, 27, 3), 128): "B",
-    ((3, 3, 27, 3), 192): "L",
-}
-# (blocks, filters, whether axial) of each stage -> name.
-_RESNETS: dict[tuple[tuple[int, int, bool], ...], str] = {
-    ((3, 64, False), (4, 128, False), (6, 256, False), (3, 512, False)): "ResNet-50",
-    ((3, 64, False), (4, 128, False), (6, 256, True), (3, 512, True)): "MaX-S",
-}
 _RESULTS = {"pq": "PQ", "pq_things": "things", "pq_stuff": "stuff", "mask_ap": "AP", "miou": "mIoU"}
 # Format of the columns: > is of numbers, which go to the right.
 _COLUMNS = {
@@ -100,8 +89,8 @@ def run(args: argparse.Namespace) -> int:
       UserError: an experiment is wrong, or the size is none that models take.
     """
     from kmax_tf.config import load_experiment
+    from kmax_tf.grids import check_image_size
     from kmax_tf.keras_api import keras
-    from kmax_tf.model.kmax import check_image_size
 
     if args.size:
         check_image_size([1, *args.size, 3])
@@ -109,13 +98,24 @@ def run(args: argparse.Namespace) -> int:
     experiments = [load_experiment(name, args.overrides) for name in names]
     if not args.json:
         print(_head(), flush=True)
-    for name, experiment in zip(names, experiments):
-        row = describe(name, experiment, args.size)
+    for number, (name, experiment) in enumerate(zip(names, experiments), start=1):
+        with _told(f"counting {name} ({number} of {len(names)}) ..."):
+            row = describe(name, experiment, args.size)
         print(json.dumps(dataclasses.asdict(row)) if args.json else _line(row), flush=True)
         # The largest models take a gigabyte each.
         keras.backend.clear_session()
         gc.collect()
     return 0
+
+
+@contextlib.contextmanager
+def _told(line: str) -> Iterator[None]:
+    """Shows what is being done; on a terminal the row takes its place."""
+    live = sys.stderr.isatty()
+    print(line, end="" if live else "\n", file=sys.stderr, flush=True)
+    yield
+    if live:
+        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
 def shipped_experiments() -> list[str]:
@@ -159,7 +159,7 @@ def describe(config: str, experiment: Experiment, size: Optional[Sequence[int]] 
     }
     return ModelRow(
         config=config,
-        backbone=backbone_name(experiment.model),
+        backbone=model.backbone.title,
         height=height,
         width=width,
         parameters=parameters,
@@ -167,22 +167,6 @@ def describe(config: str, experiment: Experiment, size: Optional[Sequence[int]] 
         multiply_adds=multiply_adds(model, height, width),
         published=published,
     )
-
-
-def backbone_name(options: model_pb2.Model) -> str:
-    """Names a backbone: ResNet-50, MaX-S, ConvNeXt-T, or its blocks where it has no name."""
-    from kmax_tf.protos import model_pb2
-
-    if options.HasField("convnext"):
-        convnext = options.convnext
-        blocks = tuple(convnext.blocks)
-        letter = _CONVNEXT_SIZES.get((blocks, convnext.channels[0]))
-        return f"ConvNeXt-{letter}" if letter else "ConvNeXt " + "-".join(map(str, blocks))
-    stages = tuple(
-        (stage.blocks, stage.filters, stage.block_type == model_pb2.AXIAL)
-        for stage in options.resnet.stages
-    )
-    return _RESNETS.get(stages) or "ResNet " + "-".join(str(blocks) for blocks, _, _ in stages)
 
 
 def _trainable_parameters(part: keras.layers.Layer) -> int:

@@ -13,14 +13,11 @@ import tensorflow as tf
 
 from kmax_tf.keras_api import keras
 from kmax_tf.losses.matching import match_on_host
-from kmax_tf.losses.self_similarity import log_normalizers
-from kmax_tf.model.axial_attention import AxisAttention
-from kmax_tf.model.batch_norm import BatchNorm, BatchNormFactory
-from kmax_tf.model.convolutions import Convolution, DepthwiseConvolution
-from kmax_tf.model.kmeans_attention import sum_by_segments
-from kmax_tf.model.layers import LayerNorm, activate, gelu, resize_bilinear
+from kmax_tf.model.batch_norm import BatchNorm
+from kmax_tf.ops import for_gradients
+from kmax_tf.ops.resizing import resize_bilinear
+from kmax_tf.ops.trials import EXAMPLES, Example
 
-Operation = Callable[[tf.Tensor], tf.Tensor]
 PRECISIONS = ("float32", "mixed_bfloat16")
 _SHAPE = [2, 9, 9, 8]
 
@@ -31,31 +28,35 @@ def failures() -> Iterator[tuple[str, str]]:
     for precision in PRECISIONS:
         keras.mixed_precision.set_global_policy(precision)
         try:
-            for name, operation in _operations().items():
-                reason = _failure(operation)
+            for name, example in _operations().items():
+                reason = _failure(example)
                 if reason:
                     yield f"{name} in {precision.replace('mixed_', '')}", reason
         finally:
             keras.mixed_precision.set_global_policy(before)
 
 
-def _failure(operation: Operation) -> str:
+def _failure(example: Example) -> str:
     """Returns why an operation fails, in a line; empty where it doesn't."""
     dtype = keras.mixed_precision.global_policy().compute_dtype
-    x = tf.cast(tf.random.stateless_normal(_SHAPE, seed=[1, 2]), dtype)
+    inputs = [
+        tf.cast(tf.random.stateless_normal(shape, seed=[1, 2]), dtype) for shape in example.shapes
+    ]
 
     @tf.function(autograph=False)
-    def run(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def run(inputs: list[tf.Tensor]) -> list[tf.Tensor]:
         with tf.GradientTape() as tape:
-            tape.watch(x)
-            outputs = operation(x)
-            total = tf.reduce_sum(tf.sin(tf.cast(outputs, tf.float32)))
-        return outputs, tape.gradient(total, x)
+            tape.watch(inputs)
+            outputs = tf.nest.flatten(example.run(*inputs))
+            total = tf.add_n([tf.reduce_sum(tf.sin(tf.cast(x, tf.float32))) for x in outputs])
+        return [*outputs, *tape.gradient(total, inputs)]
 
     try:
         # The graph itself: calls of many functions look like retracing to TensorFlow, which warns.
-        values = run.get_concrete_function(x)(x)
-        if values[1] is None:
+        with for_gradients():
+            graph = run.get_concrete_function(inputs)
+        values = graph(inputs)
+        if any(value is None for value in values):
             return "it has no gradient"
         values = [np.asarray(tf.cast(value, tf.float32)) for value in values]
     except Exception as error:  # whatever TensorFlow raises for what it cannot do
@@ -70,41 +71,24 @@ def _last_line(error: Exception) -> str:
     return (told or lines or ["no message"])[-1]
 
 
-def _operations() -> dict[str, Operation]:
-    """Returns the operations by name, each of [B, H, W, C]; those of layers train."""
-
-    def trained(layer: keras.layers.Layer) -> Operation:
-        layer.build(_SHAPE)
-        return lambda x: layer(x, training=True)
-
-    def of_pixels(x: tf.Tensor) -> tf.Tensor:
-        return tf.reshape(x, [2, 81, 8])  # [B, P, C]
-
-    def matched(x: tf.Tensor) -> tf.Tensor:
-        similarity = tf.cast(of_pixels(x)[:, :5], tf.float32)
-        return match_on_host(similarity, tf.ones([2, 5], tf.bool)).center_of_segment[
-            ..., tf.newaxis
-        ]
-
-    attention = AxisAttention(8, 8, 2, 9, BatchNormFactory(), name="attention")
-    assignment = tf.tile(tf.range(81)[tf.newaxis] % 5, [2, 1])  # [B, P]
-    return {
-        "convolution": trained(Convolution(8, 3, padding="same")),
-        "strided convolution": trained(Convolution(8, 3, strides=2)),
-        "dilated convolution": trained(Convolution(8, 3, padding="same", dilation_rate=2)),
-        "1x1 convolution": trained(Convolution(8, 1)),
-        "depthwise convolution": trained(DepthwiseConvolution(5)),
-        "batch normalization": trained(BatchNorm()),
-        "layer normalization": trained(LayerNorm()),
-        "GELU": lambda x: activate(gelu, x, True),
+def _operations() -> dict[str, Example]:
+    """Returns the operations by name: those of the project, and what the library does for it."""
+    norm = BatchNorm()
+    norm.build(_SHAPE)
+    functions: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
+        "batch normalization": lambda x: norm(x, training=True),
         "max pooling": lambda x: tf.nn.max_pool2d(x, 3, 2, "SAME"),
         "resizing": lambda x: resize_bilinear(x, (17, 17)),
-        "axial attention": lambda x: attention(tf.reshape(x, [18, 9, 8]), training=True),
-        "matrix product": lambda x: tf.matmul(of_pixels(x), of_pixels(x), transpose_a=True),
+        "matrix product": lambda x: tf.matmul(x, x, transpose_a=True),
         "softmax": tf.nn.softmax,
-        "sum by segments": lambda x: sum_by_segments(assignment, of_pixels(x), 5),
-        "similarities of pixels": lambda x: log_normalizers(
-            tf.math.l2_normalize(tf.cast(of_pixels(x), tf.float32), axis=-1), temperature=0.3
-        ),
-        "matching": lambda x: of_pixels(x)[:, :5] + tf.cast(matched(x), x.dtype),
+        "matching": _matched,
     }
+    return {**EXAMPLES, **{name: Example(run, [_SHAPE]) for name, run in functions.items()}}
+
+
+def _matched(x: tf.Tensor) -> tf.Tensor:
+    """Returns rows [B, W, C] with what each is matched to added, which has no gradient."""
+    rows = x[:, 0]
+    valid = tf.ones(rows.shape[:2], tf.bool)
+    matching = match_on_host(tf.cast(rows, tf.float32), valid)
+    return rows + tf.cast(matching.center_of_segment, x.dtype)[..., tf.newaxis]

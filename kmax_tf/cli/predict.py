@@ -52,15 +52,15 @@ def run(args: argparse.Namespace) -> int:
     """Segments each image."""
     import os
 
-    from kmax_tf.evaluation.coco_results import write_panoptic_json
     from kmax_tf.export.instances import write_instances
     from kmax_tf.export.predictor import load_predictor
-    from kmax_tf.export.results import ENDINGS, JOINED
+    from kmax_tf.export.result_files import ENDINGS, JOINED
     from kmax_tf.files.writing import check_writable
+    from kmax_tf.panoptic.coco_results import write_panoptic_json
 
     kinds = list(dict.fromkeys(args.write or ["panoptic"]))
     images = image_files.find_images(args.images)
-    ids = image_files.image_ids(images, args.annotations)
+    ids = dict(zip(images, image_files.image_ids(images, args.annotations)))
     check_writable(args.output)
     endings = [ending for kind in (*kinds, *["why"] * args.why) for ending in ENDINGS[kind]]
     files = [f"{image.name}{ending}" for image in images for ending in endings]
@@ -68,34 +68,36 @@ def run(args: argparse.Namespace) -> int:
     files += [JOINED[kind] for kind in kinds if kind in JOINED]
     image_files.check_outputs([os.path.join(args.output, file) for file in files], images)
     predictor = load_predictor(args.model, sorted({_KINDS[kind] for kind in kinds}))
-    writer = _Writer(args, kinds, predictor.label_space)
+    writer = _Writer(args, kinds, predictor.labels)
+    reading = image_files.ImagesInTurn(images, "predict")
     try:
-        for image, pixels in image_files.read_images(images, "predict"):
-            writer.write(image.name, ids[images.index(image)], pixels, predictor(pixels))
+        for image, pixels in reading:
+            writer.write(image.name, ids[image], pixels, predictor(pixels))
     finally:  # what could be read is of use
-        if "panoptic" in kinds:
-            write_panoptic_json(joined["panoptic"], writer.annotations, predictor.label_space)
-        if "instances" in kinds:
+        if "panoptic" in kinds and writer.images:
+            write_panoptic_json(joined["panoptic"], writer.annotations, predictor.labels)
+        if "instances" in kinds and writer.images:
             write_instances(joined["instances"], writer.instances)
-    print(f"results in {args.output}")
-    return 0
+    return reading.end(f"results in {args.output}")
 
 
 class _Writer:
     """Writes the results of images.
 
     Attributes:
+      images: number of those written so far.
       annotations: of the images so far, as COCO's panoptic format has them.
       instances: of the images so far, as COCO's results of detection have them.
     """
 
     def __init__(self, args: argparse.Namespace, kinds: Sequence[str], labels: LabelSpace):
-        from kmax_tf.export.results import SemanticIds
+        from kmax_tf.export.result_files import SemanticIds
 
         self._args, self._kinds, self._labels = args, kinds, labels
         self._semantic = SemanticIds(labels) if "semantic" in kinds else None
         if self._semantic is not None and self._semantic.none:
             print(f"pixels without a class are {self._semantic.none} in PNGs of class ids")
+        self.images = 0
         self.annotations: list[dict[str, Any]] = []
         self.instances: list[dict[str, Any]] = []
 
@@ -106,8 +108,8 @@ class _Writer:
         import os
 
         from kmax_tf.export.instances import coco_instances, write_instances
-        from kmax_tf.export.results import write_reports, write_result
-        from kmax_tf.postprocessing.why import format_reports
+        from kmax_tf.export.result_files import write_reports, write_result
+        from kmax_tf.postprocessing.mask_reports import format_reports
 
         folder, labels = self._args.output, self._labels
         self._check(prediction)
@@ -122,6 +124,7 @@ class _Writer:
         if self._args.why:
             reports = write_reports(folder, name, prediction, labels)
             print(f"{name}\n{format_reports(reports)}")
+        self.images += 1
 
     def _check(self, prediction: dict[str, np.ndarray]) -> None:
         from kmax_tf.errors import UserError

@@ -22,7 +22,7 @@ def main(export: str, output: str, *images: str) -> None:
         name = pathlib.Path(path).stem + ".npz"
         values = {key: value[0].numpy() for key, value in maps.items()}
         np.savez_compressed(pathlib.Path(output) / name, **values)
-    print(f"segmented {len(images)} images with {export}, without kmax_tf")
+    print(f"images segmented with {export}, without kmax_tf: {len(images)}")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import colorsys
 import os
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from kmax_tf.config.problems import report
 from kmax_tf.config.shipped import shipped_configs
@@ -33,13 +34,14 @@ def read_description(path: str) -> tuple[LabelSpace, str]:
     file = path if is_file(path) else os.fspath(shipped / f"{path}.textproto")
     try:
         text = decode_text(read_file(file))
-    except OSError as error:
+    except FileNotFoundError as error:
         names = ", ".join(sorted(found.stem for found in shipped.glob("*.textproto")))
         raise UserError(
             f"no dataset description {path}; give a textproto file or one of: {names}"
         ) from error
-    except ValueError as error:
-        raise UserError(f"the dataset description {file} cannot be read: {error}") from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"the dataset description {file} cannot be read: {reason}") from error
     return parse_dataset(text, file), text
 
 
@@ -51,12 +53,37 @@ def parse_dataset(text: str, name: str) -> LabelSpace:
     """
     dataset = dataset_pb2.Dataset()
     origins: Origins = {}
-    merge_text(text, lambda line: f"{name}:{line}", dataset, origins, "dataset")
+    errors: list[str] = []
+    merge_text(text, lambda line: f"{name}:{line}", dataset, origins, "dataset", errors)
     found = dataset_problems(dataset)
-    if found:
+    if found or errors:
         places = {problem.path: origins.get(problem.path, name) for problem in found}
-        raise ConfigError(report(found, places, name))
+        raise ConfigError(report(found, places, name, errors))
     return label_space(dataset)
+
+
+class WrittenSplit(NamedTuple):
+    """What a conversion noted of the records of a split: number of files, and their checksum."""
+
+    shards: int
+    checksum: str
+
+
+def written_splits(text: str) -> dict[str, WrittenSplit]:
+    """Returns what a dataset description says of splits that were converted, by name."""
+    splits = _parsed(text).splits
+    return {split.name: WrittenSplit(split.shards, split.checksum) for split in splits}
+
+
+def colored_classes(text: str) -> tuple[str, ...]:
+    """Returns the names of the classes to which a dataset description gives a color."""
+    return tuple(category.name for category in _parsed(text).classes if category.color)
+
+
+def _parsed(text: str) -> dataset_pb2.Dataset:
+    dataset = dataset_pb2.Dataset()
+    merge_text(text, str, dataset, {})
+    return dataset
 
 
 def label_space(dataset: dataset_pb2.Dataset) -> LabelSpace:

@@ -9,14 +9,15 @@ from __future__ import annotations
 import os
 import pathlib
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from google.protobuf import text_format
+from google.protobuf.message import Message
 
 from kmax_tf.config.overrides import merge_override
 from kmax_tf.config.problems import report
 from kmax_tf.config.shipped import shipped_configs
-from kmax_tf.config.textproto import Origins, merge_text, nearest
+from kmax_tf.config.textproto import Origins, is_repeated, merge_text, nearest
 from kmax_tf.config.validation import problems
 from kmax_tf.errors import ConfigError
 from kmax_tf.files.writing import PathLike, decode_text, is_remote
@@ -49,18 +50,19 @@ def load_experiment(path: PathLike, overrides: Sequence[str] = ()) -> experiment
         names file and line, or the override, of each problem.
     """
     origins: Origins = {}
+    errors: list[str] = []
     chain = _base_chain(_find(path, [pathlib.Path()], "the experiment"))
-    experiment = _merge(chain, overrides, None, origins)
+    experiment = _merge(chain, overrides, None, origins, errors)
     if experiment.dataset_file:
         naming = _last_naming_dataset(chain, overrides)
         dataset = _read_dataset_file(experiment, naming, origins["dataset_file"])
-        origins = {}
-        experiment = _merge(chain, overrides, (naming, dataset), origins)
+        origins, errors = {}, []
+        experiment = _merge(chain, overrides, (naming, dataset), origins, errors)
     experiment.ClearField("base")
     experiment.ClearField("dataset_file")
     found = problems(experiment)
-    if found:
-        raise ConfigError(report(found, origins, _shown(chain[-1].path)))
+    if found or errors:
+        raise ConfigError(report(found, origins, _shown(chain[-1].path), errors))
     return experiment
 
 
@@ -77,6 +79,26 @@ def validate(experiment: experiment_pb2.Experiment, num_replicas: int = 1) -> No
     found = problems(experiment, num_replicas)
     if found:
         raise ConfigError(report(found, {}, "experiment"))
+
+
+def mean_the_same(first: Message, second: Message) -> bool:
+    """Tells whether two messages say the same, where a default is as good written out as left out.
+
+    Whether a message within them is there does count: it may choose a part of the model.
+    """
+    fields: Any = first.DESCRIPTOR.fields
+    for field in fields:
+        values = getattr(first, field.name), getattr(second, field.name)
+        if field.message_type is None:
+            same = list(values[0]) == list(values[1]) if is_repeated(field) else len({*values}) == 1
+        elif is_repeated(field):
+            same = len(values[0]) == len(values[1]) and all(map(mean_the_same, *values))
+        else:
+            there = first.HasField(field.name), second.HasField(field.name)
+            same = there[0] == there[1] and (not there[0] or mean_the_same(*values))
+        if not same:
+            return False
+    return True
 
 
 def experiment_text(experiment: experiment_pb2.Experiment) -> str:
@@ -102,7 +124,7 @@ def _base_chain(
     source = _Source(path, _read(path))
     origins: Origins = {}
     chain: list[_Source] = []
-    for index, base in enumerate(_merge([source], (), None, origins).base):
+    for index, base in enumerate(_merge([source], (), None, origins, []).base):
         named = origins[f"base[{index}]"]
         found = _find(base, [path.parent], "base names it", named)
         read = {earlier.path.resolve() for earlier in chain}
@@ -116,6 +138,7 @@ def _merge(
     overrides: Sequence[str],
     dataset: tuple[_Source | None, _Source] | None,
     origins: Origins,
+    errors: list[str],
 ) -> experiment_pb2.Experiment:
     """Merges the files of a chain and the overrides, in order.
 
@@ -125,20 +148,24 @@ def _merge(
       dataset: the source that names the dataset file (None: an override does) and that file, which
         replaces whatever dataset the sources before gave.
       origins: updated.
+      errors: takes up what cannot be merged, and is left out.
     """
     experiment = experiment_pb2.Experiment()
     for source in (*chain, None):
         if dataset is not None and dataset[0] is source:
             experiment.ClearField("dataset")
             file = dataset[1]
-            merge_text(file.text, file.where, experiment.dataset, origins, "dataset")
+            merge_text(file.text, file.where, experiment.dataset, origins, "dataset", errors)
             origins.setdefault("dataset", _shown(file.path))
         if source is not None:
-            merge_text(source.text, source.where, experiment, origins)
+            merge_text(source.text, source.where, experiment, origins, errors=errors)
     for override in overrides:
-        if override.partition("=")[0].strip() == "base":
-            raise ConfigError("--set base: cannot be overridden; give another experiment file")
-        merge_override(override, experiment, origins)
+        try:
+            if override.partition("=")[0].strip() == "base":
+                raise ConfigError("--set base: cannot be overridden; give another experiment file")
+            merge_override(override, experiment, origins)
+        except ConfigError as error:
+            errors.append(str(error))
     return experiment
 
 
@@ -146,7 +173,9 @@ def _last_naming_dataset(chain: Sequence[_Source], overrides: Iterable[str]) -> 
     """Returns the last source that gives dataset_file; None stands for an override."""
     if any(override.partition("=")[0].strip() == "dataset_file" for override in overrides):
         return None
-    return next(source for source in reversed(chain) if _merge([source], (), None, {}).dataset_file)
+    return next(
+        source for source in reversed(chain) if _merge([source], (), None, {}, []).dataset_file
+    )
 
 
 def _read_dataset_file(

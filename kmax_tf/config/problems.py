@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from kmax_tf.config.textproto import Origins, located
+from kmax_tf.wording import count_of
 
 
 class Problem(NamedTuple):
@@ -15,11 +16,20 @@ class Problem(NamedTuple):
     text: str
 
 
-def report(found: Sequence[Problem], origins: Origins, name: str) -> str:
-    """Returns the message of all problems, each with its origin; `name` is what they are in."""
-    lines = []
+def report(
+    found: Sequence[Problem], origins: Origins, name: str, errors: Sequence[str] = ()
+) -> str:
+    """Returns the message of all problems.
+
+    Args:
+      found: problems of what could be read.
+      origins: where fields were set.
+      name: of what the problems are in.
+      errors: what could not be read, each with its place.
+    """
+    lines = list(errors)
     for problem in found:
         lines.append(located(origins.get(problem.path, ""), problem.path, problem.text))
     if len(lines) == 1:
         return lines[0]
-    return "\n  ".join([f"{len(lines)} problems in {name}:", *lines])
+    return "\n  ".join([f"{count_of(len(lines), 'problem')} in {name}:", *lines])

@@ -1,7 +1,8 @@
 """Reading of textprotos that remembers where each value was set.
 
-The parser of the protobuf package knows lines only when it fails; here every value keeps its origin
-("file:line", or the override), so that a problem found much later can still be traced to it.
+The parser of the protobuf package knows lines only when it fails; here, where its tokens are taken
+from it, every value keeps its origin ("file:line", or the override), so that a problem found much
+later can still be traced to it.
 """
 
 from __future__ import annotations
@@ -10,10 +11,10 @@ import difflib
 import math
 import re
 import struct
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple, NoReturn
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
 
-from google.protobuf import text_encoding
+from google.protobuf import descriptor_pb2, text_format
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
@@ -22,36 +23,29 @@ from kmax_tf.errors import ConfigError
 # Path of a field, such as "model.pixel_decoder.stages[1].filters" -> where it was set.
 Origins = dict[str, str]
 
-_TOKEN = re.compile(
-    r"""(?P<blank>[^\S\n]+ | \#[^\n]*)
-      | (?P<newline>\n)
-      | (?P<string>"(?:\\.|[^"\\\n])*" | '(?:\\.|[^'\\\n])*')
-      | (?P<word>-?[\w.]+(?:(?<=[\d.][eE])[-+]\d+)?)
-      | (?P<symbol>[{}<>\[\]:,;])""",
-    re.VERBOSE,
-)
-_FLOAT_SUFFIX = re.compile(r"(?<=[\d.])[fF]$")
 _CLOSING = {"{": "}", "<": ">"}
-_FLOATS = (FieldDescriptor.CPPTYPE_FLOAT, FieldDescriptor.CPPTYPE_DOUBLE)
-# Bits, and whether one of them is the sign.
-_INTEGERS = {
-    FieldDescriptor.CPPTYPE_INT32: (32, True),
-    FieldDescriptor.CPPTYPE_INT64: (64, True),
-    FieldDescriptor.CPPTYPE_UINT32: (32, False),
-    FieldDescriptor.CPPTYPE_UINT64: (64, False),
+_BRACKETS = {**_CLOSING, "[": "]"}
+# A number, a name or a string, from its first character to its last.
+_VALUE = re.compile(r"""[\w.+-]+|(["']).*\1""")
+_NUMBERS = ("a number", "an integer")
+# What a kind of field wants, and what takes it from the text; the others are integers.
+_INTEGER = ("an integer", text_format.Tokenizer.ConsumeInteger)
+_SCALARS = {
+    FieldDescriptor.TYPE_BOOL: ("true or false", text_format.Tokenizer.ConsumeBool),
+    FieldDescriptor.TYPE_FLOAT: ("a number", text_format.Tokenizer.ConsumeFloat),
+    FieldDescriptor.TYPE_DOUBLE: ("a number", text_format.Tokenizer.ConsumeFloat),
+    FieldDescriptor.TYPE_STRING: ("UTF-8 text in quotes", text_format.Tokenizer.ConsumeString),
+    FieldDescriptor.TYPE_BYTES: ("bytes in quotes", text_format.Tokenizer.ConsumeByteString),
 }
-_BOOLS = {"true": True, "True": True, "t": True, "1": True}
-_BOOLS.update({"false": False, "False": False, "f": False, "0": False})
-
-
-class _Token(NamedTuple):
-    kind: str
-    text: str
-    line: int
 
 
 def merge_text(
-    text: str, where: Callable[[int], str], message: Message, origins: Origins, prefix: str = ""
+    text: str,
+    where: Callable[[int], str],
+    message: Message,
+    origins: Origins,
+    prefix: str = "",
+    errors: list[str] | None = None,
 ) -> None:
     """Applies a textproto to a message.
 
@@ -64,11 +58,13 @@ def merge_text(
       message: what is changed.
       origins: where each field was set; updated.
       prefix: path of `message` in `origins`. Empty: it is the outermost one.
+      errors: takes up, with their places, unknown fields and values that don't fit, which are then
+        left out. None: the first is raised.
 
     Raises:
       ConfigError: the text is malformed, or does not fit the message's type.
     """
-    _Parser(text, where, origins).merge_into(message, prefix)
+    _Parser(text, where, origins, errors).merge_into(message, prefix)
 
 
 def find_field(message: Message, name: str, where: str) -> FieldDescriptor:
@@ -116,45 +112,37 @@ class _Parser:
       text: a textproto.
       where: gives the place, for people, of a line of the text.
       origins: updated with the place of each field.
+      errors: as in `merge_text`.
     """
 
-    def __init__(self, text: str, where: Callable[[int], str], origins: Origins) -> None:
+    def __init__(
+        self, text: str, where: Callable[[int], str], origins: Origins, errors: list[str] | None
+    ) -> None:
         self._where = where
         self._origins = origins
-        self._tokens = self._tokenize(text)
-        self._next = next(self._tokens)
+        self._errors = errors
+        self._tokens = text_format.Tokenizer(text.split("\n"))
 
-    def merge_into(self, message: Message, prefix: str) -> None:
-        """Parses to the end of the text."""
-        self._fields(message, prefix, "")
-
-    def _tokenize(self, text: str) -> Iterator[_Token]:
-        line, position = 1, 0
-        while position < len(text):
-            match = _TOKEN.match(text, position)
-            if match is None:
-                self._fail(line, f"unexpected {_excerpt(text[position:])}")
-            kind, position = str(match.lastgroup), match.end()
-            if kind == "newline":
-                line += 1
-            elif kind != "blank":
-                yield _Token(kind, match.group(), line)
-        yield _Token("end", "", line)
-
-    def _fields(self, message: Message, prefix: str, closing: str) -> None:
+    def merge_into(self, message: Message, prefix: str, closing: str = "") -> None:
+        """Parses fields up to a closing bracket, or to the end of the text."""
         seen: dict[str, int] = {}
-        while self._next.text != closing:
-            token = self._take()
-            if token.kind != "word":
-                wanted = f"a field name or '{closing}'" if closing else "a field name"
-                self._fail(token.line, f"expected {wanted}, found {_shown(token)}")
-            field = find_field(message, token.text, self._where(token.line))
-            path = join(prefix, field.name)
-            self._note_first_mention(message, field, path, token.line, seen)
-            self._field(message, field, path)
-            if self._next.text in (",", ";"):
-                self._take()
-        self._take()
+        while self._tokens.token != closing:
+            line, name = self._line(), self._tokens.token
+            if not re.match(r"[A-Za-z_]", name):
+                self._expected(f"a field name or '{closing}'" if closing else "a field name")
+            self._tokens.NextToken()
+            try:
+                field = find_field(message, name, self._where(line))
+            except ConfigError as error:
+                self._collect(error)
+                self._skip_value()
+            else:
+                path = join(prefix, field.name)
+                self._note_first_mention(message, field, path, line, seen)
+                self._field(message, field, path)
+            if self._tokens.token in (",", ";"):
+                self._tokens.NextToken()
+        self._tokens.NextToken()
 
     def _note_first_mention(
         self, message: Message, field: FieldDescriptor, path: str, line: int, seen: dict[str, int]
@@ -167,156 +155,126 @@ class _Parser:
                     del self._origins[old]
         elif group in seen:
             what = field.name if group == field.name else f"one of the fields of '{group}'"
-            self._fail(line, f"{what} was already given in line {seen[group]}", path)
+            self._collect(
+                self._error(line, f"{what} was already given in line {seen[group]}", path)
+            )
         if group not in seen:
             self._origins[path] = self._where(line)
         seen.setdefault(group, line)
 
     def _field(self, message: Message, field: FieldDescriptor, path: str) -> None:
-        colon = self._next.text == ":"
-        if colon:
-            self._take()
-        elif field.message_type is None:
-            self._fail(self._next.line, f"expected ':', found {_shown(self._next)}", path)
-        if self._next.text == "[" and is_repeated(field):
-            self._take()
-            while self._next.text != "]":
-                self._value(message, field, path)
-                if self._next.text == ",":
-                    self._take()
-                elif self._next.text != "]":
-                    self._fail(
-                        self._next.line, f"expected ',' or ']', found {_shown(self._next)}", path
-                    )
-            self._take()
-        else:
+        if not self._tokens.TryConsume(":") and field.message_type is None:
+            self._expected("':'", path)
+        if not (is_repeated(field) and self._tokens.TryConsume("[")):
             self._value(message, field, path)
+            return
+        while not self._tokens.TryConsume("]"):
+            self._value(message, field, path)
+            if not self._tokens.TryConsume(",") and self._tokens.token != "]":
+                self._expected("',' or ']'", path)
 
     def _value(self, message: Message, field: FieldDescriptor, path: str) -> None:
-        token = self._take()
         if is_repeated(field):
             path = f"{path}[{len(getattr(message, field.name))}]"
-            self._origins[path] = self._where(token.line)
-        if field.message_type is not None:
-            if token.text not in _CLOSING:
-                name = field.message_type.name
-                self._fail(
-                    token.line,
-                    f"expected '{{' and the fields of {name}, found {_shown(token)}",
-                    path,
-                )
-            child = getattr(message, field.name)
-            child = child.add() if is_repeated(field) else child
-            child.SetInParent()
-            self._fields(child, path, _CLOSING[token.text])
+            self._origins[path] = self._where(self._line())
+        if field.message_type is None:
+            place, token = self._place(), self._tokens.token
+            try:
+                self._scalar(message, field, path)
+            except ConfigError as error:
+                if not _VALUE.fullmatch(token):  # where it ends isn't known
+                    raise
+                self._collect(error)
+                if self._place() == place:
+                    self._tokens.NextToken()
             return
+        opening = self._tokens.token
+        if opening not in _CLOSING:
+            self._expected(f"'{{' and the fields of {field.message_type.name}", path)
+        self._tokens.NextToken()
+        child = getattr(message, field.name)
+        child = child.add() if is_repeated(field) else child
+        child.SetInParent()
+        self.merge_into(child, path, _CLOSING[opening])
+
+    def _scalar(self, message: Message, field: FieldDescriptor, path: str) -> None:
+        line, token = self._line(), self._tokens.token
+        if field.enum_type is not None:
+            value: Any = self._enum_number(field.enum_type, path)
+        else:
+            wanted, consume = _SCALARS.get(field.type, _INTEGER)
+            try:
+                if wanted in _NUMBERS and "_" in token:  # Python's numbers have them
+                    raise text_format.ParseError
+                value = consume(self._tokens)
+            except text_format.ParseError:
+                self._fail(line, f"expected {wanted}, found {_shown(token)}", path)
         try:
-            value = _convert(field, token, self._strings_after(token))
+            if isinstance(value, float) and math.isinf(value) and "inf" not in token.lower():
+                raise OverflowError
+            if field.type == FieldDescriptor.TYPE_FLOAT:
+                struct.pack("<f", value)
             if is_repeated(field):
                 getattr(message, field.name).append(value)
             else:
                 setattr(message, field.name, value)
-        except ValueError as error:
-            self._fail(token.line, f"{error}", path)
+        except (OverflowError, ValueError):
+            types: Any = descriptor_pb2.FieldDescriptorProto.Type
+            kind = types.Name(field.type)[len("TYPE_") :].lower()
+            self._fail(line, f"{token} does not fit {kind}", path)
 
-    def _strings_after(self, token: _Token) -> list[_Token]:
-        # Adjacent strings are one string.
-        more = []
-        while token.kind == "string" and self._next.kind == "string":
-            more.append(self._take())
-        return more
+    def _enum_number(self, enum: Any, path: str) -> int:
+        token = self._tokens.token
+        if token not in enum.values_by_name:
+            known = [value.name for value in enum.values]
+            problem = f"{_shown(token)} is not a {enum.name} ({', '.join(known)})"
+            self._fail(self._line(), f"{problem}; {nearest(token.upper(), known)}", path)
+        self._tokens.NextToken()
+        return int(enum.values_by_name[token].number)
 
-    def _take(self) -> _Token:
-        token = self._next
-        if token.kind != "end":
-            self._next = next(self._tokens)
-        return token
+    def _skip_value(self) -> None:
+        """Passes over the value of an unknown field."""
+        self._tokens.TryConsume(":")
+        closing: list[str] = []
+        while True:
+            token = self._tokens.token
+            if token in _BRACKETS:
+                closing.append(_BRACKETS[token])
+            elif closing and token == closing[-1]:
+                closing.pop()
+            elif not token or not (closing or _VALUE.fullmatch(token)):
+                self._expected("a value")
+            self._tokens.NextToken()
+            if not closing:
+                break
+        while self._tokens.token[:1] in ("'", '"'):  # one string, in parts
+            self._tokens.NextToken()
+
+    def _line(self) -> int:
+        """Returns the line of the token that comes next."""
+        return self._place()[0]
+
+    def _place(self) -> tuple[int, int]:
+        """Returns line and column of the token that comes next."""
+        tokens: Any = self._tokens
+        error = tokens.ParseError("")
+        return error.GetLine(), error.GetColumn()
+
+    def _expected(self, wanted: str, path: str = "") -> NoReturn:
+        self._fail(self._line(), f"expected {wanted}, found {_shown(self._tokens.token)}", path)
 
     def _fail(self, line: int, problem: str, path: str = "") -> NoReturn:
+        raise self._error(line, problem, path)
+
+    def _collect(self, error: ConfigError) -> None:
+        if self._errors is None:
+            raise error
+        self._errors.append(str(error))
+
+    def _error(self, line: int, problem: str, path: str) -> ConfigError:
         where = self._where(line)
-        raise ConfigError(located(where, path, problem) if path else f"{where}: {problem}")
+        return ConfigError(located(where, path, problem) if path else f"{where}: {problem}")
 
 
-def _convert(field: FieldDescriptor, token: _Token, more: list[_Token]) -> Any:
-    """Returns the value of a token for a field; a ValueError says what was expected instead."""
-    kind = field.cpp_type
-    if kind == FieldDescriptor.CPPTYPE_STRING:
-        if token.kind != "string":
-            raise ValueError(f"expected a string in quotes, found {_shown(token)}")
-        value = b"".join(_unquote(part.text) for part in (token, *more))
-        return value if field.type == FieldDescriptor.TYPE_BYTES else _decoded(value, token)
-    if kind == FieldDescriptor.CPPTYPE_ENUM:
-        return _enum_number(field.enum_type, token)
-    if kind == FieldDescriptor.CPPTYPE_BOOL:
-        if token.kind != "word" or token.text not in _BOOLS:
-            raise ValueError(f"expected true or false, found {_shown(token)}")
-        return _BOOLS[token.text]
-    return _float(kind, token) if kind in _FLOATS else _integer(kind, token)
-
-
-def _integer(kind: int, token: _Token) -> int:
-    try:
-        if token.kind != "word" or "_" in token.text:
-            raise ValueError
-        value = int(token.text, 0)
-    except ValueError:
-        raise ValueError(f"expected an integer, found {_shown(token)}") from None
-    bits, signed = _INTEGERS[kind]
-    if not signed and value < 0:
-        raise ValueError(f"{token.text} is below 0")
-    if not -(2 ** (bits - 1)) <= value < 2 ** (bits - signed):
-        raise ValueError(f"{token.text} does not fit {bits} bits")
-    return value
-
-
-def _float(kind: int, token: _Token) -> float:
-    text = _FLOAT_SUFFIX.sub("", token.text)
-    try:
-        if token.kind != "word" or "_" in text:
-            raise ValueError
-        value = float(text)
-    except ValueError:
-        raise ValueError(f"expected a number, found {_shown(token)}") from None
-    bits = 32 if kind == FieldDescriptor.CPPTYPE_FLOAT else 64
-    try:
-        struct.pack("<f" if bits == 32 else "<d", value)
-        fits = not math.isinf(value) or "inf" in text.lower()
-    except OverflowError:
-        fits = False
-    if not fits:
-        raise ValueError(f"{token.text} does not fit a float of {bits} bits")
-    return value
-
-
-def _enum_number(enum: Any, token: _Token) -> int:
-    if token.text not in enum.values_by_name:
-        known = [value.name for value in enum.values]
-        raise ValueError(
-            f"{_shown(token)} is not a {enum.name} ({', '.join(known)}); "
-            f"{nearest(token.text.upper(), known)}"
-        )
-    return int(enum.values_by_name[token.text].number)
-
-
-def _unquote(literal: str) -> bytes:
-    """Returns what a string in quotes says, where escapes stand for bytes."""
-    try:
-        unescaped: bytes = text_encoding.CUnescape(literal[1:-1])
-        return unescaped
-    except UnicodeDecodeError:
-        raise ValueError(f"{literal} has an escape that says nothing") from None
-
-
-def _decoded(value: bytes, token: _Token) -> str:
-    try:
-        return value.decode("utf-8")
-    except UnicodeDecodeError:
-        raise ValueError(f"{token.text} is not UTF-8") from None
-
-
-def _shown(token: _Token) -> str:
-    return "the end" if token.kind == "end" else f"'{token.text.strip(chr(34))}'"
-
-
-def _excerpt(text: str) -> str:
-    return repr(text.split("\n", 1)[0][:20])
+def _shown(token: str) -> str:
+    return f"'{token.strip(chr(34))}'" if token else "the end"

@@ -59,7 +59,7 @@ def beam_runner(flags: str) -> Runner:
 
 
 def _make_shard(task: ShardTask) -> None:
-    """Makes a shard on a worker; what a user can mend goes into its note."""
+    """Makes a shard on a worker; what a user can fix goes into its note."""
     try:
         convert_shard(task, lambda: None)
     except UserError as error:

@@ -9,9 +9,12 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from kmax_tf.conversion.descriptions import ClassEntry, class_name, class_value, color_of, distinct
+from kmax_tf.conversion.descriptions import class_name, distinct
 from kmax_tf.errors import UserError
 from kmax_tf.files.reading import read_file
+from kmax_tf.panoptic.entries import CategoryEntry
+from kmax_tf.panoptic.fields import as_color
+from kmax_tf.wording import count_of
 
 _COLUMNS = ("name", "kind", "value", "color")
 _DELIMITERS = ",;\t"
@@ -37,7 +40,7 @@ class ClassTable:
       unlabeled_colors: of such pixels.
     """
 
-    classes: list[ClassEntry]
+    classes: list[CategoryEntry]
     numbered: bool
     unlabeled_values: tuple[int, ...]
     unlabeled_colors: tuple[Color, ...]
@@ -57,14 +60,14 @@ def read_class_table(path: str) -> ClassTable:
       UserError: there is no such file, or a row that isn't a class.
     """
     columns, rows = _cells(path)
-    entries: list[ClassEntry] = []
+    entries: list[CategoryEntry] = []
     unlabeled: list[tuple[int | None, Color | None]] = []
     given = 0
     for line, cells in rows:
         if len(cells) > len(columns):
             raise UserError(
-                f"line {line} of {path} has {len(cells)} cells, its head has {len(columns)}; a "
-                "color of several numbers needs quotes"
+                f"line {line} of {path} has {count_of(len(cells), 'cell')}, its head has "
+                f"{len(columns)}; a color of several numbers needs quotes"
             )
         row = dict(zip(columns, cells))
         value = _parsed(_value, row, "value", path, line)
@@ -81,7 +84,7 @@ def read_class_table(path: str) -> ClassTable:
         given += value is not None
         value = len(entries) + 1 if value is None else value
         name = _parsed(class_name, row, "name", path, line, empty=True)
-        entries.append(ClassEntry(str(name), _KINDS[kind], value, color))
+        entries.append(CategoryEntry(value, str(name), _KINDS[kind], color))
     if not entries:
         raise UserError(f"{path} lists no classes below its head")
     table = ClassTable(
@@ -110,6 +113,8 @@ def _cells(path: str) -> tuple[list[str], list[tuple[int, list[str]]]]:
     columns = [cell.lower() for cell in head]
     while columns and not columns[-1]:
         columns.pop()  # spreadsheets end each line as the longest
+    if not columns:
+        raise UserError(f"{path} is empty; it must have the columns name and kind (thing or stuff)")
     if not {"name", "kind"} <= set(columns) <= set(_COLUMNS) or len(set(columns)) < len(columns):
         raise UserError(
             f"{path} starts with the columns {', '.join(columns)}; they must be name, kind, and "
@@ -171,17 +176,22 @@ def _parsed(
 
 def _value(cell: str) -> int:
     match = _WHOLE.fullmatch(cell)  # spreadsheets write 1.0
-    return class_value(int(match[1]) if match else cell)
+    if match is None or int(match[1]) >= 2**31:
+        raise ValueError(f"{cell!r} is no whole number from 0 to 2147483647")
+    return int(match[1])
 
 
-def _color(cell: str) -> Color | None:
+def _color(cell: str) -> Color:
     numbers = _NUMBERS.fullmatch(cell)
-    return color_of([int(number) for number in numbers.groups()] if numbers else cell)
+    color = as_color([int(number) for number in numbers.groups()] if numbers else cell)
+    if color is None:
+        raise ValueError(f"{cell!r} is no color such as #dc143c or [220, 20, 60]")
+    return color
 
 
 def _check_meanings(table: ClassTable, path: str) -> None:
     """Refuses values and colors that mean two classes, or a class and none."""
-    classes = [(entry.value, entry.color, entry.name) for entry in table.classes]
+    classes = [(entry.id, entry.color, entry.name) for entry in table.classes]
     values = [(value, name) for value, _, name in classes]
     colors = [(color, name) for _, color, name in classes if color is not None]
     values += [(value, _UNLABELED) for value in table.unlabeled_values]

@@ -7,7 +7,6 @@ are) and report.json (what each split holds, and what was refused).
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 import json
@@ -17,7 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 import tensorflow as tf
 
 from kmax_tf.conversion.shards import (
-    Annotation,
+    ImageAnnotation,
     ShardReport,
     ShardTask,
     convert_shard,
@@ -28,7 +27,7 @@ from kmax_tf.errors import UserError
 from kmax_tf.files.progress import Progress
 from kmax_tf.files.reading import names_in
 from kmax_tf.files.workers import available_cores, run_tasks
-from kmax_tf.files.writing import check_writable, is_remote, write_atomically
+from kmax_tf.files.writing import check_writable, write_atomically
 from kmax_tf.labels import LabelSpace
 from kmax_tf.records.examples import shard_name, split_of
 from kmax_tf.records.report import read_report
@@ -36,8 +35,6 @@ from kmax_tf.records.statistics import Statistics
 
 # COCO's 118287 training images make about 1000 shards, as in the reference's records.
 IMAGES_PER_SHARD = 128
-# Sources of so many bytes take about as long as it takes to start processes.
-_WORTH_PROCESSES = 64 * 2**20
 
 # Makes all shards and returns their reports in order.
 Runner = Callable[[Sequence[ShardTask], Progress], Iterable[ShardReport]]
@@ -52,7 +49,7 @@ class ConversionOptions:
         instance 0.
       strict: the first bad example is an error; else bad examples are left out and reported.
       num_shards: 0 makes one of about IMAGES_PER_SHARD images.
-      workers: processes; 0 is one a core, and none beside this one where there is little to do.
+      workers: processes at most; 0 is one a core.
       runner: makes the shards in place of processes of this machine.
     """
 
@@ -93,7 +90,7 @@ class Report:
 
 
 def convert(
-    annotations: Sequence[Annotation],
+    annotations: Sequence[ImageAnnotation],
     output: str | os.PathLike[str],
     split: str,
     labels: LabelSpace,
@@ -139,15 +136,18 @@ def convert(
     total.checksum = hashlib.sha256(sums.encode("ascii")).hexdigest()
     _write_report(os.fspath(output), split, total, labels)
     if not total.images:
+        first, reason = total.refused[0]
+        if len(total.refused) == 1:
+            raise UserError(f"the only example of {split}, {first}, was refused, because: {reason}")
         raise UserError(
-            f"all {len(total.refused)} examples of {split} were refused, the first, "
-            f"{total.refused[0][0]}, because: {total.refused[0][1]}"
+            f"all {len(total.refused)} examples of {split} were refused, the first, {first}, "
+            f"because: {reason}"
         )
     return total
 
 
 def _tasks(
-    annotations: Sequence[Annotation],
+    annotations: Sequence[ImageAnnotation],
     output: str,
     split: str,
     labels: LabelSpace,
@@ -174,24 +174,7 @@ def _run(
 ) -> Iterable[ShardReport]:
     if options.runner is not None:
         return options.runner(tasks, progress)
-    workers = options.workers
-    if not workers:
-        workers = available_cores() if _worth_processes(tasks) else 1
-    return run_tasks(convert_shard, tasks, workers, progress)
-
-
-def _worth_processes(tasks: Sequence[ShardTask]) -> bool:
-    total = 0
-    for task in tasks:
-        for annotation in task.annotations:
-            for file in annotation.files:
-                if is_remote(file):
-                    return True
-                with contextlib.suppress(OSError, ValueError):  # it will be refused
-                    total += os.path.getsize(file)
-                if total > _WORTH_PROCESSES:
-                    return True
-    return False
+    return run_tasks(convert_shard, tasks, options.workers or available_cores(), progress)
 
 
 def _make_room(output: str, split: str, tasks: Sequence[ShardTask]) -> None:

@@ -12,8 +12,10 @@ import shlex
 from collections.abc import Mapping
 
 from kmax_tf.files.writing import is_remote
+from kmax_tf.grids import grid_side, valid_side_that_holds
 from kmax_tf.records.examples import shard_pattern
 from kmax_tf.records.statistics import Statistics
+from kmax_tf.wording import count_of
 
 # The longer side of a crop, as published for ADE20K; smaller images have smaller crops.
 _LONGEST_SIDE = 641
@@ -34,11 +36,11 @@ def crop_size(statistics: Statistics) -> tuple[int, int]:
     """Returns height and width, 32k + 1 each, that hold each image once its longer side fits."""
     pairs = statistics.size_pairs()
     longest = max(max(height, width) for height, width, _ in pairs)
-    side = min(_next_side(longest), _LONGEST_SIDE)
+    side = min(valid_side_that_holds(longest), _LONGEST_SIDE)
     height, width = (
         max(-(-pair[axis] * side // max(pair[:2])) for pair in pairs) for axis in (0, 1)
     )
-    return _next_side(height), _next_side(width)
+    return valid_side_that_holds(height), valid_side_that_holds(width)
 
 
 def experiment_text(name: str, output: str, splits: Mapping[str, Statistics]) -> str:
@@ -57,20 +59,11 @@ def experiment_text(name: str, output: str, splits: Mapping[str, Statistics]) ->
     for statistics in splits.values():
         everything.add(statistics)
     height, width = crop_size(everything)
-    side = max(height, width)
     most = everything.most_segments
-    # Room for an image pasted into another (copy-paste), and for images that are not here.
-    max_segments = max(16, -(-2 * most // 8) * 8)
     images = splits[training].images
     steps = min(max(-(-_EPOCHS * images // _BATCH // 500) * 500, _STEPS[0]), _STEPS[1])
-    data = f"crop_size: [{height}, {width}] min_size: {side} max_size: {side} " + (
-        f"max_segments: {max_segments}"
-    )
+    data, limits = _sizes_of_data(most, height, width)
     folder = output if is_remote(output) else os.path.abspath(output)
-    limits = " ".join(
-        f"{field}: {round(area * height * width / _PUBLISHED_SIDE**2)}"
-        for field, area in _AREA_LIMITS.items()
-    )
     model, losses = _sizes_of_model(most, height, width)
     return f"""\
 # Written by `kmax convert-dataset`: a place to start from. It is yours: a new conversion keeps it.
@@ -79,8 +72,9 @@ def experiment_text(name: str, output: str, splits: Mapping[str, Statistics]) ->
 --model_dir=runs/{_word(name)} --mode=train_and_eval
 # Predict:  kmax predict --model runs/{_word(name)} --output predictions IMAGE.jpg
 #
-# {_word(training)}: {images} images; {_word(evaluation)}: {splits[evaluation].images}; \
-at most {most} segments in an image.
+# {_word(training)}: {count_of(images, "image")}; \
+{_word(evaluation)}: {splits[evaluation].images}; \
+at most {count_of(most, "segment")} in an image.
 base: "coco/base.textproto"
 base: "backbones/resnet50.textproto"
 name: {json.dumps(name, ensure_ascii=False)}
@@ -97,7 +91,7 @@ eval_data {{
   {data}
 }}
 {model}{losses}training {{
-  # {steps * _BATCH / images:.0f} epochs.
+  # {count_of(round(steps * _BATCH / images), "epoch")}.
   steps: {steps}
   checkpoint_interval: 500
   validation_interval: 1000
@@ -110,6 +104,21 @@ postprocessing {{ {limits} }}
 """
 
 
+def _sizes_of_data(most_segments: int, height: int, width: int) -> tuple[str, str]:
+    """Returns what both datasets and post-processing have in common with the size of the crop."""
+    side = max(height, width)
+    # Room for an image pasted into another (copy-paste), and for images that are not here.
+    max_segments = max(16, -(-2 * most_segments // 8) * 8)
+    data = f"crop_size: [{height}, {width}] min_size: {side} max_size: {side} " + (
+        f"max_segments: {max_segments}"
+    )
+    limits = " ".join(
+        f"{field}: {round(area * height * width / _PUBLISHED_SIDE**2)}"
+        for field, area in _AREA_LIMITS.items()
+    )
+    return data, limits
+
+
 def _sizes_of_model(most_segments: int, height: int, width: int) -> tuple[str, str]:
     """Returns what the model and its losses need beyond the base, or empty texts."""
     model = losses = ""
@@ -117,15 +126,10 @@ def _sizes_of_model(most_segments: int, height: int, width: int) -> tuple[str, s
     if wanted > _CENTERS:
         centers = -(-wanted // 64) * 64
         model = f"model {{ transformer_decoder {{ num_centers: {centers} }} }}\n"
-    pixels = ((height - 1) // _MASK_STRIDE + 1) * ((width - 1) // _MASK_STRIDE + 1)
+    pixels = grid_side(height, _MASK_STRIDE) * grid_side(width, _MASK_STRIDE)
     if pixels < _SAMPLES:
         losses = f"losses {{ instance_discrimination {{ sample_count: {pixels} }} }}\n"
     return model, losses
-
-
-def _next_side(side: int) -> int:
-    """Returns the smallest number of the form 32k + 1, at least 33, that isn't below a side."""
-    return max(-(-(side - 1) // 32), 1) * 32 + 1
 
 
 def _in_shell(path: str) -> str:

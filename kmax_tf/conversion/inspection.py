@@ -23,15 +23,16 @@ from kmax_tf.files.reading import list_folder
 from kmax_tf.files.workers import run_tasks
 from kmax_tf.labels import LabelSpace
 from kmax_tf.panoptic.fields import ImageId
+from kmax_tf.panoptic.runs import find_runs
 from kmax_tf.records.examples import parse_shard_name, source_id_of
 from kmax_tf.records.statistics import Statistics
+from kmax_tf.wording import count_of, some
 
 # Of a record: its length, that number's checksum; the record; its checksum.
 _HEADER = struct.Struct("<QI")
 _FOOTER = 4
 # Enough to see what is wrong with a file.
 _MOST_PROBLEMS = 20
-_FEW = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,7 +148,7 @@ def check_written(files: Sequence[str], split: str, shards: int, checksum: str) 
     problems = []
     folder = os.path.dirname(files[0])
     if len(files) != shards:
-        problems.append(f"{len(files)} shards of {split}, but {shards} were written")
+        problems.append(f"{count_of(len(files), 'shard')} of {split} where {shards} were written")
     sums_path = os.path.join(folder, f"{split}.sha256")
     try:
         with tf.io.gfile.GFile(sums_path, "rb") as file:
@@ -192,7 +193,7 @@ def check_record(serialized: bytes, labels: LabelSpace) -> Record:
     kind = _bytes_of(features, "image/segmentation/class/format")
     if kind != b"raw" or len(label) != 4 * height * width:
         raise BadExampleError(
-            f"{name}: its label has {len(label)} bytes of format {kind!r}, not "
+            f"{name}: its label has {count_of(len(label), 'byte')} of format {kind!r}, not "
             f"{4 * height * width} of format 'raw'"
         )
     panoptic = np.frombuffer(label, "<i4").reshape(height, width)  # [H, W]
@@ -241,6 +242,8 @@ def _walk(file: str) -> tuple[int, str]:
     Returns:
       How many are whole as far as lengths go, and what is wrong after them, or "".
     """
+    if tf.io.gfile.isdir(file):
+        return 0, f"{file} is a folder"
     size = tf.io.gfile.stat(file).length
     if not size:
         return 0, f"{file} is empty"
@@ -262,10 +265,9 @@ def _repeated(names: Mapping[str, int]) -> list[str]:
     twice = [name for name, count in names.items() if count > 1]
     if not twice:
         return []
-    shown = ", ".join(map(repr, twice[:_FEW])) + (", ..." if len(twice) > _FEW else "")
     return [
-        f"{len(twice)} names are those of several images, which can't be told apart in an "
-        f"evaluation: {shown}; convert the dataset again"
+        f"{count_of(len(twice), 'name')} of several images, which can't be told apart in an "
+        f"evaluation: {some(map(repr, twice))}; convert the dataset again"
     ]
 
 
@@ -289,14 +291,10 @@ def _missing(files: Sequence[str]) -> list[str]:
 
 def _areas(name: str, panoptic: np.ndarray, labels: LabelSpace) -> dict[int, list[int]]:
     """Returns the areas of segments by class id; raises BadExampleError for impossible ids."""
-    flat = panoptic.reshape(-1)
-    starts = np.concatenate([[0], np.flatnonzero(flat[1:] != flat[:-1]) + 1])
-    lengths = np.diff(starts, append=flat.size)
-    ids, index = np.unique(flat[starts], return_inverse=True)
-    sizes = np.bincount(index.reshape(-1), lengths)
+    runs = find_runs(panoptic)
     things = {category.id: category.thing for category in labels.classes}
     areas: dict[int, list[int]] = {}
-    for panoptic_id, area in zip(ids.tolist(), sizes.tolist()):
+    for panoptic_id, area in zip(runs.values.tolist(), runs.areas.tolist()):
         class_id, instance = divmod(panoptic_id, labels.label_divisor)
         if panoptic_id == labels.void_panoptic_id:
             continue
@@ -307,7 +305,7 @@ def _areas(name: str, panoptic: np.ndarray, labels: LabelSpace) -> dict[int, lis
                 f"description '{labels.name}'"
             )
         if instance or not things[class_id]:
-            areas.setdefault(class_id, []).append(int(area))
+            areas.setdefault(class_id, []).append(area)
     return areas
 
 

@@ -12,7 +12,7 @@ import os
 import numpy as np
 from PIL import Image
 
-from kmax_tf.files.image_files import (
+from kmax_tf.files.opening import (
     BadExampleError,
     ImageFile,
     count_pictures,
@@ -21,6 +21,7 @@ from kmax_tf.files.image_files import (
     read_bytes,
 )
 from kmax_tf.files.pixel_values import turn_of
+from kmax_tf.panoptic.runs import find_runs
 
 # Those that keep values; WebP may not, and PPM is scaled by its largest value.
 _LOSSLESS = ("PNG", "TIFF", "BMP", "DIB", "GIF")
@@ -181,10 +182,5 @@ def _deep_labels(image: ImageFile) -> LabelPicture | None:
 
 def _kinds(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Numbers the values of a map by its runs: [H, W] numbers, [U] values, [U] their pixels."""
-    flat = codes.reshape(-1)
-    starts = np.concatenate([[0], np.flatnonzero(flat[1:] != flat[:-1]) + 1])
-    lengths = np.diff(starts, append=flat.size)
-    present, index = np.unique(flat[starts], return_inverse=True)
-    index = index.reshape(-1)
-    counts = np.bincount(index, lengths).astype(np.int64)
-    return np.repeat(index, lengths).reshape(codes.shape), present, counts
+    runs = find_runs(codes)
+    return runs.places(), runs.values, runs.areas

@@ -9,31 +9,19 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from kmax_tf.conversion.coco_format import PanopticFiles, Split, read_panoptic_files
-from kmax_tf.conversion.panoptic_ids import Conventions
+from kmax_tf.conversion.coco_format import PanopticFiles, Split, read_panoptic_files, read_split
 from kmax_tf.errors import UserError
 from kmax_tf.files.file_kinds import OTHER_SUFFIXES
-from kmax_tf.files.images import IMAGE_SUFFIXES, BadExampleError, read_encoded
+from kmax_tf.files.images import IMAGE_SUFFIXES, read_encoded
 from kmax_tf.files.reading import is_file, is_folder, list_folder
 from kmax_tf.labels import LabelSpace
 from kmax_tf.panoptic import fields
+from kmax_tf.panoptic.fields import FieldError
+from kmax_tf.panoptic.segment_ids import Conventions
 from kmax_tf.records.examples import LabeledImage, image_names
 
 _YEAR = re.compile(r"(19|20)\d\d$")
 _SPLIT = "{split}"
-
-
-@dataclasses.dataclass(frozen=True)
-class Layout:
-    """A publisher's tree.
-
-    Attributes:
-      description: name of the shipped dataset description.
-      read: reads a split, given the tree's folder and "train", "val" or "test".
-    """
-
-    description: str
-    read: Callable[[str, str], Split]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,11 +139,9 @@ def image_files(folder: str) -> list[str]:
 
 def _read_coco(root: str, split: str) -> Split:
     year = f"{split}2017"
-    maps = os.path.join(root, "annotations", f"panoptic_{year}")
-    images = os.path.join(root, year)
-    if split == "test" and not is_file(f"{maps}.json"):
-        return _unlabeled(images)
-    return read_panoptic_files(PanopticFiles(f"{maps}.json", maps, images))
+    if split == "test" and not is_file(os.path.join(root, "annotations", f"panoptic_{year}.json")):
+        return _unlabeled(os.path.join(root, year))
+    return read_split(root, year)
 
 
 def _read_cityscapes(root: str, split: str) -> Split:
@@ -168,7 +154,7 @@ def _read_cityscapes(root: str, split: str) -> Split:
         # The JSON's file names are of no file; the id is what both sides have.
         image_id = fields.image_id(entry, "id")
         if not re.fullmatch(r"[A-Za-z0-9-]+(_[A-Za-z0-9-]+)+", str(image_id)):
-            raise BadExampleError(
+            raise FieldError(
                 f"its id {fields.show(image_id)} isn't of the form city_sequence_frame"
             )
         city = str(image_id).partition("_")[0]
@@ -214,8 +200,10 @@ def _unlabeled(images: str, folders: Sequence[str] = ("",)) -> Split:
     return Split([UnlabeledImage(*pair) for pair in zip(paths, image_names(names))])
 
 
-LAYOUTS = {
-    "coco": Layout("coco", _read_coco),
-    "cityscapes": Layout("cityscapes", _read_cityscapes),
-    "ade20k": Layout("ade20k", _read_ade20k),
+# By the names of the shipped dataset descriptions; each reads a split, given the tree's folder and
+# "train", "val" or "test".
+LAYOUTS: dict[str, Callable[[str, str], Split]] = {
+    "coco": _read_coco,
+    "cityscapes": _read_cityscapes,
+    "ade20k": _read_ade20k,
 }

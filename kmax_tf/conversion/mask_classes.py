@@ -14,6 +14,7 @@ import numpy as np
 from kmax_tf.conversion.label_pictures import LabelPicture
 from kmax_tf.files.images import BadExampleError
 from kmax_tf.labels import Category, LabelSpace
+from kmax_tf.wording import count_of, some
 
 Color = tuple[int, int, int]
 
@@ -136,7 +137,9 @@ def _strength(picture: LabelPicture) -> tuple[np.ndarray, _Reading]:
         return picture.alpha, _value_reading(picture.alpha, {}, "opacity ")
     levels = picture.levels
     one_color = (picture.shown == picture.shown[:1]).all()
-    unshown = one_color or (levels is None and not picture.palette)
+    # Indices behind the end of a palette have no color.
+    colorless = (picture.shown < 0).any()
+    unshown = one_color or (levels is None and (colorless or not picture.palette))
     if picture.stored is not None and unshown:  # as levels of 16 bits
         return picture.stored, _value_reading(picture.stored, {})
     if levels is not None:
@@ -258,8 +261,7 @@ def _smooth(count: int) -> str:
 
 def _known(labels: LabelSpace) -> str:
     classes: list[Category] = sorted(labels.classes, key=lambda category: category.original_id)
-    named = [f"{category.original_id} ({category.name})" for category in classes]
-    return ", ".join(named[:_MOST_SHOWN]) + (", ..." if len(named) > _MOST_SHOWN else "")
+    return some(f"{category.original_id} ({category.name})" for category in classes)
 
 
 def _listed(picture: LabelPicture, reading: _Reading, which: np.ndarray) -> str:
@@ -269,7 +271,7 @@ def _listed(picture: LabelPicture, reading: _Reading, which: np.ndarray) -> str:
         name = reading.names[index]
         found[name] = found.get(name, 0) + int(picture.counts[index])
     order = sorted(found, key=lambda name: -found[name])
-    listed = [f"{name} ({found[name]} pixels)" for name in order[:_MOST_SHOWN]]
+    listed = [f"{name} ({count_of(found[name], 'pixel')})" for name in order[:_MOST_SHOWN]]
     return ", ".join(listed) + (
         f" and {len(order) - _MOST_SHOWN} more" * (len(order) > _MOST_SHOWN)
     )

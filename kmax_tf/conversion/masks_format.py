@@ -23,12 +23,13 @@ from kmax_tf.conversion.coco_format import Split
 from kmax_tf.conversion.label_pictures import LabelPicture, read_labels
 from kmax_tf.conversion.layouts import image_files
 from kmax_tf.conversion.mask_classes import MaskRules, classes_of, inside_of
-from kmax_tf.conversion.panoptic_ids import Areas, number_instance
 from kmax_tf.errors import UserError
 from kmax_tf.files.images import IMAGE_SUFFIXES, BadExampleError, EncodedImage, read_encoded
 from kmax_tf.files.reading import is_folder, list_folder, located
 from kmax_tf.labels import Category, LabelSpace
+from kmax_tf.panoptic.segment_ids import Areas, number_instance
 from kmax_tf.records.examples import LabeledImage
+from kmax_tf.wording import some
 
 _NUMBER = re.compile(r"[ ._-]*\d+$")
 
@@ -148,13 +149,15 @@ def read_mask_split(root: str, split: str, rules: MaskRules) -> Split:
         key = _key(image)
         paths = masks.get(key, [])
         if key in seen:
-            refused.append((os.path.basename(image), "another image has this name"))
+            refused.append((os.path.basename(image), "another image has this name, or one alike"))
         elif not paths:
             wanted = os.path.join(folder, _stem(image))
             reason = f"it has neither {wanted}.png nor masks in the folder {wanted}"
             refused.append((_stem(image), reason))
         elif len(paths) > 1:
-            refused.append((_stem(image), f"it has {' and '.join(paths)}; keep one of them"))
+            alike = len(set(map(_composed, paths))) < len(paths)  # but for how accents are written
+            named = " and ".join(map(ascii, paths) if alike else paths)
+            refused.append((_stem(image), f"it has {named}; keep one of them"))
         else:
             parts = _pictures_in(paths[0])
             found[image] = MaskAnnotation(image, tuple(parts) or paths[0], rules)
@@ -281,10 +284,9 @@ def _class_of_mask(path: str, classes: dict[str, Category]) -> Category:
     stem = _key(path)
     category = classes.get(stem) or classes.get(_NUMBER.sub("", stem))
     if category is None:
-        known = ", ".join(list(classes)[:5])
         raise BadExampleError(
             f"{path} is named after no class; a mask is called CLASS.png, or CLASS and a number "
-            f"(the classes: {known}{', ...' if len(classes) > 5 else ''})"
+            f"(the classes: {some(classes)})"
         )
     return category
 

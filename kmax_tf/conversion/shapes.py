@@ -8,14 +8,10 @@ clusters of tiny things are annotated as one crowd region.
 from __future__ import annotations
 
 import dataclasses
-import io
 import json
 import os
 import pathlib
 from typing import Any
-
-import numpy as np
-from PIL import Image
 
 from kmax_tf.conversion.shapes_scene import (
     SPLITS,
@@ -26,10 +22,12 @@ from kmax_tf.conversion.shapes_scene import (
     draw_example,
 )
 from kmax_tf.errors import OutputError, UserError
+from kmax_tf.files.images import encode_image
 from kmax_tf.files.ownership import check_free
 from kmax_tf.files.progress import Progress
 from kmax_tf.files.workers import Advance, run_tasks
 from kmax_tf.files.writing import check_writable, write_atomically
+from kmax_tf.panoptic.png import encode_ids
 
 JPEG_QUALITY = 95
 # Raised whenever the same options would draw other images.
@@ -149,15 +147,10 @@ def categories() -> list[dict[str, Any]]:
 
 
 def _write_images(image_path: pathlib.Path, map_path: pathlib.Path, example: ShapesExample) -> None:
-    ids = example.ids
-    colors = np.stack([ids & 255, (ids >> 8) & 255, ids >> 16], axis=-1).astype(np.uint8)
-    image_bytes, map_bytes = io.BytesIO(), io.BytesIO()
-    Image.fromarray(example.image).save(image_bytes, "JPEG", quality=JPEG_QUALITY)
-    Image.fromarray(colors).save(map_bytes, "PNG", compress_level=3)
     try:
         # Not atomic, for speed: only the JSON, written last, makes files a part of the dataset.
-        image_path.write_bytes(image_bytes.getvalue())
-        map_path.write_bytes(map_bytes.getvalue())
+        image_path.write_bytes(encode_image(example.image, "JPEG", quality=JPEG_QUALITY))
+        map_path.write_bytes(encode_ids(example.ids, compress_level=3))
     except OSError as error:
         raise OutputError(f"cannot write {image_path.parent}: {error.strerror}") from error
 

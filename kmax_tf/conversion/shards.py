@@ -30,7 +30,7 @@ _FORMAT_VERSION = 3
 _CHUNK = 2**20
 
 
-class Annotation(Protocol):
+class ImageAnnotation(Protocol):
     """An annotated image of any format, not read yet. It can be pickled."""
 
     @property
@@ -58,7 +58,7 @@ class ShardTask:
     """
 
     path: str
-    annotations: Sequence[Annotation]
+    annotations: Sequence[ImageAnnotation]
     labels: LabelSpace
     treat_crowd_as_ignore: bool
     strict: bool

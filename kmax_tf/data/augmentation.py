@@ -12,10 +12,10 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from kmax_tf.data.preprocessing import nearest_index
+from kmax_tf.ops.resizing import nearest_index
 
 
-class Place(NamedTuple):
+class Window(NamedTuple):
     """Where an image lies in the crop, and what of it is seen there.
 
     Attributes:
@@ -74,7 +74,7 @@ def scaled_size(size: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
     return tf.maximum(tf.cast(scaled, tf.int32), 1)
 
 
-def random_place(size: tf.Tensor, seed: tf.Tensor, crop_size: tuple[int, int]) -> Place:
+def random_window(size: tf.Tensor, seed: tf.Tensor, crop_size: tuple[int, int]) -> Window:
     """Draws a window of an image; a smaller image gets a random place in the window.
 
     Args:
@@ -88,47 +88,47 @@ def random_place(size: tf.Tensor, seed: tf.Tensor, crop_size: tuple[int, int]) -
     # Inclusive of both ends; uniform is below 1.
     before = tf.cast(position * tf.cast(missing + 1, tf.float32), tf.int32)
     start = tf.cast(position * tf.cast(spare + 1, tf.float32), tf.int32)
-    return Place(start, tf.minimum(size, crop), before)
+    return Window(start, tf.minimum(size, crop), before)
 
 
-def cut_image(image: tf.Tensor, place: Place, crop_size: tuple[int, int]) -> tf.Tensor:
-    """Cuts an image at its place.
+def cut_image(image: tf.Tensor, window: Window, crop_size: tuple[int, int]) -> tf.Tensor:
+    """Puts what is seen of an image into the crop.
 
     Args:
       image: [H, W, 3].
-      place: in the crop.
+      window: what is seen.
       crop_size: height, width of the crop.
 
     Returns:
       [h, w, 3], zero beside the image.
     """
-    row, column = place.start[0], place.start[1]
-    seen = image[row : row + place.size[0], column : column + place.size[1]]
-    return pad_to_crop(seen, place, crop_size, 0)
+    row, column = window.start[0], window.start[1]
+    seen = image[row : row + window.size[0], column : column + window.size[1]]
+    return pad_to_crop(seen, window, crop_size, 0)
 
 
-def cut_label(label: tf.Tensor, place: Place, sizes: tuple[tf.Tensor, ...]) -> tf.Tensor:
+def cut_label(label: tf.Tensor, window: Window, sizes: tuple[tf.Tensor, ...]) -> tf.Tensor:
     """Resizes a label in turn to sizes, by nearest neighbour, of which it computes what is seen.
 
     Args:
       label: [H, W] int32.
-      place: in the crop, of the label of the last size.
+      window: what is seen, of the label of the last size.
       sizes: [2] int32 height, width each.
 
     Returns:
-      What is seen of it, of the place's size.
+      What is seen of it, of the window's size.
     """
     rows, columns = (
-        _source_index(label, axis, [size[axis] for size in sizes], place) for axis in (0, 1)
+        _source_index(label, axis, [size[axis] for size in sizes], window) for axis in (0, 1)
     )
     # Rows of memory are copied twice; picking single values along a row is slower.
     wide = tf.transpose(tf.gather(tf.transpose(label), columns))  # [H, w]
     return tf.gather(wide, rows)
 
 
-def _source_index(label: tf.Tensor, axis: int, sizes: list[tf.Tensor], place: Place) -> tf.Tensor:
+def _source_index(label: tf.Tensor, axis: int, sizes: list[tf.Tensor], window: Window) -> tf.Tensor:
     """Returns the row (or column) of the label behind each that is seen."""
-    index = tf.range(place.start[axis], place.start[axis] + place.size[axis])
+    index = tf.range(window.start[axis], window.start[axis] + window.size[axis])
     before = [tf.shape(label)[axis], *sizes]
     for source, target in reversed(list(zip(before, sizes))):
         index = nearest_index(index, source, target)
@@ -136,12 +136,12 @@ def _source_index(label: tf.Tensor, axis: int, sizes: list[tf.Tensor], place: Pl
 
 
 def pad_to_crop(
-    values: tf.Tensor, place: Place, crop_size: tuple[int, int], value: int
+    values: tf.Tensor, window: Window, crop_size: tuple[int, int], value: int
 ) -> tf.Tensor:
     """Puts what is seen of an image or a label at its place in a crop, filled with a value."""
     height, width = crop_size
     channels = math.prod(values.shape[2:])
-    (above, left), (seen_height, seen_width) = tf.unstack(place.before), tf.unstack(place.size)
+    (above, left), (seen_height, seen_width) = tf.unstack(window.before), tf.unstack(window.size)
     below, right = height - above - seen_height, width - left - seen_width
     # As a matrix: several times as fast as with an axis of channels.
     rows = tf.reshape(values, [seen_height, seen_width * channels])  # [H, W * C]

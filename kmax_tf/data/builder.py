@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
 
-from kmax_tf.config import label_space
+from kmax_tf.config import label_space, options_of
 from kmax_tf.config.dataset import read_description
 from kmax_tf.data import preprocessing
 from kmax_tf.data.color import ColorPolicy, Step
@@ -20,9 +19,10 @@ from kmax_tf.data.training_example import AugmentationOptions, TrainingExample
 from kmax_tf.errors import UserError
 from kmax_tf.files.reading import is_file
 from kmax_tf.labels import LabelSpace
+from kmax_tf.ops.resizing import resize_map
 from kmax_tf.protos import data_pb2, experiment_pb2
-from kmax_tf.records.agreement import check_same_labels
 from kmax_tf.records.index import find_files, index_records
+from kmax_tf.records.label_agreement import check_same_labels
 from kmax_tf.records.label_checks import check_trainable
 from kmax_tf.structures import Targets
 
@@ -47,7 +47,7 @@ def build_dataset(
     Returns:
       In training, a dataset of (images [B, h, w, 3] float32 0..255, Targets). In evaluation, of
       (images, Targets, raw) with a last batch that may be smaller; raw is a dict of image_id and
-      source_id [B] string (`data.records`), raw_size [B, 2] and resized_size [B, 2] int32 (height,
+      source_id [B] string (`data.records`), raw_size [B, 2] and fitted_size [B, 2] int32 (height,
       width of the image, and in the network's input before padding), and panoptic [B, H, W] int32,
       the label at the images' own sizes, padded with the panoptic id of unlabeled pixels to the
       largest of the batch.
@@ -104,19 +104,19 @@ def training_example(experiment: experiment_pb2.Experiment) -> TrainingExample:
       experiment: the resolved experiment.
     """
     data, change = experiment.train_data, experiment.train_data.augmentation
-    options = AugmentationOptions(
-        crop_size=_crop_size(data),
-        min_size=data.min_size,
-        max_size=data.max_size,
-        scales=(change.min_scale, change.max_scale, change.scale_step),
-        flip_probability=change.flip_probability,
+    pasting = change.copy_paste
+    options = options_of(
+        AugmentationOptions,
+        data,
+        change,
         color=_color_policy(change.color) if change.HasField("color") else None,
-        copy_paste=_copy_paste(change.copy_paste) if change.HasField("copy_paste") else None,
-        compile=data.compile,
+        copy_paste=(
+            options_of(CopyPasteOptions, pasting) if change.HasField("copy_paste") else None
+        ),
     )
-    targets = dataclasses.replace(_target_options(data), compile=data.compile)
     labels = label_space(experiment.dataset)
-    return TrainingExample(options, targets, labels, experiment.training.seed)
+    seed = experiment.training.seed
+    return TrainingExample(options, options_of(TargetOptions, data), labels, seed)
 
 
 def check_descriptions(files: Sequence[str], labels: LabelSpace, who: str) -> None:
@@ -158,13 +158,13 @@ def _reader_options(
         cache = f"{data.cache_file}-{split}-{pipeline}-of-{pipelines}"
     elif data.cache:
         cache = ""
-    return ReaderOptions(
-        skip_bad=data.on_bad_record == data_pb2.SKIP,
+    return options_of(
+        ReaderOptions,
+        data,
+        experiment.training,  # the seed
         shard=(pipeline, pipelines),
-        seed=experiment.training.seed,
         first=first_step * data.batch_size,
         cache=cache,
-        shuffle_buffer=data.shuffle_buffer,
     )
 
 
@@ -175,51 +175,32 @@ def _by_service(dataset: tf.data.Dataset, address: str) -> tf.data.Dataset:
 
 
 def _color_policy(policy: data_pb2.ColorPolicy) -> ColorPolicy:
-    names = data_pb2.ColorStep.Operation
-    return ColorPolicy(
-        sequences=tuple(
-            tuple(
-                Step(
-                    names.Name(step.operation),
-                    step.probability,
-                    round(step.level * policy.magnitude_scale, 6),  # as written, not as float32
-                )
-                for step in sequence.steps
-            )
-            for sequence in policy.sequences
-        ),
-        mean_grey_contrast=policy.contrast_target == data_pb2.ColorPolicy.MEAN_GREY,
-    )
+    def step_at(step: data_pb2.ColorStep) -> Step:
+        level = round(step.level * policy.magnitude_scale, 6)  # as written, not as float32
+        return options_of(Step, step, level=level)
 
-
-def _copy_paste(options: data_pb2.CopyPaste) -> CopyPasteOptions:
-    name = data_pb2.CopyPaste.Choice.Name
-    return CopyPasteOptions(
-        scale_factor=options.scale_factor,
-        things=name(options.things),
-        stuff=name(options.stuff),
-        void=name(options.void),
-    )
+    sequences = tuple(tuple(map(step_at, sequence.steps)) for sequence in policy.sequences)
+    return options_of(ColorPolicy, policy, sequences=sequences)
 
 
 def _evaluation_function(
     data: data_pb2.Data, labels: LabelSpace
 ) -> Callable[[Example], tuple[tf.Tensor, Targets, Example]]:
     """Returns the map of a decoded example to an evaluation element."""
-    crop = _crop_size(data)
-    options = _target_options(data)
+    height, width = data.crop_size
+    crop = (height, width)
+    # A set for evaluation is too small to pay for a compilation.
+    options = options_of(TargetOptions, data, compile=False)
 
     def prepare(example: Example) -> tuple[tf.Tensor, Targets, Example]:
         panoptic = example["panoptic"]
         image, size = preprocessing.fit_image(example["image"], crop, data.min_size, data.max_size)
-        label = preprocessing.pad_map(
-            preprocessing.resize_map(panoptic, size), crop, labels.void_panoptic_id
-        )
+        label = preprocessing.pad_map(resize_map(panoptic, size), crop, labels.void_panoptic_id)
         raw = {
             "image_id": example["image_id"],
             "source_id": example["source_id"],
             "raw_size": tf.shape(panoptic),
-            "resized_size": size,
+            "fitted_size": size,
             "panoptic": panoptic,
         }
         return image, make_targets(label, labels, options), raw
@@ -234,17 +215,3 @@ def _padded_batches(
     padding: Any = tf.nest.map_structure(lambda spec: None, dataset.element_spec)
     padding[2]["panoptic"] = tf.constant(labels.void_panoptic_id, tf.int32)
     return dataset.padded_batch(batch_size, padding_values=padding)
-
-
-def _crop_size(data: data_pb2.Data) -> tuple[int, int]:
-    height, width = data.crop_size
-    return height, width
-
-
-def _target_options(data: data_pb2.Data) -> TargetOptions:
-    return TargetOptions(
-        max_segments=data.max_segments,
-        drop_smallest=data.on_crowded == data_pb2.Data.DROP_SMALLEST,
-        small_instance_area=data.small_instance_area,
-        small_instance_weight=data.small_instance_weight,
-    )

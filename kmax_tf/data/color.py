@@ -7,8 +7,10 @@ never change. Levels run from 0 to 10.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import tensorflow as tf
 
 Operation = Callable[[tf.Tensor], tf.Tensor]
@@ -38,12 +40,12 @@ class ColorPolicy:
 
     Attributes:
       sequences: steps, applied in order.
-      mean_grey_contrast: contrast fades towards the image's mean grey, not, as published, towards a
-        grey of a 256th of the number of pixels (at most 255, which all but tiny images have).
+      contrast_target: what contrast fades towards: MEAN_GREY, the image's, or, as published,
+        PIXEL_COUNT: a 256th of the number of pixels (at most 255, which all but tiny images have).
     """
 
     sequences: tuple[tuple[Step, ...], ...]
-    mean_grey_contrast: bool = False
+    contrast_target: str
 
 
 def random_color(image: tf.Tensor, seed: tf.Tensor, policy: ColorPolicy) -> tf.Tensor:
@@ -64,7 +66,9 @@ def random_color(image: tf.Tensor, seed: tf.Tensor, policy: ColorPolicy) -> tf.T
         def apply() -> tf.Tensor:
             result = image
             for index, step in enumerate(steps):
-                change = operation(step.operation, step.level, policy.mean_grey_contrast)
+                to_mean = step.operation == "CONTRAST" and policy.contrast_target == "MEAN_GREY"
+                name = "CONTRAST_TO_MEAN_GREY" if to_mean else step.operation
+                change = OPERATIONS[name](step.level)
                 result = _maybe(draws[1 + index] < step.probability, change, result)
             return result
 
@@ -73,19 +77,6 @@ def random_color(image: tf.Tensor, seed: tf.Tensor, policy: ColorPolicy) -> tf.T
     chosen = tf.cast(draws[0] * len(policy.sequences), tf.int32)
     changed = tf.switch_case(chosen, [branch(steps) for steps in policy.sequences])
     return tf.ensure_shape(changed, image.shape)
-
-
-def operation(name: str, level: float, mean_grey_contrast: bool = False) -> Operation:
-    """Returns an operation at a level.
-
-    Args:
-      name: one of OPERATIONS.
-      level: 0..10.
-      mean_grey_contrast: as in ColorPolicy.
-    """
-    if name == "CONTRAST" and mean_grey_contrast:
-        name = "CONTRAST_TO_MEAN_GREY"
-    return OPERATIONS[name](level)
 
 
 def _maybe(condition: tf.Tensor, change: Operation, image: tf.Tensor) -> tf.Tensor:
@@ -133,13 +124,35 @@ def _mean_grey(image: tf.Tensor) -> tf.Tensor:
 
 def _smooth(image: tf.Tensor) -> tf.Tensor:
     """Smooths by a 3x3 kernel, the outermost pixels excepted."""
-    kernel = tf.constant([[1.0, 1.0, 1.0], [1.0, 5.0, 1.0], [1.0, 1.0, 1.0]]) / 13.0
-    kernel = tf.tile(kernel[..., tf.newaxis, tf.newaxis], [1, 1, 3, 1])  # [3, 3, 3, 1]
-    values = tf.cast(image, tf.float32)
-    inner = tf.nn.depthwise_conv2d(values[tf.newaxis], kernel, [1, 1, 1, 1], "VALID")[0]
-    inner = tf.floor(tf.clip_by_value(inner, 0.0, 255.0))
-    rows = tf.concat([values[1:-1, :1], inner, values[1:-1, -1:]], axis=1)
-    return tf.concat([values[:1], rows, values[-1:]], axis=0)
+    values = tf.cast(image, tf.int32)
+    rows = values[:-2] + values[1:-1] + values[2:]
+    sums = rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:] + 4 * values[1:-1, 1:-1]
+    means = sums // 13
+    # Where this is exact, the published convolution may have rounded to just below.
+    places = tf.where(13 * means == sums)
+    means = tf.tensor_scatter_nd_update(means, places, _published_means(image, places))
+    middle = tf.concat([values[1:-1, :1], means, values[1:-1, -1:]], axis=1)
+    return tf.cast(tf.concat([values[:1], middle, values[-1:]], axis=0), tf.float32)
+
+
+def _published_means(image: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
+    """Smooths as the published convolution rounded, whatever convolutions do on this machine.
+
+    It rounds to float32 once a tap, after product and sum.
+
+    Args:
+      image: [H, W, 3] uint8.
+      places: [P, 3] int64 row, column and channel of what the kernels' top left corners see.
+
+    Returns:
+      [P] int32.
+    """
+    mean = tf.constant(0.0)
+    for row, column in itertools.product(range(3), repeat=2):
+        weight = np.float32(5 if row == column == 1 else 1) / np.float32(13)
+        seen = tf.cast(tf.gather_nd(image, tf.add(places, [row, column, 0])), tf.float64)
+        mean = tf.cast(tf.cast(mean, tf.float64) + seen * np.float64(weight), tf.float32)
+    return tf.cast(mean, tf.int32)
 
 
 def _sharpness(level: float) -> Operation:

@@ -28,10 +28,10 @@ class CopyPasteOptions:
       void: one of CHOICES, for unlabeled pixels.
     """
 
-    scale_factor: float = 0.5
-    things: str = "ALL"
-    stuff: str = "RANDOM"
-    void: str = "NONE"
+    scale_factor: float
+    things: str
+    stuff: str
+    void: str
 
 
 def padding_id(labels: LabelSpace) -> int:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from kmax_tf.ops.resizing import resize_bilinear, resize_map
+
 # What fills the input beside the image: the middle of 0..255, zero for the network.
 PADDING_VALUE = 127.5
 
 
-def resized_size(size: tf.Tensor, min_size: int, max_size: int | tuple[int, int]) -> tf.Tensor:
+def fit_size(size: tf.Tensor, min_size: int, max_size: int | tuple[int, int]) -> tf.Tensor:
     """Computes the size of an image scaled to a range.
 
     The shorter side is brought to min_size; then, if a side exceeds max_size, the image shrinks
@@ -39,13 +41,8 @@ def resized_size(size: tf.Tensor, min_size: int, max_size: int | tuple[int, int]
 
 
 def resize_image(image: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
-    """Resizes an image to [2] height, width: bilinear with aligned corners, as float32."""
-    return tf.compat.v1.image.resize(
-        tf.cast(image, tf.float32),
-        size,
-        method=tf.compat.v1.image.ResizeMethod.BILINEAR,
-        align_corners=True,
-    )
+    """Resizes an image to [2] height, width, as float32."""
+    return resize_bilinear(tf.cast(image, tf.float32), size)
 
 
 def resize_bytes(image: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
@@ -55,48 +52,8 @@ def resize_bytes(image: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
     which a strong reduction needs few pixels.
     """
     few = 2 * tf.reduce_prod(size) < tf.reduce_prod(tf.shape(image)[:2])
-
-    def resize_as(dtype: tf.DType) -> tf.Tensor:
-        return tf.compat.v1.image.resize(
-            tf.cast(image, dtype),
-            size,
-            method=tf.compat.v1.image.ResizeMethod.BILINEAR,
-            align_corners=True,
-        )
-
-    resized = tf.cond(few, lambda: resize_as(tf.uint8), lambda: resize_as(tf.float32))
-    return tf.ensure_shape(tf.cast(resized, tf.float32), [None, None, 3])
-
-
-def resize_map(ids: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
-    """Resizes a map to [2] height, width: nearest neighbour with aligned corners."""
-    resized = tf.compat.v1.image.resize(
-        ids[..., tf.newaxis],
-        size,
-        method=tf.compat.v1.image.ResizeMethod.NEAREST_NEIGHBOR,
-        align_corners=True,
-    )
-    return resized[..., 0]
-
-
-def nearest_index(index: tf.Tensor, source: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
-    """Returns where resize_map finds pixels, along one axis.
-
-    Args:
-      index: [n] int32 places in the resized map.
-      source: scalar int32, length of the map.
-      target: scalar int32, length of the resized map.
-
-    Returns:
-      [n] int32 places in the map.
-    """
-    last = tf.cast(source - 1, tf.float32)
-    # A single pixel is the first; with more, corners are aligned.
-    position = tf.cast(index, tf.float32) * (last / tf.cast(tf.maximum(target - 1, 1), tf.float32))
-    below = tf.floor(position)
-    # Halves are rounded up, as by C's roundf.
-    nearest = below + tf.cast(position - below >= 0.5, tf.float32)
-    return tf.cast(tf.minimum(nearest, last), tf.int32)
+    resized = tf.cond(few, lambda: resize_bilinear(image, size), lambda: resize_image(image, size))
+    return tf.ensure_shape(resized, [None, None, 3])
 
 
 def pad_image(image: tf.Tensor, crop_size: tuple[int, int]) -> tf.Tensor:
@@ -139,7 +96,7 @@ def fit_image(
         min(max_size or crop_size[0], crop_size[0]),
         min(max_size or crop_size[1], crop_size[1]),
     )
-    size = resized_size(tf.stack([height, width]), min_size, limit)
+    size = fit_size(tf.stack([height, width]), min_size, limit)
     return pad_image(resize_image(image, size), crop_size), size
 
 

@@ -40,8 +40,8 @@ class ReaderOptions:
     """How records are read.
 
     Attributes:
-      skip_bad: bad records are named on stderr, counted and left out or, in training, replaced by
-        the next good one; else the first is an error.
+      on_bad_record: SKIP: bad records are named on stderr, counted and left out or, in training,
+        replaced by the next good one; STOP: the first is an error.
       shard: index of this pipeline, number of pipelines that share the records.
       seed: of the order in training.
       first: number of the first example in training; those before were seen by an earlier run.
@@ -49,12 +49,17 @@ class ReaderOptions:
       shuffle_buffer: examples mixed at a time, if cached.
     """
 
-    skip_bad: bool = False
-    shard: tuple[int, int] = (0, 1)
-    seed: int = 0
-    first: int = 0
-    cache: Optional[str] = None
-    shuffle_buffer: int = 1000
+    on_bad_record: str
+    shard: tuple[int, int]
+    seed: int
+    first: int
+    cache: Optional[str]
+    shuffle_buffer: int
+
+    @property
+    def skip_bad(self) -> bool:
+        """Returns whether bad records are skipped."""
+        return self.on_bad_record == "SKIP"
 
 
 def read_once(index: RecordIndex, options: ReaderOptions) -> tf.data.Dataset:

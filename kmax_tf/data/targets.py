@@ -18,19 +18,18 @@ class TargetOptions:
 
     Attributes:
       max_segments: M, the room for segments of an image.
-      drop_smallest: where an image has more segments, the smallest lose theirs, as if they were
-        crowds; else that is an error.
+      on_crowded: where an image has more segments: DROP_SMALLEST, as if they were crowds, or ERROR.
       small_instance_area: instances of fewer pixels weigh small_instance_weight in the semantic
         loss.
       small_instance_weight: that weight.
       compile: by XLA. Pays for maps of fixed size, of which many are made.
     """
 
-    max_segments: int = 128
-    drop_smallest: bool = False
-    small_instance_area: int = 0
-    small_instance_weight: float = 3.0
-    compile: bool = False
+    max_segments: int
+    on_crowded: str
+    small_instance_area: int
+    small_instance_weight: float
+    compile: bool
 
 
 def make_targets(panoptic: tf.Tensor, labels: LabelSpace, options: TargetOptions) -> Targets:
@@ -175,7 +174,7 @@ def _fit(
     """
     count, most = tf.size(classes), options.max_segments
     message = tf.strings.format(f"an image has {{}} segments but max_segments allows {most}", count)
-    if options.drop_smallest:
+    if options.on_crowded == "DROP_SMALLEST":
         _print_if(count > most, tf.strings.join([message, ": the smallest become crowds"]))
         area = tf.math.unsorted_segment_sum(areas, segment, count)  # [S]
         largest = tf.argsort(area, direction="DESCENDING", stable=True)[:most]

@@ -12,12 +12,12 @@ from typing import NamedTuple, Optional
 import tensorflow as tf
 
 from kmax_tf.data.augmentation import (
-    Place,
+    Window,
     cut_image,
     cut_label,
     pad_to_crop,
-    random_place,
     random_size,
+    random_window,
 )
 from kmax_tf.data.color import ColorPolicy, random_color
 from kmax_tf.data.copy_paste import (
@@ -27,7 +27,7 @@ from kmax_tf.data.copy_paste import (
     paste,
     room_for_pasting,
 )
-from kmax_tf.data.preprocessing import PADDING_VALUE, resize_bytes, resize_image, resized_size
+from kmax_tf.data.preprocessing import PADDING_VALUE, fit_size, resize_bytes, resize_image
 from kmax_tf.data.targets import TargetOptions, make_targets
 from kmax_tf.labels import LabelSpace
 from kmax_tf.structures import Targets
@@ -43,7 +43,7 @@ class AugmentationOptions:
       crop_size: height, width of the network's input.
       min_size: the shorter side is scaled to it first; 0: as it is.
       max_size: then the longer side is scaled down to it; 0: as it is.
-      scales: min_scale, max_scale and step of the random scale.
+      min_scale, max_scale, scale_step: of the random scale.
       flip_probability: of the mirror image.
       color: changes of color; None: none.
       copy_paste: of a second example; None: none.
@@ -51,28 +51,34 @@ class AugmentationOptions:
     """
 
     crop_size: tuple[int, int]
-    min_size: int = 0
-    max_size: int = 0
-    scales: tuple[float, float, float] = (1.0, 1.0, 0.1)
-    flip_probability: float = 0.5
-    color: Optional[ColorPolicy] = None
-    copy_paste: Optional[CopyPasteOptions] = None
-    compile: bool = True
+    min_size: int
+    max_size: int
+    min_scale: float
+    max_scale: float
+    scale_step: float
+    flip_probability: float
+    color: Optional[ColorPolicy]
+    copy_paste: Optional[CopyPasteOptions]
+    compile: bool
+
+    def scales(self, factor: float = 1.0) -> tuple[float, float, float]:
+        """Returns the range of the random scale times a factor, and its step."""
+        return self.min_scale * factor, self.max_scale * factor, self.scale_step
 
 
-class _View(NamedTuple):
+class _CroppedExample(NamedTuple):
     """An example in the crop, before it is mirrored.
 
     Attributes:
       image: [h, w, 3] uint8 or float32.
       label: [h, w] int32.
-      place: where it lies in the crop.
+      window: what is seen, and where it lies in the crop.
       mirror: scalar bool.
     """
 
     image: tf.Tensor
     label: tf.Tensor
-    place: Place
+    window: Window
     mirror: tf.Tensor
 
 
@@ -125,43 +131,42 @@ class TrainingExample:
         base = tf.random.experimental.stateless_fold_in(tf.constant([self.seed, 0]), number)
         seeds = tf.unstack(tf.random.experimental.stateless_split(base, 3))
         options, pasting = self.options, self.options.copy_paste
-        view, _ = self._view(examples[0], seeds[0], options.scales, self.labels.void_panoptic_id)
+        view, _ = self._view(examples[0], seeds[0], options.scales(), self.labels.void_panoptic_id)
         if pasting is None:
             return self._join(view, self.labels)
-        low, high, step = options.scales
-        scales = (low * pasting.scale_factor, high * pasting.scale_factor, step)
+        scales = options.scales(pasting.scale_factor)
         over, seen = self._view(examples[1], seeds[1], scales, padding_id(self.labels))
-        is_padded = tf.reduce_any(over.place.size < options.crop_size)
+        is_padded = tf.reduce_any(over.window.size < options.crop_size)
         chosen = chosen_ids(seen, is_padded, seeds[2], self.labels, pasting)
         return self._join(view, self.labels, over, chosen)
 
     def _view(
         self, example: Example, seed: tf.Tensor, scales: tuple[float, float, float], padding: int
-    ) -> tuple[_View, tf.Tensor]:
+    ) -> tuple[_CroppedExample, tf.Tensor]:
         """Brings an example into the crop; returns also what is seen of its label."""
         options = self.options
         seeds = tf.unstack(tf.random.experimental.stateless_split(seed, 4))
         label = example["panoptic"]
-        fitted = resized_size(tf.shape(label), options.min_size, options.max_size)
+        fitted = fit_size(tf.shape(label), options.min_size, options.max_size)
         size = random_size(fitted, seeds[0], scales)
-        place = random_place(size, seeds[1], options.crop_size)
+        window = random_window(size, seeds[1], options.crop_size)
         image = resize_image(resize_bytes(example["image"], fitted), size)
         if options.color is not None:
             image = random_color(tf.cast(image, tf.uint8), seeds[2], options.color)
-        seen = cut_label(label, place, (fitted, size))
-        view = _View(
-            image=cut_image(image, place, options.crop_size),
-            label=pad_to_crop(seen, place, options.crop_size, padding),
-            place=place,
+        seen = cut_label(label, window, (fitted, size))
+        view = _CroppedExample(
+            image=cut_image(image, window, options.crop_size),
+            label=pad_to_crop(seen, window, options.crop_size, padding),
+            window=window,
             mirror=tf.random.stateless_uniform([], seeds[3]) < options.flip_probability,
         )
         return view, seen
 
 
 def _join(
-    view: _View,
+    view: _CroppedExample,
     labels: LabelSpace,
-    over: Optional[_View] = None,
+    over: Optional[_CroppedExample] = None,
     chosen: Optional[tf.Tensor] = None,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Fills the padding, mirrors and pastes: all passes over fixed sizes, which XLA makes one.
@@ -187,9 +192,9 @@ def _mirrored(values: tf.Tensor, mirror: tf.Tensor) -> tf.Tensor:
     return tf.where(mirror, tf.reverse(values, [1]), values)
 
 
-def _inside(view: _View) -> tf.Tensor:
+def _inside(view: _CroppedExample) -> tf.Tensor:
     """Returns [h, w, 1] bool, where the crop shows the image."""
-    first, last = view.place.before, view.place.before + view.place.size
+    first, last = view.window.before, view.window.before + view.window.size
     rows, columns = (
         (tf.range(view.label.shape[axis]) >= first[axis])
         & (tf.range(view.label.shape[axis]) < last[axis])

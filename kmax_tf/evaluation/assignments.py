@@ -8,9 +8,11 @@ from typing import NamedTuple, Optional
 import numpy as np
 import tensorflow as tf
 
-from kmax_tf.data.preprocessing import resize_map, restore_map
+from kmax_tf.data.preprocessing import restore_map
 from kmax_tf.figures import Assignment, draw_clusters
+from kmax_tf.grids import stride_between
 from kmax_tf.labels import LabelSpace
+from kmax_tf.ops.resizing import resize_map
 from kmax_tf.structures import Predictions
 
 # Of a panel: there are many on a sheet.
@@ -47,7 +49,7 @@ def draw_assignments(
     panoptic: np.ndarray,
     maps: Sequence[tf.Tensor],
     sizes: InputSizes,
-    label_space: LabelSpace,
+    labels: LabelSpace,
     blocks: Optional[Collection[int]] = None,
 ) -> np.ndarray:
     """Draws the assignments of one image, block after block, and what came of them.
@@ -57,7 +59,7 @@ def draw_assignments(
       panoptic: [H, W] panoptic map that was predicted.
       maps: [h, w] one a block, then that of the final masks (`assignments_by_block`).
       sizes: of the network's input.
-      label_space: what the map's ids mean.
+      labels: what the map's ids mean.
       blocks: numbers, from 1, of the blocks to draw; None: all. The final masks are always drawn.
 
     Returns:
@@ -74,11 +76,11 @@ def draw_assignments(
         assignments.append(
             Assignment(
                 name=f"block {number}" if number < len(maps) else "final masks",
-                stride=(sizes.whole[0] - 1) // (int(centers.shape[0]) - 1),
+                stride=stride_between(sizes.whole, centers.shape),
                 centers=np.asarray(restore_map(full, sizes.image, size)),
             )
         )
     last = len(maps) - 1
     shown = None if blocks is None else {*(number - 1 for number in blocks), last}
     small = np.asarray(resize_map(tf.constant(panoptic), size))
-    return draw_clusters(image, assignments, small, label_space, shown)
+    return draw_clusters(image, assignments, small, labels, shown)

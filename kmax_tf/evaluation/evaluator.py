@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 import os
 from collections.abc import Mapping
 from typing import Any, Optional
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image
+from google.protobuf.message import Message
 
-from kmax_tf.config import Experiment, label_space
+from kmax_tf.config import Experiment, choice_name, label_space
 from kmax_tf.data.builder import build_dataset
 from kmax_tf.evaluation.metrics import PanopticMetrics
 from kmax_tf.evaluation.report.gallery import Gallery, Picture
 from kmax_tf.evaluation.submission import Submission, safe_name
 from kmax_tf.figures import side_by_side
+from kmax_tf.files.images import write_png
 from kmax_tf.files.progress import Progress
-from kmax_tf.files.writing import write_atomically
 from kmax_tf.inference import Inference, RawPrediction
 from kmax_tf.labels import LabelSpace
 from kmax_tf.model.kmax import KMaX
 from kmax_tf.postprocessing.postprocessor import MAPS
-from kmax_tf.protos import postprocessing_pb2
 from kmax_tf.records.examples import source_id_of
 
 
@@ -99,9 +97,9 @@ def measured_maps(scores: bool) -> list[str]:
     return [name for name in MAPS if scores or name != "instance_scores"]
 
 
-def resolution_name(options: postprocessing_pb2.Evaluation) -> str:
+def resolution_name(options: Message) -> str:
     """Returns "original" or "model": the size at which maps are compared."""
-    return postprocessing_pb2.Resolution.Name(options.resolution).lower()
+    return choice_name(options, "resolution")
 
 
 def _draw(image: RawPrediction, labels: LabelSpace, folder: str) -> None:
@@ -114,6 +112,4 @@ def _draw(image: RawPrediction, labels: LabelSpace, folder: str) -> None:
         errors=True,
         legend=True,
     )
-    png = io.BytesIO()
-    Image.fromarray(picture).save(png, "PNG")
-    write_atomically(os.path.join(folder, f"{safe_name(image.image_id)}.png"), png.getvalue())
+    write_png(os.path.join(folder, f"{safe_name(image.image_id)}.png"), picture)

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kmax_tf.errors import UserError
-from kmax_tf.evaluation.run_lengths import find_runs
-from kmax_tf.evaluation.segments import class_indices, find_segments, require_map
 from kmax_tf.panoptic.fields import ImageId
+from kmax_tf.panoptic.segments import find_segments
 
 if TYPE_CHECKING:
     from kmax_tf.labels import LabelSpace
@@ -53,8 +52,8 @@ class MaskAP:
     COCO ranks all of a set together.
     """
 
-    def __init__(self, label_space: LabelSpace) -> None:
-        self._label_space = label_space
+    def __init__(self, labels: LabelSpace) -> None:
+        self._label_space = labels
         self._images: dict[ImageId, Instances] = {}
 
     def update(
@@ -82,7 +81,6 @@ class MaskAP:
             raise ValueError(
                 f"maps of image {image_id!r} differ in size: {[values.shape for values in maps]}"
             )
-        require_map(truth, "ground truth")
         scores = segment_scores(prediction, semantic_scores, instance_scores, self._label_space)
         truths = self._instances(truth, "ground truth")
         detections = self._instances(prediction, "prediction")
@@ -159,22 +157,18 @@ class MaskAP:
 
     def _instances(self, panoptic: np.ndarray, what: str) -> dict[int, dict[str, Any]]:
         """Describes the instances of a map by panoptic id, in the order of their first pixels."""
-        runs = find_runs(panoptic)
-        classes = class_indices(
-            runs.ids // self._label_space.label_divisor, self._label_space, what
-        )
+        runs, classes = find_segments(panoptic, self._label_space, what, columns=True)
         things = np.append(self._label_space.is_thing, False)[classes]
-        areas = runs.areas()
         _, first_run = np.unique(runs.index, return_index=True)
         return {
-            int(runs.ids[segment]): {
-                "category_id": int(self._label_space.ids[classes[segment]]),
-                "segmentation": runs.encode(segment),
-                "area": int(areas[segment]),
+            int(runs.values[place]): {
+                "category_id": int(self._label_space.ids[classes[place]]),
+                "segmentation": runs.encode(place),
+                "area": int(runs.areas[place]),
                 "iscrowd": 0,
             }
-            for segment in np.argsort(first_run)
-            if things[segment]
+            for place in np.argsort(first_run)
+            if things[place]
         }
 
 
@@ -218,7 +212,7 @@ def segment_scores(
     panoptic: np.ndarray,
     semantic_scores: np.ndarray,
     instance_scores: np.ndarray,
-    label_space: LabelSpace,
+    labels: LabelSpace,
 ) -> dict[int, float]:
     """Scores the predicted segments of an image, by panoptic id.
 
@@ -226,7 +220,7 @@ def segment_scores(
       panoptic: [H, W] integer panoptic map.
       semantic_scores: [H, W] class confidence of each pixel's segment.
       instance_scores: [H, W] mask confidence of each pixel.
-      label_space: what the ids mean.
+      labels: what the ids mean.
 
     Returns:
       mean(semantic score) * mean(instance score) over the pixels of each segment.
@@ -234,13 +228,13 @@ def segment_scores(
     Raises:
       ValueError: the map isn't [H, W] of integers, or holds an id of no class.
     """
-    segments = find_segments(panoptic, label_space, "prediction")
-    index, areas = segments.index.ravel(), np.maximum(segments.areas, 1)
+    runs, _ = find_segments(panoptic, labels, "prediction")
+    places = runs.places().ravel()
     semantic, instance = (
-        np.bincount(index, values.ravel(), minlength=len(areas)) / areas
+        np.bincount(places, values.ravel(), minlength=len(runs.values)) / runs.areas
         for values in (semantic_scores, instance_scores)
     )
-    return dict(zip(segments.ids.tolist(), (semantic * instance).tolist()))
+    return dict(zip(runs.values.tolist(), (semantic * instance).tolist()))
 
 
 def _ranked(detections: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kmax_tf.evaluation.overlaps import Overlaps, find_overlaps
-from kmax_tf.evaluation.segments import class_indices, require_map
+from kmax_tf.panoptic.overlaps import Overlaps, find_overlaps
+from kmax_tf.panoptic.segments import class_indices, require_map
 
 if TYPE_CHECKING:
     from kmax_tf.labels import LabelSpace
@@ -20,9 +20,9 @@ class MeanIoU:
     its true class misses.
     """
 
-    def __init__(self, label_space: LabelSpace) -> None:
-        self._label_space = label_space
-        num_classes = label_space.num_classes
+    def __init__(self, labels: LabelSpace) -> None:
+        self._label_space = labels
+        num_classes = labels.num_classes
         self._confusion = np.zeros((num_classes, num_classes + 1), np.int64)
 
     def update(self, truth: np.ndarray, prediction: np.ndarray) -> None:

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kmax_tf.evaluation.extremes import Extremes
 from kmax_tf.evaluation.mask_ap import Instances, MaskAP
-from kmax_tf.evaluation.matching import PredictedSegments, TrueSegments
 from kmax_tf.evaluation.mean_iou import MeanIoU
-from kmax_tf.evaluation.overlaps import Overlaps
 from kmax_tf.evaluation.panoptic_quality import PanopticQuality, PanopticQualityResult
-from kmax_tf.evaluation.report.extremes import Extremes
+from kmax_tf.evaluation.segment_matching import PredictedSegments, TrueSegments
 from kmax_tf.panoptic.fields import ImageId
+from kmax_tf.panoptic.overlaps import Overlaps
 
 if TYPE_CHECKING:
     from kmax_tf.labels import LabelSpace
@@ -33,7 +33,7 @@ class PanopticMetrics:
     The result doesn't depend on the order of images or on how they were split and merged.
 
     Args:
-      label_space: what the ids of the maps mean.
+      labels: what the ids of the maps mean.
       mask_ap: whether to measure mask AP, which keeps the instances of every image (as run-length
         codes); without, memory is constant.
       resolution: at which the maps are given, for the report.
@@ -43,14 +43,14 @@ class PanopticMetrics:
     """
 
     def __init__(
-        self, label_space: LabelSpace, mask_ap: bool = True, resolution: str = "original"
+        self, labels: LabelSpace, mask_ap: bool = True, resolution: str = "original"
     ) -> None:
-        self._label_space = label_space
+        self._label_space = labels
         self._resolution = resolution
         self._images = 0
-        self._panoptic_quality = PanopticQuality(label_space)
-        self._mean_iou = MeanIoU(label_space)
-        self._mask_ap = MaskAP(label_space) if mask_ap else None
+        self._panoptic_quality = PanopticQuality(labels)
+        self._mean_iou = MeanIoU(labels)
+        self._mask_ap = MaskAP(labels) if mask_ap else None
         self.extremes = Extremes(_EXTREMES)
 
     def update(

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from kmax_tf.evaluation.matching import (
+from kmax_tf.evaluation.segment_matching import (
     Matches,
     PredictedSegments,
     TrueSegments,
     match_segments,
 )
-from kmax_tf.evaluation.overlaps import Overlaps, find_overlaps
-from kmax_tf.evaluation.segments import class_indices, require_map
+from kmax_tf.panoptic.overlaps import Overlaps, find_overlaps
+from kmax_tf.panoptic.segments import class_indices, require_map
 
 if TYPE_CHECKING:
     from kmax_tf.labels import LabelSpace
@@ -93,9 +93,9 @@ class PanopticQuality:
     merging is exact.
     """
 
-    def __init__(self, label_space: LabelSpace) -> None:
-        self._label_space = label_space
-        shape = (label_space.num_classes, len(SIZES))
+    def __init__(self, labels: LabelSpace) -> None:
+        self._label_space = labels
+        shape = (labels.num_classes, len(SIZES))
         self._tp = np.zeros(shape, np.int64)
         self._fp = np.zeros(shape, np.int64)
         self._fn = np.zeros(shape, np.int64)
@@ -199,13 +199,13 @@ class PanopticQuality:
 
 
 def segments_of_maps(
-    overlaps: Overlaps, label_space: LabelSpace
+    overlaps: Overlaps, labels: LabelSpace
 ) -> tuple[TrueSegments, PredictedSegments, Overlaps]:
     """Says what the ids of two panoptic maps mean.
 
     Args:
       overlaps: of the true and the predicted panoptic map.
-      label_space: what the ids mean.
+      labels: what the ids mean.
 
     Returns:
       The segments, and the overlaps as they came.
@@ -213,10 +213,10 @@ def segments_of_maps(
     Raises:
       ValueError: a map holds an id of no class.
     """
-    divisor = label_space.label_divisor
-    true = class_indices(overlaps.true_ids // divisor, label_space, "ground truth")
-    predicted = class_indices(overlaps.predicted_ids // divisor, label_space, "prediction")
-    thing = np.append(label_space.is_thing, False)[true]
+    divisor = labels.label_divisor
+    true = class_indices(overlaps.true_ids // divisor, labels, "ground truth")
+    predicted = class_indices(overlaps.predicted_ids // divisor, labels, "prediction")
+    thing = np.append(labels.is_thing, False)[true]
     crowd = thing & (overlaps.true_ids % divisor == 0)
     return (
         TrueSegments(true, overlaps.true_areas, crowd, crowd, true < 0),

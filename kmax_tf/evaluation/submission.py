@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import io
 import os
 import pathlib
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import PIL.Image
 
 from kmax_tf.errors import UserError
-from kmax_tf.evaluation.coco_results import (
-    annotation_entry,
-    id_of_name,
-    write_panoptic_json,
-    write_panoptic_png,
-)
 from kmax_tf.evaluation.mask_ap import segment_scores
+from kmax_tf.files.images import write_png
 from kmax_tf.files.writing import write_atomically
+from kmax_tf.panoptic.coco_results import write_annotation, write_panoptic_json
+from kmax_tf.panoptic.fields import as_number
 
 if TYPE_CHECKING:
     from kmax_tf.labels import LabelSpace
@@ -52,9 +47,9 @@ class CocoSubmission:
 
     name = "panoptic_results"
 
-    def __init__(self, folder: str, label_space: LabelSpace) -> None:
+    def __init__(self, folder: str, labels: LabelSpace) -> None:
         self._folder = folder
-        self._label_space = label_space
+        self._label_space = labels
         self._annotations: list[dict[str, Any]] = []
         self._taken: set[tuple[str, ImageId]] = set()
 
@@ -67,7 +62,7 @@ class CocoSubmission:
           UserError: another image has its name or its id.
         """
         name = safe_name(name)
-        image_id = id_of_name(name) if image_id is None else image_id
+        image_id = as_number(name) if image_id is None else image_id
         for taken in (("name", name), ("id", image_id)):
             if taken in self._taken:
                 raise UserError(
@@ -75,10 +70,11 @@ class CocoSubmission:
                     "replace each other; convert the dataset again, which keeps folders and ids"
                 )
             self._taken.add(taken)
-        path = os.path.join(self._folder, self.name, f"{name}.png")
-        scores = _scores(prediction, self._label_space)
-        segments = write_panoptic_png(path, prediction["panoptic"], self._label_space, scores)
-        self._annotations.append(annotation_entry(image_id, f"{name}.png", segments))
+        labels, folder = self._label_space, os.path.join(self._folder, self.name)
+        scores = _scores(prediction, labels)
+        self._annotations.append(
+            write_annotation(folder, name, image_id, prediction["panoptic"], labels, scores)
+        )
 
     def finish(self) -> str:
         """Writes the JSON."""
@@ -99,20 +95,20 @@ class CityscapesSubmission:
       UserError: a label id doesn't fit into 8 bits.
     """
 
-    def __init__(self, folder: str, label_space: LabelSpace) -> None:
-        ids = [category.original_id for category in label_space.classes]
+    def __init__(self, folder: str, labels: LabelSpace) -> None:
+        ids = [category.original_id for category in labels.classes]
         wrong = [label_id for label_id in ids if not 0 < label_id < 256]
         if wrong:
             raise UserError(
                 f"Cityscapes' label ids are 1 to 255, and 0 is unlabeled, but the dataset "
-                f"'{label_space.name}' has the original_id {wrong[0]}; --submission=coco has room "
+                f"'{labels.name}' has the original_id {wrong[0]}; --submission=coco has room "
                 "for it"
             )
         self._folder = folder
-        self._label_space = label_space
-        self._panoptic = CocoSubmission(os.path.join(folder, "panoptic"), label_space)
-        self._label_ids = np.zeros(len(label_space.class_index_of_id), np.uint8)
-        for category in label_space.classes:
+        self._label_space = labels
+        self._panoptic = CocoSubmission(os.path.join(folder, "panoptic"), labels)
+        self._label_ids = np.zeros(len(labels.class_index_of_id), np.uint8)
+        for category in labels.classes:
             self._label_ids[category.id] = category.original_id
 
     def add(
@@ -124,7 +120,7 @@ class CityscapesSubmission:
             name = name.split(suffix)[0]
         self._panoptic.add(f"{name}_panoptic", name if image_id is None else image_id, prediction)
         label_ids = self._label_ids[prediction["semantic"]]
-        _write_gray(os.path.join(self._folder, "pixel", f"{name}_pred.png"), label_ids)
+        write_png(os.path.join(self._folder, "pixel", f"{name}_pred.png"), label_ids)
         self._write_instances(name, prediction)
 
     def finish(self) -> str:
@@ -142,7 +138,7 @@ class CityscapesSubmission:
                 continue
             mask = f"masks/{name}_{len(lines):03d}.png"
             pixels = (prediction["panoptic"] == panoptic_id).astype(np.uint8)
-            _write_gray(os.path.join(folder, mask), 255 * pixels)
+            write_png(os.path.join(folder, mask), 255 * pixels)
             lines.append(f"{mask} {labels.classes[index].original_id} {score:.6f}\n")
         write_atomically(os.path.join(folder, f"{name}_pred.txt"), "".join(lines))
 
@@ -154,10 +150,10 @@ SUBMISSIONS: Mapping[str, Callable[[str, LabelSpace], Submission]] = {
 }
 
 
-def _scores(prediction: Mapping[str, np.ndarray], label_space: LabelSpace) -> dict[int, float]:
+def _scores(prediction: Mapping[str, np.ndarray], labels: LabelSpace) -> dict[int, float]:
     maps = (prediction[name] for name in ("panoptic", "semantic_scores", "instance_scores"))
     panoptic, semantic, instance = maps
-    return segment_scores(panoptic, semantic, instance, label_space)
+    return segment_scores(panoptic, semantic, instance, labels)
 
 
 def safe_name(image_id: str) -> str:
@@ -169,10 +165,3 @@ def safe_name(image_id: str) -> str:
     is_image = path.suffix.lower() in (".jpg", ".jpeg", ".png")
     parts = (path.with_suffix("") if is_image else path).parts
     return "/".join(part for part in parts if part not in ("/", "..")) or "image"
-
-
-def _write_gray(path: str, values: np.ndarray) -> None:
-    """Writes [H, W] uint8 as a gray PNG, whole or not at all."""
-    png = io.BytesIO()
-    PIL.Image.fromarray(values).save(png, format="png")
-    write_atomically(path, png.getvalue())

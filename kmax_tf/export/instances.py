@@ -11,38 +11,38 @@ from pycocotools import mask as rle_masks
 
 from kmax_tf.files.writing import write_atomically
 from kmax_tf.labels import LabelSpace
+from kmax_tf.panoptic.segments import find_segments
 
 
 def coco_instances(
-    prediction: Mapping[str, np.ndarray], label_space: LabelSpace, image_id: int | str
+    prediction: Mapping[str, np.ndarray], labels: LabelSpace, image_id: int | str
 ) -> list[dict[str, Any]]:
     """Describes the things of one image, best first, as pycocotools' `loadRes` takes them.
 
     Args:
       prediction: with panoptic [H, W], and segment_ids and segment_scores [N].
-      label_space: what ids mean.
+      labels: what ids mean.
       image_id: of the image.
 
     Returns:
       Of each thing image_id, category_id (the publisher's), segmentation (compressed RLE), bbox
       [x, y, width, height] and area in pixels, score (what masks are ranked by, 0..1), and name.
     """
-    panoptic = np.asfortranarray(prediction["panoptic"])  # the order of run-length codes
-    by_id = {category.id: category for category in label_space.classes}
-    present = set(np.unique(panoptic))
+    runs, classes = find_segments(prediction["panoptic"], labels, "prediction", columns=True)
+    places = {panoptic_id: place for place, panoptic_id in enumerate(runs.values.tolist())}
     found = []
     for panoptic_id, score in zip(prediction["segment_ids"], prediction["segment_scores"]):
-        category = by_id.get(int(panoptic_id) // label_space.label_divisor)
-        if category is None or not category.thing or panoptic_id not in present:
+        place = places.get(int(panoptic_id))
+        if place is None or classes[place] < 0 or not labels.is_thing[classes[place]]:
             continue
-        encoded = rle_masks.encode((panoptic == panoptic_id).view(np.uint8))
+        category, code = labels.classes[classes[place]], runs.encode(place)
         found.append(
             {
                 "image_id": image_id,
                 "category_id": category.original_id,
-                "segmentation": {**encoded, "counts": encoded["counts"].decode("ascii")},
-                "bbox": [float(value) for value in rle_masks.toBbox(encoded)],
-                "area": int(rle_masks.area(encoded)),
+                "segmentation": code,
+                "bbox": [float(value) for value in rle_masks.toBbox(code)],
+                "area": int(runs.areas[place]),
                 "score": float(score),
                 "name": category.name,
             }

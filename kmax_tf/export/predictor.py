@@ -16,18 +16,18 @@ from kmax_tf.errors import UserError
 from kmax_tf.export.saved_model import EXPERIMENT_FILE, read_labels
 from kmax_tf.files.writing import plain_path
 from kmax_tf.labels import LabelSpace
-from kmax_tf.postprocessing.islands import remove_islands
+from kmax_tf.postprocessing.small_components import remove_small_components
 
 
 class Predictor(Protocol):
     """Segments one image after another.
 
     Attributes:
-      label_space: what the ids of the maps mean.
+      labels: what the ids of the maps mean.
       image_bytes: the signature of that name.
     """
 
-    label_space: LabelSpace
+    labels: LabelSpace
     image_bytes: Callable[..., dict[str, tf.Tensor]]
 
     def __call__(self, image: np.ndarray) -> dict[str, np.ndarray]:
@@ -36,7 +36,7 @@ class Predictor(Protocol):
 
 class _SavedModelPredictor:
     def __init__(self, folder: pathlib.Path):
-        self.label_space = read_labels(folder)
+        self.labels = read_labels(folder)
         options = load_experiment(folder / EXPERIMENT_FILE).postprocessing
         self._island_area_limit = options.island_area_limit
         try:
@@ -48,7 +48,7 @@ class _SavedModelPredictor:
 
     def __call__(self, image: np.ndarray) -> dict[str, np.ndarray]:
         outputs = self._serve(images=tf.constant(image[np.newaxis]))
-        return _on_host(outputs, self._island_area_limit, self.label_space)
+        return _on_host(outputs, self._island_area_limit, self.labels)
 
 
 class _RunPredictor:
@@ -60,14 +60,14 @@ class _RunPredictor:
         experiment = load_experiment(folder / "experiment.textproto")
         model = build_model(experiment)
         restore_weights(model, folder)
-        self.label_space = label_space(experiment.dataset)
+        self.labels = label_space(experiment.dataset)
         self._island_area_limit = experiment.postprocessing.island_area_limit
         self._model = ServingModel(model, experiment, maps)
         self.image_bytes = self._model.image_bytes
 
     def __call__(self, image: np.ndarray) -> dict[str, np.ndarray]:
         outputs = self._model.serving_default(tf.constant(image[np.newaxis]))
-        return _on_host(outputs, self._island_area_limit, self.label_space)
+        return _on_host(outputs, self._island_area_limit, self.labels)
 
 
 def _on_host(
@@ -76,7 +76,7 @@ def _on_host(
     """Fetches the outputs of one image, and does what isn't done in the graph."""
     maps = {name: value[0].numpy() for name, value in outputs.items()}
     if "panoptic" in maps:
-        maps["panoptic"] = remove_islands(
+        maps["panoptic"] = remove_small_components(
             maps["panoptic"], island_area_limit, labels.void_panoptic_id
         )
     return maps

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from kmax_tf.figures.clusters import Assignment, draw_clusters
-from kmax_tf.figures.colors import segment_colors
 from kmax_tf.figures.overlay import draw_panoptic
 from kmax_tf.figures.panels import draw_errors, draw_legend, side_by_side
+from kmax_tf.panoptic.colors import segment_colors
 
 __all__ = [
     "Assignment",

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kmax_tf.figures import overlay
-from kmax_tf.figures.colors import Color
 from kmax_tf.figures.panels import arrange
+from kmax_tf.panoptic.colors import Color
+from kmax_tf.panoptic.runs import find_runs
+from kmax_tf.wording import count_of
 
 if TYPE_CHECKING:
     from kmax_tf.labels import LabelSpace
@@ -47,7 +49,7 @@ def draw_clusters(
     image: np.ndarray,
     assignments: Sequence[Assignment],
     panoptic: np.ndarray,
-    label_space: LabelSpace,
+    labels: LabelSpace,
     shown: Collection[int] | None = None,
 ) -> np.ndarray:
     """Draws the assignment of each stage, between the image and what came of it.
@@ -59,7 +61,7 @@ def draw_clusters(
       image: [H, W, 3] uint8.
       assignments: stages in order; maps of the image's size.
       panoptic: [H, W] integer panoptic map, the last panel.
-      label_space: what its ids mean.
+      labels: what its ids mean.
       shown: indices of the stages to draw, in order; None: all.
 
     Returns:
@@ -77,7 +79,7 @@ def draw_clusters(
         before = assignments[index - 1] if index else None
         pictures.append(_draw_assignment(image, assignments[index].centers, colors))
         captions.append(_caption(assignments[index], before))
-    pictures.append(overlay.draw_panoptic(image, panoptic, label_space))
+    pictures.append(overlay.draw_panoptic(image, panoptic, labels))
     captions.append("panoptic map\n")
     return arrange(pictures, captions, _columns(len(pictures), pictures[0].shape))
 
@@ -90,8 +92,9 @@ def center_colors(maps: Sequence[np.ndarray]) -> dict[int, Color]:
     """
     owned: dict[int, float] = {}
     for centers in maps:
-        for center, count in zip(*np.unique(centers, return_counts=True)):
-            owned[int(center)] = owned.get(int(center), 0.0) + int(count) / centers.size
+        runs = find_runs(centers)
+        for center, count in zip(runs.values.tolist(), runs.areas.tolist()):
+            owned[center] = owned.get(center, 0.0) + count / centers.size
     ranked = sorted(owned, key=lambda center: (-owned[center], center))
     return dict(zip(ranked, _distinct_colors(len(ranked))))
 
@@ -103,7 +106,7 @@ def share_changed(before: np.ndarray, after: np.ndarray) -> float:
 
 def _caption(assignment: Assignment, before: Assignment | None) -> str:
     count = len(np.unique(assignment.centers))
-    facts = f"{count} center" if count == 1 else f"{count} centers"
+    facts = count_of(count, "center")
     if before is not None:
         facts += f", {100 * share_changed(before.centers, assignment.centers):.0f} % changed"
     return f"{assignment.name} (stride {assignment.stride})\n{facts}"
@@ -115,9 +118,9 @@ def _draw_assignment(
     """Draws one assignment over the image in grey: [s H, s W, 3] uint8, as `draw_panoptic`."""
     scale = overlay.scale_for(image.shape)
     grey = overlay.enlarge_image(image, scale).astype(np.float32).mean(axis=-1, keepdims=True)
-    present, index = np.unique(centers, return_inverse=True)
-    table = np.array([colors[int(center)] for center in present], np.float32)
-    color = overlay.enlarge_map(table[index.reshape(centers.shape)], scale)
+    runs = find_runs(centers)
+    table = np.array([colors[int(center)] for center in runs.values], np.float32)
+    color = overlay.enlarge_map(runs.paint(table), scale)
     picture = grey + _OPACITY * (color - grey)
     return np.clip(np.round(picture), 0, 255).astype(np.uint8)
 

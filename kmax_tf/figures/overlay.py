@@ -9,9 +9,9 @@ import numpy as np
 import PIL.Image
 import scipy.ndimage
 
-from kmax_tf.figures.colors import class_index, segment_colors
 from kmax_tf.figures.text import Label, draw_labels, place_label
-from kmax_tf.panoptic.runs import number_pixels
+from kmax_tf.panoptic.colors import class_index, segment_colors
+from kmax_tf.panoptic.runs import find_runs
 
 if TYPE_CHECKING:
     from kmax_tf.labels import LabelSpace
@@ -29,7 +29,7 @@ _HATCH = np.array([128, 131, 136], np.float32)
 
 
 def draw_panoptic(
-    image: np.ndarray, panoptic: np.ndarray, label_space: LabelSpace, names: bool = True
+    image: np.ndarray, panoptic: np.ndarray, labels: LabelSpace, names: bool = True
 ) -> np.ndarray:
     """Draws segments over their image: colored, outlined and named.
 
@@ -38,7 +38,7 @@ def draw_panoptic(
     Args:
       image: [H, W, 3] uint8.
       panoptic: [H, W] integer panoptic map.
-      label_space: the classes, their names and colors.
+      labels: the classes, their names and colors.
       names: whether to write names, with instance numbers where a class has several instances.
 
     Returns:
@@ -50,9 +50,9 @@ def draw_panoptic(
     require_same_size(image, panoptic)
     scale = scale_for(panoptic.shape)
     canvas = enlarge_image(image, scale).astype(np.float32)
-    present, index = number_pixels(panoptic)
-    index = enlarge_map(index, scale)
-    colors = segment_colors(present, label_space)
+    runs = find_runs(panoptic)
+    present, index = runs.values, enlarge_map(runs.places(), scale)
+    colors = segment_colors(present, labels)
 
     labeled = np.array([int(i) in colors for i in present], bool)[index]
     table = np.array([colors.get(int(i), (0, 0, 0)) for i in present], np.float32)
@@ -64,7 +64,7 @@ def draw_panoptic(
     picture = np.clip(np.round(picture), 0, 255).astype(np.uint8)
     if not names:
         return picture
-    return draw_labels(picture, _labels(present, index, label_space))
+    return draw_labels(picture, _labels(present, index, labels))
 
 
 def scale_for(shape: tuple[int, ...]) -> int:
@@ -135,35 +135,35 @@ def _near_edge(index: np.ndarray, width: int) -> np.ndarray:
     return near
 
 
-def _labels(present: np.ndarray, index: np.ndarray, label_space: LabelSpace) -> list[Label]:
+def _labels(present: np.ndarray, index: np.ndarray, labels: LabelSpace) -> list[Label]:
     """Places the names of segments."""
-    colors = segment_colors(present, label_space)
+    colors = segment_colors(present, labels)
     size = max(13, min(round(min(index.shape) / 29), 30))
     boxes = scipy.ndimage.find_objects(index + 1)
-    labels = []
-    for panoptic_id, text in segment_names(present, label_space).items():
+    placed = []
+    for panoptic_id, text in segment_names(present, labels).items():
         segment = int(np.searchsorted(present, panoptic_id))
         rows, columns = box = boxes[segment]
         origin = (rows.start, columns.start)
         label = place_label(index[box] == segment, origin, text, size, colors[panoptic_id])
         if label is not None:
-            labels.append(label)
-    return labels
+            placed.append(label)
+    return placed
 
 
-def segment_names(panoptic_ids: np.ndarray, label_space: LabelSpace) -> dict[int, str]:
+def segment_names(panoptic_ids: np.ndarray, labels: LabelSpace) -> dict[int, str]:
     """Names the segments of an image by panoptic id, "car" or, where there are more, "car 2"."""
     names = {}
     ids_of_class = collections.defaultdict(list)
     for panoptic_id in panoptic_ids.tolist():
-        ids_of_class[panoptic_id // label_space.label_divisor].append(panoptic_id)
+        ids_of_class[panoptic_id // labels.label_divisor].append(panoptic_id)
     for class_id, ids in ids_of_class.items():
-        index = class_index(class_id, label_space)
+        index = class_index(class_id, labels)
         if index < 0:
             continue
-        category = label_space.classes[index]
+        category = labels.classes[index]
         for panoptic_id in ids:
-            instance = panoptic_id % label_space.label_divisor
+            instance = panoptic_id % labels.label_divisor
             crowd = category.thing and instance == 0
             suffix = " (crowd)" if crowd else f" {instance}" if len(ids) > 1 else ""
             names[panoptic_id] = category.name + suffix

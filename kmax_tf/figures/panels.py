@@ -11,8 +11,8 @@ import PIL.Image
 import PIL.ImageDraw
 
 from kmax_tf.figures import overlay
-from kmax_tf.figures.colors import Color, class_index
 from kmax_tf.figures.text import draw_centered, font, text_size
+from kmax_tf.panoptic.colors import Color, class_index
 from kmax_tf.panoptic.runs import number_values, run_ends, sum_by_index
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def side_by_side(
     image: np.ndarray,
     truth: np.ndarray | None,
     prediction: np.ndarray,
-    label_space: LabelSpace,
+    labels: LabelSpace,
     titles: Sequence[str] | None = None,
     errors: bool = False,
     legend: bool = False,
@@ -49,7 +49,7 @@ def side_by_side(
       image: [H, W, 3] uint8.
       truth: [H, W] integer panoptic map; None leaves it out, and the errors with it.
       prediction: [H, W] integer panoptic map.
-      label_space: the classes, their names and colors.
+      labels: the classes, their names and colors.
       titles: captions, one a picture; by default what they are.
       errors: whether to add the map of errors (`draw_errors`).
       legend: whether to add a legend of the classes present.
@@ -64,10 +64,10 @@ def side_by_side(
     scale = overlay.scale_for(image.shape)
     pictures = [("image", overlay.enlarge_image(image, scale))]
     if truth is not None:
-        pictures.append(("ground truth", overlay.draw_panoptic(image, truth, label_space)))
-    pictures.append(("prediction", overlay.draw_panoptic(image, prediction, label_space)))
+        pictures.append(("ground truth", overlay.draw_panoptic(image, truth, labels)))
+    pictures.append(("prediction", overlay.draw_panoptic(image, prediction, labels)))
     if truth is not None and errors:
-        pictures.append(("errors", draw_errors(image, truth, prediction, label_space)))
+        pictures.append(("errors", draw_errors(image, truth, prediction, labels)))
     captions = [name for name, _ in pictures] if titles is None else list(titles)
     if len(captions) != len(pictures):
         raise ValueError(f"{len(pictures)} pictures need as many titles, not {len(captions)}")
@@ -78,7 +78,7 @@ def side_by_side(
         return sheet
     maps = [prediction] if truth is None else [truth, prediction]
     present = np.unique(np.concatenate([values.ravel() for values in maps]))
-    entries = _class_entries(present // label_space.label_divisor, label_space)
+    entries = _class_entries(present // labels.label_divisor, labels)
     if truth is not None and errors:
         entries += [_Entry("wrong class", _WRONG_CLASS), _Entry("wrong instance", _WRONG_SEGMENT)]
     return np.concatenate([sheet, _draw_entries(entries, sheet.shape[1])])
@@ -120,7 +120,7 @@ def arrange(pictures: Sequence[np.ndarray], captions: Sequence[str], columns: in
 
 
 def draw_errors(
-    image: np.ndarray, truth: np.ndarray, prediction: np.ndarray, label_space: LabelSpace
+    image: np.ndarray, truth: np.ndarray, prediction: np.ndarray, labels: LabelSpace
 ) -> np.ndarray:
     """Draws where prediction and truth disagree over a grey image.
 
@@ -132,7 +132,7 @@ def draw_errors(
       image: [H, W, 3] uint8.
       truth: [H, W] integer panoptic map.
       prediction: [H, W] integer panoptic map.
-      label_space: what the ids mean.
+      labels: what the ids mean.
 
     Returns:
       [s H, s W, 3] uint8, as `draw_panoptic`.
@@ -144,7 +144,7 @@ def draw_errors(
     overlay.require_same_size(image, prediction)
     scale = overlay.scale_for(image.shape)
     wrong_class, wrong_segment, unlabeled = (
-        overlay.enlarge_map(where, scale) for where in _errors(truth, prediction, label_space)
+        overlay.enlarge_map(where, scale) for where in _errors(truth, prediction, labels)
     )
     canvas = overlay.enlarge_image(image, scale).astype(np.float32)
     grey = canvas.mean(axis=-1, keepdims=True).repeat(3, axis=-1)
@@ -156,23 +156,23 @@ def draw_errors(
 
 
 def draw_legend(
-    label_space: LabelSpace, present_ids: Sequence[int] | np.ndarray, width: int = 960
+    labels: LabelSpace, present_ids: Sequence[int] | np.ndarray, width: int = 960
 ) -> np.ndarray:
     """Draws a strip of color swatches and class names, things first.
 
     Args:
-      label_space: the classes, their names and colors.
+      labels: the classes, their names and colors.
       present_ids: class ids to list; the ignore label and ids of no class stand for "unlabeled".
       width: of the strip, in pixels.
 
     Returns:
       [height, width, 3] uint8; as many lines as it takes.
     """
-    return _draw_entries(_class_entries(present_ids, label_space), width)
+    return _draw_entries(_class_entries(present_ids, labels), width)
 
 
 def _errors(
-    truth: np.ndarray, prediction: np.ndarray, label_space: LabelSpace
+    truth: np.ndarray, prediction: np.ndarray, labels: LabelSpace
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Finds errors.
 
@@ -180,7 +180,7 @@ def _errors(
       [H, W] bool three times: where the class is wrong, where only the segment is, and where the
       truth is unlabeled.
     """
-    divisor = label_space.label_divisor
+    divisor = labels.label_divisor
     ends = run_ends(truth.ravel(), prediction.ravel())
     lengths = np.diff(ends, prepend=-1)
     true_ids, true_index = number_values(truth.ravel()[ends])
@@ -196,8 +196,8 @@ def _errors(
     best_of_predicted = np.zeros(len(predicted_ids), np.int64)
     np.maximum.at(best_of_predicted, of_predicted, np.where(same_class, shared, 0))
     belong = (shared == best_of_true[of_true]) & (shared == best_of_predicted[of_predicted])
-    index = np.array([class_index(int(class_id), label_space) for class_id in true_class])
-    thing = np.append(label_space.is_thing, False)[index]
+    index = np.array([class_index(int(class_id), labels) for class_id in true_class])
+    thing = np.append(labels.is_thing, False)[index]
     crowd = thing & (true_ids[of_true] % divisor == 0)
 
     labeled = index >= 0
@@ -209,10 +209,10 @@ def _errors(
     return wrong_class, wrong_segment, unlabeled
 
 
-def _class_entries(class_ids: Sequence[int] | np.ndarray, label_space: LabelSpace) -> list[_Entry]:
+def _class_entries(class_ids: Sequence[int] | np.ndarray, labels: LabelSpace) -> list[_Entry]:
     """Returns the legend's entries of classes, things first, and of unlabeled pixels."""
-    indices = {class_index(int(class_id), label_space) for class_id in class_ids}
-    classes = [label_space.classes[index] for index in sorted(indices - {-1})]
+    indices = {class_index(int(class_id), labels) for class_id in class_ids}
+    classes = [labels.classes[index] for index in sorted(indices - {-1})]
     entries = [_Entry(category.name, category.color) for category in classes]
     return entries + ([_Entry("unlabeled", None)] if -1 in indices else [])
 

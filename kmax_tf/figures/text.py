@@ -12,7 +12,7 @@ import PIL.ImageDraw
 import PIL.ImageFont
 import scipy.ndimage
 
-from kmax_tf.figures.colors import Color, darken
+from kmax_tf.panoptic.colors import Color, darken
 
 Font = Union[PIL.ImageFont.FreeTypeFont, PIL.ImageFont.ImageFont]
 

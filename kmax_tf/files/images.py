@@ -9,12 +9,14 @@ from __future__ import annotations
 import dataclasses
 import io
 import os
+import pathlib
+import unicodedata
 
 import numpy as np
 from PIL import Image
 
 from kmax_tf.files.image_damage import PROGRESSIVE, JpegLayout
-from kmax_tf.files.image_files import (
+from kmax_tf.files.opening import (
     MAX_PIXELS,
     BadExampleError,
     ImageFile,
@@ -24,6 +26,7 @@ from kmax_tf.files.image_files import (
     read_bytes,
 )
 from kmax_tf.files.pixel_values import to_rgb, turn_of
+from kmax_tf.files.writing import PathLike, write_atomically
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -32,9 +35,11 @@ __all__ = [
     "EncodedImage",
     "check_encoded",
     "decode_image",
+    "encode_image",
+    "image_key",
     "read_encoded",
-    "read_id_map",
     "read_image",
+    "write_png",
 ]
 
 IMAGE_SUFFIXES = (
@@ -104,9 +109,7 @@ def read_encoded(path: str | os.PathLike[str]) -> EncodedImage:
     if plain_png and turn_of(picture) is None:
         return EncodedImage(image.data, "png", height, width)
     rgb = _rgb(image)
-    buffer = io.BytesIO()
-    Image.fromarray(rgb).save(buffer, "PNG")
-    return EncodedImage(buffer.getvalue(), "png", *rgb.shape[:2])
+    return EncodedImage(encode_image(rgb), "png", *rgb.shape[:2])
 
 
 def _keeps_bytes(layout: JpegLayout, picture: Image.Image) -> bool:
@@ -143,32 +146,23 @@ def decode_image(data: bytes, name: str) -> np.ndarray:
     return np.asarray(load_pixels(open_image(data, name)).picture.convert("RGB"))
 
 
-def read_id_map(path: str | os.PathLike[str]) -> np.ndarray:
-    """Reads a PNG whose colours are ids: red + 256 green + 65536 blue (alpha is dropped).
+def image_key(path: str) -> str:
+    """Returns what all spellings of an image's path have in common: its ending goes, if known."""
+    stem, ending = os.path.splitext(path)
+    plain = stem if ending.lower() in IMAGE_SUFFIXES else path
+    return unicodedata.normalize("NFC", pathlib.PurePath(plain).as_posix())
 
-    Args:
-      path: of the PNG.
 
-    Returns:
-      [H, W] int32.
+def encode_image(pixels: np.ndarray, kind: str = "PNG", **options: int) -> bytes:
+    """Returns pixels [H, W] or [H, W, 3] as an image file; options are Pillow's."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, kind, **options)
+    return buffer.getvalue()
 
-    Raises:
-      BadExampleError: the file is missing, corrupt, or not RGB with 8 bits a channel.
-    """
-    image = open_image(read_bytes(path), path)
-    mode = image.picture.mode
-    # Pillow halves 16 bits a channel without a word.
-    if mode not in ("RGB", "RGBA") or image.format != "PNG" or image.png_header[0] != 8:
-        depth = f" with {image.png_header[0]} bits" if image.format == "PNG" else ""
-        raise BadExampleError(
-            f"{image.path} is a {image.format} of mode {mode}{depth}; a panoptic PNG "
-            "must be RGB with 8 bits a channel, since its colours are segment ids"
-        )
-    # Red, green, blue and a fourth byte, which the mask drops, are a little-endian number. Pillow
-    # keeps pixels in this form, so that nothing is converted.
-    picture = load_pixels(image).picture
-    pixels = np.frombuffer(picture.tobytes("raw", "RGBX" if mode == "RGB" else "RGBA"), "<i4")
-    return (pixels & 0xFFFFFF).reshape(picture.height, picture.width)  # [H, W]
+
+def write_png(path: PathLike, pixels: np.ndarray) -> None:
+    """Writes pixels [H, W] or [H, W, 3], whole or not at all; raises OutputError."""
+    write_atomically(path, encode_image(pixels))
 
 
 def _rgb(image: ImageFile) -> np.ndarray:

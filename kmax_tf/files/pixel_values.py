@@ -15,6 +15,8 @@ import numpy as np
 from PIL import Image, TiffImagePlugin
 from PIL.ExifTags import Base
 
+from kmax_tf.wording import count_of
+
 # Of 255: four bits of eight, or twelve of sixteen.
 _NEARLY_BLACK = 16
 # Those whose alpha was multiplied into the colors, and what they are without.
@@ -137,8 +139,7 @@ def describe_tiff(head: TiffImagePlugin.ImageFileDirectory_v2) -> str:
     if bits == [8] and not kind and (channels == 1 if grey else channels in (3, 4)):
         return ""
     of_kind = f" ({kind})" if kind else ""
-    plural = "s" if channels != 1 else ""
-    return f"{channels} channel{plural} of {' or '.join(map(str, bits))} bits{of_kind}"
+    return f"{count_of(channels, 'channel')} of {' or '.join(map(str, bits))} bits{of_kind}"
 
 
 def _of_floats(values: np.ndarray) -> np.ndarray:

@@ -31,6 +31,11 @@ class Progress:
             self._shown = now
             self._show(now - self._start)
 
+    def say(self, line: str) -> None:
+        """Writes a line for people, above the one that is rewritten in place."""
+        self._stream.write(f"\r\x1b[K{line}\n" if self._live else f"{line}\n")
+        self._stream.flush()
+
     def finish(self) -> None:
         """Shows the last line of a loop whose total was not known."""
         self._total = self.done

@@ -22,6 +22,8 @@ def read_file(path: PathLike) -> bytes:
     """Reads a file; raises OSError with a reason."""
     if not is_remote(path):
         status = os.stat(path)
+        if stat.S_ISDIR(status.st_mode):
+            raise OSError(errno.EISDIR, "it is a folder")
         # A pipe or device would block or never end.
         if not stat.S_ISREG(status.st_mode):
             raise OSError(errno.EINVAL, "it is no ordinary file")
@@ -43,7 +45,8 @@ def list_folder(path: PathLike) -> list[str]:
     """Returns the sorted names in a folder, hidden ones left out; none where there is no folder.
 
     Raises:
-      UserError: a name that isn't UTF-8, so that no record or report could hold it.
+      UserError: it can't be read, or has a name that isn't UTF-8, so that no record or report
+        could hold it.
     """
     names = sorted(name for name in names_in(path) if not name.startswith("."))
     for name in names:
@@ -55,12 +58,18 @@ def list_folder(path: PathLike) -> list[str]:
 
 
 def names_in(path: PathLike) -> list[str]:
-    """Returns all names in a folder, in no order; none where there is no folder."""
+    """Returns all names in a folder, in no order; none where there is no folder.
+
+    Raises:
+      UserError: there is one that can't be read.
+    """
     if not is_remote(path):
         try:
             return os.listdir(path)
-        except (OSError, ValueError):
+        except (FileNotFoundError, NotADirectoryError, ValueError):
             return []
+        except OSError as error:
+            raise UserError(f"cannot read the folder {path}: {error.strerror or error}") from error
     import tensorflow as tf
 
     try:

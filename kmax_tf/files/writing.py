@@ -88,23 +88,39 @@ def escaped(path: PathLike) -> str:
 
 
 def plain_path(path: PathLike) -> str:
-    """Returns a path of the same file or folder that has nothing of a pattern in it.
+    """Returns a path of the same folder or checkpoint that has nothing of a pattern in it.
 
-    TensorFlow's readers of checkpoints and of SavedModels take the name of their folder as a
-    pattern, and don't find run[1]. So they get a link to it, which goes with this process.
+    TensorFlow's readers of checkpoints and of SavedModels take a path as a pattern, and don't find
+    run[1]. So they get links, which go with this process.
 
     Args:
-      path: of a folder, or of files in it; a remote one, which can't be linked, stays as it is.
+      path: of a folder, or the prefix of a checkpoint; a remote one, which can't be linked, stays
+        as it is.
     """
     path = os.fspath(path)
     if is_remote(path) or not _MAGIC.search(path):
         return path
     folder, name = (path, "") if os.path.isdir(path) else os.path.split(path)
     folder = os.path.abspath(folder)
-    link = os.path.join(_links().name, hashlib.sha256(os.fsencode(folder)).hexdigest())
-    with contextlib.suppress(FileExistsError):
-        os.symlink(folder, link)
+    if _MAGIC.search(name):  # of a checkpoint, which is several files
+        links = os.path.join(_links().name, _digest(os.path.join(folder, name)))
+        os.makedirs(links, exist_ok=True)
+        for file in os.listdir(folder) if os.path.isdir(folder) else ():
+            if file.startswith(f"{name}."):
+                _link(os.path.join(folder, file), f"{links}/files{file[len(name) :]}")
+        return f"{links}/files"
+    link = os.path.join(_links().name, _digest(folder))
+    _link(folder, link)
     return os.path.join(link, name)
+
+
+def _digest(path: str) -> str:
+    return hashlib.sha256(os.fsencode(path)).hexdigest()
+
+
+def _link(path: str, link: str) -> None:
+    with contextlib.suppress(FileExistsError):
+        os.symlink(path, link)
 
 
 @functools.cache

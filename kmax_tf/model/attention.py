@@ -10,9 +10,10 @@ from typing import Optional
 import numpy as np
 import tensorflow as tf
 
+from kmax_tf import ops
 from kmax_tf.keras_api import keras
 from kmax_tf.model.batch_norm import BatchNormFactory
-from kmax_tf.model.layers import Affine, DenseBN, activate, affine_of, gelu, static_or_dynamic_shape
+from kmax_tf.model.layers import Affine, DenseBN, affine_of, pixels_of
 
 
 class Attention(keras.layers.Layer):
@@ -63,15 +64,15 @@ class Attention(keras.layers.Layer):
         weights = tf.nn.softmax(tf.cast(similarity, tf.float32))
         retrieved = tf.matmul(tf.cast(weights, value.dtype), value)  # [B, heads, N, d]
         retrieved = self.batch_norm_value(retrieved, training=training)
-        retrieved = activate(gelu, retrieved, training)
-        batch, _, count, _ = static_or_dynamic_shape(retrieved)
+        retrieved = ops.gelu(retrieved)
+        batch, _, count, _ = ops.static_or_dynamic_shape(retrieved)
         retrieved = tf.transpose(retrieved, [0, 2, 1, 3])  # [B, N, heads, d]
         retrieved = tf.reshape(retrieved, [batch, count, self.value_channels])
         return self.output_projection(retrieved, training=training)
 
     def _heads(self, x: tf.Tensor) -> tf.Tensor:
         """Returns [B, heads, L, C / heads] of [B, L, C]."""
-        batch, length, channels = static_or_dynamic_shape(x)
+        batch, length, channels = ops.static_or_dynamic_shape(x)
         split = tf.reshape(x, [batch, length, self.num_heads, channels // self.num_heads])
         return tf.transpose(split, [0, 2, 1, 3])
 
@@ -144,8 +145,7 @@ class SoftmaxAttention(Attention):
     ) -> tf.Tensor:
         """Lets the centers look at the pixels."""
         del mask_logits
-        batch, height, width, channels = static_or_dynamic_shape(pixel_features)
-        pixels = tf.reshape(pixel_features, [batch, height * width, channels])  # [B, P, C']
+        pixels = pixels_of(pixel_features)  # [B, P, C']
         key_value = self.key_value_projection(pixels, training=training)
         key, value = tf.split(key_value, [self.key_channels, self.value_channels], axis=-1)
         query = self.query_projection(centers, training=training)

@@ -7,10 +7,10 @@ from typing import Optional
 import numpy as np
 import tensorflow as tf
 
+from kmax_tf import ops
 from kmax_tf.keras_api import keras
 from kmax_tf.model.batch_norm import BatchNormFactory
-from kmax_tf.model.convolutions import convolve_pixels
-from kmax_tf.model.layers import Affine, affine_of, fold_into, static_or_dynamic_shape
+from kmax_tf.model.layers import Affine, affine_of, fold_into
 
 
 class AxisAttention(keras.layers.Layer):
@@ -72,64 +72,32 @@ class AxisAttention(keras.layers.Layer):
 
     def call(self, x: tf.Tensor, training: Optional[bool] = None) -> tf.Tensor:
         """Attends over the second axis."""
-        n, length, _ = static_or_dynamic_shape(x)
+        n, length, _ = ops.static_or_dynamic_shape(x)
         # With four axes, for which there is the fast kind of normalization.
         kernel = tf.reshape(tf.cast(self.qkv_kernel, x.dtype), [1, 1, *self.qkv_kernel.shape])
-        qkv = convolve_pixels(tf.expand_dims(x, 2), kernel, training)
+        qkv = ops.project_pixels(tf.expand_dims(x, 2), kernel)
         qkv = self.batch_norm_qkv(qkv, training=training)  # [n, L, 1, C]
         widths = [self.key_channels, self.key_channels, self.value_channels]
         query, key, value = (
             tf.reshape(part, [n, length, self.num_heads, width // self.num_heads])
             for part, width in zip(tf.split(qkv, widths, axis=-1), widths)
         )  # [n, L, heads, d]
-        similarity = self._similarity(query, key, length)
+        similarity = ops.axial_similarities(
+            query,
+            key,
+            self._relative(self.query_positions, length),
+            self._relative(self.key_positions, length),
+        )
+        # With the heads first, the statistics of a head are over what lies together in memory.
         logits = _normalized_sum(similarity, self.batch_norm_similarity, training)
         weights = tf.nn.softmax(tf.cast(logits, tf.float32))  # [1, heads, n * L, L]
         weights = tf.reshape(tf.cast(weights, x.dtype), [self.num_heads, n, length, length])
-        retrieved = self._retrieved(weights, value, length)
+        positions = self._relative(self.value_positions, length)
+        retrieved = ops.axial_values(weights, value, positions)
         output = _normalized_sum(retrieved, self.batch_norm_output, training)
         output = tf.reshape(output, [self.num_heads, n, length, -1])
         output = tf.transpose(output, [1, 2, 0, 3])  # [n, L, heads, d]
         return tf.reshape(output, [n, length, self.value_channels])
-
-    def _similarity(
-        self, query: tf.Tensor, key: tf.Tensor, length: int | tf.Tensor
-    ) -> list[tf.Tensor]:
-        """Returns the content, query-position and key-position terms, [1, heads, n * L, L] each.
-
-        As plain matrix products, which are faster than einsums (benchmarks/axial.py), and with the
-        heads first, so that the statistics of a head are taken over what lies together in memory.
-        """
-        content = tf.matmul(
-            tf.transpose(query, [2, 0, 1, 3]), tf.transpose(key, [2, 0, 1, 3]), transpose_b=True
-        )
-        # One product for each position of the query, then for each of the key.
-        by_query = tf.matmul(
-            _by_position(query), self._relative(self.query_positions, length), transpose_b=True
-        )  # [l, heads * n, m]
-        by_key = tf.matmul(
-            _by_position(key),
-            tf.transpose(self._relative(self.key_positions, length), [1, 0, 2]),
-            transpose_b=True,
-        )  # [m, heads * n, l]
-        terms = [content, tf.transpose(by_query, [1, 0, 2]), tf.transpose(by_key, [1, 2, 0])]
-        return [tf.reshape(term, [1, self.num_heads, -1, length]) for term in terms]
-
-    def _retrieved(
-        self, weights: tf.Tensor, value: tf.Tensor, length: int | tf.Tensor
-    ) -> list[tf.Tensor]:
-        """Returns the content and position parts of what is retrieved, [1, heads, n * L, d] each.
-
-        Args:
-          weights: [heads, n, L, L].
-          value: [n, L, heads, d].
-          length: L.
-        """
-        content = tf.matmul(weights, tf.transpose(value, [2, 0, 1, 3]))
-        by_query = tf.transpose(tf.reshape(weights, [-1, length, length]), [1, 0, 2])
-        position = tf.matmul(by_query, self._relative(self.value_positions, length))
-        parts = [content, tf.transpose(position, [1, 0, 2])]
-        return [tf.reshape(part, [1, self.num_heads, -1, value.shape[3]]) for part in parts]
 
     def fold(self) -> None:
         """Folds the normalization of queries, keys and values; makes the others factors."""
@@ -142,18 +110,13 @@ class AxisAttention(keras.layers.Layer):
         )
 
 
-def _by_position(x: tf.Tensor) -> tf.Tensor:
-    """[n, L, heads, d] -> [L, heads * n, d]."""
-    n, length, heads, channels = static_or_dynamic_shape(x)
-    return tf.reshape(tf.transpose(x, [1, 2, 0, 3]), [length, heads * n, channels])
-
-
 def _normalized_sum(
     terms: list[tf.Tensor], norm: keras.layers.Layer, training: Optional[bool]
 ) -> tf.Tensor:
-    """Returns the sum of terms that are normalized together, each with its own statistics."""
+    """Normalizes terms [heads, ...] together, each with its own statistics; returns their sum."""
     if not isinstance(norm, Affine):
-        return tf.reduce_sum(norm(tf.stack(terms), training=training), axis=0)
+        stacked = tf.expand_dims(tf.stack(terms), 1)  # [terms, 1, heads, ...]
+        return tf.reduce_sum(norm(stacked, training=training), axis=0)
     scales = tf.cast(norm.scale, terms[0].dtype)
     total = tf.add_n([scales[i] * term for i, term in enumerate(terms)])
     if norm.offset is None:
@@ -172,8 +135,8 @@ class AxialAttention(keras.layers.Layer):
         self,
         filters: int,
         batch_norm: BatchNormFactory,
-        num_heads: int = 8,
-        max_span: int = 255,
+        num_heads: int,
+        max_span: int,
         stride: int = 1,
         name: Optional[str] = None,
     ):
@@ -192,7 +155,7 @@ class AxialAttention(keras.layers.Layer):
 
     def _attend(self, layer: AxisAttention, x: tf.Tensor, training: Optional[bool]) -> tf.Tensor:
         """Attends over the third axis of [B, other, L, C] and subsamples it."""
-        batch, other, length, channels = static_or_dynamic_shape(x)
+        batch, other, length, channels = ops.static_or_dynamic_shape(x)
         x = layer(tf.reshape(x, [batch * other, length, channels]), training=training)
         x = tf.reshape(x, [batch, other, length, layer.value_channels])
         return x if self.stride == 1 else x[:, :, :: self.stride]

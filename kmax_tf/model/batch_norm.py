@@ -32,10 +32,10 @@ class BatchNormFactory:
       unbiased_moving_variance: see `BatchNorm`.
     """
 
-    momentum: float = 0.99
-    epsilon: float = 1e-3
-    synchronized: bool = True
-    unbiased_moving_variance: bool = False
+    momentum: float
+    epsilon: float
+    synchronized: bool
+    unbiased_moving_variance: bool
 
     def __call__(
         self,

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Optional
+from typing import Callable, Optional
 
 import tensorflow as tf
 from google.protobuf import text_format
 
-from kmax_tf.config import experiment_text
+from kmax_tf import ops
+from kmax_tf.config import choice_name, experiment_text, options_of
 from kmax_tf.keras_api import keras
-from kmax_tf.model.backbones.convnext import ConvNeXt, ConvNeXtStage
+from kmax_tf.model.backbones.backbone import Backbone
+from kmax_tf.model.backbones.convnext import ConvNeXt
 from kmax_tf.model.backbones.resnet import ResNet, ThreeConvStem
 from kmax_tf.model.batch_norm import BatchNormFactory
 from kmax_tf.model.heads import HeadOptions, PredictionHeads
 from kmax_tf.model.kmax import KMaX
-from kmax_tf.model.layers import ACTIVATIONS, ActivationFn, ConvBN, gelu
+from kmax_tf.model.layers import ACTIVATIONS, ActivationFn, ConvBN
 from kmax_tf.model.pixel_decoder import PixelDecoder
-from kmax_tf.model.residual import BlockOptions, ResidualStage
+from kmax_tf.model.residual import BlockOptions
 from kmax_tf.model.semantic_branch import (
     AtrousSpatialPyramidPooling,
     SemanticDecoder,
@@ -37,37 +39,25 @@ def build_model(experiment: experiment_pb2.Experiment) -> KMaX:
       A functional Keras model: images [B, H, W, 3] with values 0..255 -> `structures.Predictions`.
     """
     options = experiment.model
+    batch_norm = options_of(BatchNormFactory, options.batch_norm)
     num_classes = len(experiment.dataset.classes)
-    batch_norm = BatchNormFactory(
-        options.batch_norm.momentum,
-        options.batch_norm.epsilon,
-        options.batch_norm.synchronized,
-        options.batch_norm.unbiased_moving_variance,
-    )
-    heads = options.heads
-    head_options = HeadOptions(
-        num_classes=num_classes,
-        kernel_size=heads.kernel_size,
-        channels=heads.channels,
-        embedding_channels=heads.embedding_channels,
-        void_prior=heads.void_prior,
-        mask_logit_scale=heads.mask_logit_scale,
-    )
+    head_options = options_of(HeadOptions, options.heads, num_classes=num_classes)
+    recompute_blocks = experiment.runtime.recompute_blocks
+    backbone = build_backbone(options, batch_norm, recompute_blocks)
     model = KMaX(
-        backbone=build_backbone(options, batch_norm),
-        pixel_decoder=build_pixel_decoder(options, batch_norm),
+        backbone=backbone,
+        pixel_decoder=build_pixel_decoder(options, batch_norm, recompute_blocks),
         transformer_decoder=build_transformer_decoder(
             options.transformer_decoder, head_options, batch_norm
         ),
         heads=PredictionHeads(head_options, batch_norm, name="heads"),
-        semantic_branch=build_semantic_branch(options, experiment.dataset.num_ids, batch_norm),
+        semantic_branch=build_semantic_branch(
+            options, experiment.dataset.num_ids, backbone.activation, batch_norm
+        ),
         feature_activation=(
-            backbone_activation(options) if options.activated_features == model_pb2.ALL else None
+            backbone.activation if options.activated_features == model_pb2.ALL else None
         ),
     )
-    for part in model.submodules:
-        if isinstance(part, (ConvNeXtStage, ResidualStage)):
-            part.recompute_blocks = experiment.runtime.recompute_blocks
     model.experiment_text = experiment_text(experiment)
     return model
 
@@ -81,65 +71,83 @@ def build_model_from_text(text: str, semantic_branch: bool = True) -> KMaX:
     return build_model(experiment)
 
 
-def build_backbone(options: model_pb2.Model, batch_norm: BatchNormFactory) -> keras.layers.Layer:
+KMaX.build_again = build_model_from_text
+
+
+def build_backbone(
+    options: model_pb2.Model, batch_norm: BatchNormFactory, recompute_blocks: bool = False
+) -> Backbone:
     """Builds the backbone that the experiment names."""
-    if options.HasField("convnext"):
-        convnext = options.convnext
-        return ConvNeXt(
-            convnext.blocks,
-            convnext.channels,
-            drop_path_keep_prob=convnext.drop_path_keep_prob,
-            layer_scale=convnext.layer_scale,
-            stem_to_stride_2=convnext.stem_to_stride_2,
-            name="backbone",
-        )
+    return BACKBONES[options.WhichOneof("backbone")](options, batch_norm, recompute_blocks)
+
+
+def build_convnext(
+    options: model_pb2.Model, batch_norm: BatchNormFactory, recompute_blocks: bool
+) -> ConvNeXt:
+    """Builds a ConvNeXt, which has no batch normalizations."""
+    return options_of(
+        ConvNeXt, options.convnext, recompute_blocks=recompute_blocks, name="backbone"
+    )
+
+
+def build_resnet(
+    options: model_pb2.Model, batch_norm: BatchNormFactory, recompute_blocks: bool
+) -> ResNet:
+    """Builds a ResNet."""
     resnet = options.resnet
-    activation = backbone_activation(options)
+    activation = ACTIVATIONS[choice_name(resnet, "activation")]
     stem = (
         ThreeConvStem(resnet.stem_channels, activation, batch_norm, name="stem")
         if resnet.stem == model_pb2.THREE_CONV_3X3
         else ConvBN(resnet.stem_channels, batch_norm, kernel_size=7, stride=2, name="stem")
     )
-    return ResNet(
-        stem,
-        [_blocks(stage, activation, options.axial_attention) for stage in resnet.stages],
-        batch_norm,
-        max_pool=resnet.max_pool,
-        drop_path_keep_prob=resnet.drop_path_keep_prob,
+    axial = options.axial_attention
+    return options_of(
+        ResNet,
+        resnet,
+        stem=stem,
+        stages=[_blocks(stage, activation, axial, dilation=1) for stage in resnet.stages],
+        batch_norm=batch_norm,
+        recompute_blocks=recompute_blocks,
         name="backbone",
     )
 
 
-def backbone_activation(options: model_pb2.Model) -> ActivationFn:
-    """Returns the activation of a backbone's features."""
-    return _activation(options.resnet.activation) if options.HasField("resnet") else gelu
+# What builds each of the messages that model.backbone may be.
+BACKBONES: dict[str, Callable[[model_pb2.Model, BatchNormFactory, bool], Backbone]] = {
+    "convnext": build_convnext,
+    "resnet": build_resnet,
+}
 
 
-def build_pixel_decoder(options: model_pb2.Model, batch_norm: BatchNormFactory) -> PixelDecoder:
+def build_pixel_decoder(
+    options: model_pb2.Model, batch_norm: BatchNormFactory, recompute_blocks: bool
+) -> PixelDecoder:
     """Builds the pixel decoder."""
     decoder = options.pixel_decoder
     stages = [
-        _blocks(stage, gelu, options.axial_attention, decoder.dilation) for stage in decoder.stages
+        _blocks(stage, ops.gelu, options.axial_attention, decoder.dilation)
+        for stage in decoder.stages
     ]
-    return PixelDecoder(stages, batch_norm, name="pixel_decoder")
+    return PixelDecoder(stages, batch_norm, recompute_blocks, name="pixel_decoder")
 
 
 def _blocks(
     stage: model_pb2.Stage,
     activation: ActivationFn,
     axial: model_pb2.AxialAttention,
-    dilation: int = 1,
+    dilation: int,
 ) -> list[BlockOptions]:
     """Returns the blocks of a stage."""
     first = stage.first_block_type if stage.HasField("first_block_type") else stage.block_type
     return [
-        BlockOptions(
-            filters=stage.filters,
+        options_of(
+            BlockOptions,
+            stage,
+            axial,
             activation=activation,
             axial=block_type == model_pb2.AXIAL,
             dilation=dilation,
-            num_heads=axial.num_heads,
-            max_span=axial.max_span,
         )
         for block_type in [first] + [stage.block_type] * (stage.blocks - 1)
     ]
@@ -149,19 +157,10 @@ def build_transformer_decoder(
     options: model_pb2.TransformerDecoder, head_options: HeadOptions, batch_norm: BatchNormFactory
 ) -> TransformerDecoder:
     """Builds the transformer decoder with its cluster centers."""
-    block_options = KMaXBlockOptions(
-        channels=options.channels,
-        key_channels=options.key_channels,
-        value_channels=options.value_channels,
-        num_heads=options.num_heads,
-        ffn_channels=options.ffn_channels,
-        drop_path_keep_prob=options.drop_path_keep_prob,
-        softmax_attention=options.cross_attention == model_pb2.SOFTMAX,
-    )
     return TransformerDecoder(
         options.num_centers,
         options.block_strides,
-        block_options,
+        options_of(KMaXBlockOptions, options),
         head_options,
         batch_norm,
         name="transformer_decoder",
@@ -169,7 +168,10 @@ def build_transformer_decoder(
 
 
 def build_semantic_branch(
-    options: model_pb2.Model, num_ids: int, batch_norm: BatchNormFactory
+    options: model_pb2.Model,
+    num_ids: int,
+    activation: ActivationFn,
+    batch_norm: BatchNormFactory,
 ) -> Optional[keras.layers.Layer]:
     """Builds the auxiliary semantic branch, or returns None where the experiment has none."""
     branch = options.WhichOneof("semantic_branch")
@@ -182,7 +184,7 @@ def build_semantic_branch(
     decoder = options.semantic_decoder
     # Where all features are activated, the skips' already are.
     published = options.activated_features == model_pb2.SEMANTIC_SKIPS
-    skip_activation = backbone_activation(options) if published else tf.identity
+    skip_activation = activation if published else tf.identity
     aspp = AtrousSpatialPyramidPooling(
         decoder.aspp_channels, decoder.atrous_rates, decoder.dropout, batch_norm, name="aspp"
     )
@@ -195,7 +197,3 @@ def build_semantic_branch(
         batch_norm,
         name="semantic_branch",
     )
-
-
-def _activation(value: int) -> ActivationFn:
-    return ACTIVATIONS[model_pb2.Activation.Name(value).lower()]

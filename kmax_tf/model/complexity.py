@@ -65,10 +65,10 @@ def _terms_of_each_output(operation: tf.Operation) -> int:
         return math.prod(operation.inputs[1].shape[:3])  # of [h, w, C, filters]
     if operation.type == "DepthwiseConv2dNative":
         return math.prod(operation.inputs[1].shape[:2])  # of [h, w, C, multiplier]
+    if any(tensor.op.type == "OneHot" for tensor in operation.inputs):
+        return 0  # a sum written as a product (`ops.sum_by_center`): alike on every machine
     if operation.type in ("MatMul", "BatchMatMulV2"):
         left = operation.inputs[0]
-        if left.op.type == "OneHot":
-            return 0  # a sum written as a product (`sum_by_product`): alike on every machine
         transposed = operation.get_attr("transpose_a" if operation.type == "MatMul" else "adj_x")
         return int(left.shape[-2 if transposed else -1])
     if operation.type == "Einsum" and len(operation.inputs) == 2:

@@ -17,7 +17,7 @@ def fold_batch_norms(model: KMaX) -> KMaX:
     """
     # Built once: what it computes is asked of its layers again at each call.
     copy = build_model_from_text(model.experiment_text, semantic_branch=False)
-    for name, part in copy.checkpoint_items.items():  # not the means that a compiled model tracks
+    for name, part in copy.checkpoint_items.items():  # all but the semantic branch
         part.set_weights(model.checkpoint_items[name].get_weights())
     # Those inside come first: a mask head's factor goes into its folded projection.
     for layer in reversed([part for part in copy.submodules if hasattr(part, "fold")]):

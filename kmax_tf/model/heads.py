@@ -8,16 +8,11 @@ from typing import Optional
 
 import tensorflow as tf
 
+from kmax_tf import ops
 from kmax_tf.keras_api import keras
 from kmax_tf.model.batch_norm import BatchNormFactory
 from kmax_tf.model.convolutions import Convolution
-from kmax_tf.model.layers import (
-    Affine,
-    DenseBN,
-    SeparableConvBN,
-    affine_of,
-    static_or_dynamic_shape,
-)
+from kmax_tf.model.layers import Affine, DenseBN, SeparableConvBN, affine_of
 from kmax_tf.structures import Predictions
 
 
@@ -40,11 +35,11 @@ class HeadOptions:
     """
 
     num_classes: int
-    kernel_size: int = 5
-    channels: int = 256
-    embedding_channels: int = 128
-    void_prior: float = 0.9
-    mask_logit_scale: float = 0.1
+    kernel_size: int
+    channels: int
+    embedding_channels: int
+    void_prior: float
+    mask_logit_scale: float
 
 
 class PixelHead(keras.layers.Layer):
@@ -69,7 +64,7 @@ class PixelHead(keras.layers.Layer):
     def call(self, pixel_features: tf.Tensor, training: Optional[bool] = None) -> tf.Tensor:
         """Embeds each pixel."""
         x = self.separable_conv(pixel_features, training=training)
-        x = self.last_conv(x, training=training)
+        x = self.last_conv(x)
         x = self.batch_norm(x, training=training)
         return tf.math.l2_normalize(tf.cast(x, tf.float32), axis=-1)
 
@@ -103,7 +98,7 @@ class MaskHead(keras.layers.Layer):
         """Compares pixels with centers."""
         mask_embeddings = self.projection(centers, training=training)  # [B, N, D]
         pixels = tf.cast(pixel_embeddings, mask_embeddings.dtype)
-        batch, height, width, _ = static_or_dynamic_shape(pixels)
+        batch, height, width, _ = ops.static_or_dynamic_shape(pixels)
         logits = tf.einsum("bhwd,bnd->bhwn", pixels, mask_embeddings)
         flat = tf.reshape(tf.cast(logits, tf.float32), [batch, -1, 1])
         flat = tf.cast(self.batch_norm(flat, training=training), tf.float32)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import functools
-import math
 from typing import Callable, Optional
 
 import numpy as np
 import tensorflow as tf
 
-from kmax_tf.devices import accelerated
+from kmax_tf import ops
 from kmax_tf.keras_api import keras
 from kmax_tf.model.batch_norm import BatchNormFactory
 from kmax_tf.model.convolutions import Convolution, DepthwiseConvolution
@@ -19,64 +17,19 @@ ActivationFn = Callable[[tf.Tensor], tf.Tensor]
 
 ACTIVATIONS: dict[str, ActivationFn] = {
     "relu": tf.nn.relu,
-    "gelu": functools.partial(tf.nn.gelu, approximate=False),
+    "gelu": ops.gelu,
 }
-gelu = ACTIVATIONS["gelu"]
-
-
-def activate(activation: ActivationFn, x: tf.Tensor, training: Optional[bool]) -> tf.Tensor:
-    """Applies an activation, on CPUs in training one with a quicker gradient."""
-    if activation is gelu and training and not accelerated():
-        return _gelu_with_gradient(x)
-    return activation(x)
-
-
-@tf.custom_gradient
-def _gelu_with_gradient(
-    x: tf.Tensor,
-) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
-    """The same GELU, x * Phi(x); its derivative is Phi(x) + x * phi(x), in five passes."""
-    argument = x / math.sqrt(2.0)
-    below = 0.5 * (1.0 + tf.math.erf(argument))
-
-    def gradient(upstream: tf.Tensor) -> tf.Tensor:
-        density = tf.exp(-tf.square(argument)) * argument / math.sqrt(math.pi)
-        return upstream * (below + density)
-
-    return x * below, gradient
 
 
 class LayerNorm(keras.layers.LayerNormalization):
-    """Layer normalization over the last axis, on CPUs in training with a quicker gradient."""
+    """Layer normalization over the last axis."""
 
     def __init__(self, name: Optional[str] = None):
         super().__init__(epsilon=1e-6, name=name)
 
-    def call(self, inputs: tf.Tensor, training: Optional[bool] = None) -> tf.Tensor:
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Normalizes."""
-        if not training or accelerated() or inputs.dtype != tf.float32:
-            return super().call(inputs)
-        return _normalized_with_gradient(inputs, self.epsilon) * self.gamma + self.beta
-
-
-@tf.custom_gradient
-def _normalized_with_gradient(
-    x: tf.Tensor, epsilon: float
-) -> tuple[tf.Tensor, Callable[[tf.Tensor], tuple[tf.Tensor, None]]]:
-    """Returns `x` less its mean over the last axis, divided by its standard deviation."""
-
-    def mean(values: tf.Tensor) -> tf.Tensor:
-        return tf.reduce_mean(values, axis=-1, keepdims=True)
-
-    centered = x - mean(x)
-    inverse = tf.math.rsqrt(mean(tf.square(centered)) + epsilon)
-    normalized = centered * inverse
-
-    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, None]:
-        along = normalized * mean(upstream * normalized)
-        return inverse * (upstream - mean(upstream) - along), None
-
-    return normalized, gradient
+        return ops.layer_norm(inputs, self.gamma, self.beta, self.epsilon)
 
 
 class Affine(keras.layers.Layer):
@@ -176,8 +129,8 @@ class ConvBN(keras.layers.Layer):
         """Applies the three in turn."""
         if self.pad is not None:
             x = self.pad(x)
-        x = self.batch_norm(self.conv(x, training=training), training=training)
-        return x if self.activation is None else activate(self.activation, x, training)
+        x = self.batch_norm(self.conv(x), training=training)
+        return x if self.activation is None else self.activation(x)
 
     def fold(self) -> None:
         """Folds the normalization into the convolution, for inference."""
@@ -194,8 +147,8 @@ class DepthwiseBN(keras.layers.Layer):
 
     def call(self, x: tf.Tensor, training: Optional[bool] = None) -> tf.Tensor:
         """Applies the three in turn."""
-        x = self.batch_norm(self.conv(x, training=training), training=training)
-        return activate(gelu, x, training)
+        x = self.batch_norm(self.conv(x), training=training)
+        return ops.gelu(x)
 
     def fold(self) -> None:
         """Folds the normalization into the convolution, for inference."""
@@ -220,7 +173,7 @@ class SeparableConvBN(keras.layers.Layer):
     ):
         super().__init__(name=name)
         self.depthwise = DepthwiseBN(kernel_size, batch_norm, name="depthwise")
-        self.pointwise = ConvBN(filters, batch_norm, activation=gelu, name="pointwise")
+        self.pointwise = ConvBN(filters, batch_norm, activation=ops.gelu, name="pointwise")
 
     def call(self, x: tf.Tensor, training: Optional[bool] = None) -> tf.Tensor:
         """Applies both."""
@@ -257,7 +210,7 @@ class DenseBN(keras.layers.Layer):
         else:  # with four axes, for which there is the fast kind of normalization
             x = self.batch_norm(tf.expand_dims(x, 2), training=training)
             x = tf.squeeze(x, 2)
-        return x if self.activation is None else activate(self.activation, x, training)
+        return x if self.activation is None else self.activation(x)
 
     def fold(self) -> None:
         """Folds the normalization into the dense layer, for inference."""
@@ -283,22 +236,7 @@ class DropPath(keras.layers.Layer):
         return x * tf.cast(keep, x.dtype)
 
 
-def resize_bilinear(x: tf.Tensor, size: tuple[int, int] | tf.Tensor) -> tf.Tensor:
-    """Resizes [B, H, W, C] to [B, *size, C] bilinearly with aligned corners, in float32."""
-    if isinstance(size, tuple) and tuple(x.shape[1:3]) == size:
-        return x
-    images = tf.cast(x, tf.float32)
-    resized = tf.raw_ops.ResizeBilinear(images=images, size=size, align_corners=True)
-    return tf.cast(resized, x.dtype)
-
-
-def spatial_size(x: tf.Tensor) -> tuple[int, int] | tf.Tensor:
-    """Returns the height and width of [B, H, W, C]: as a tuple where they are known."""
-    height, width = x.shape[1:3]
-    return tf.shape(x)[1:3] if height is None or width is None else (height, width)
-
-
-def static_or_dynamic_shape(x: tf.Tensor) -> list[int | tf.Tensor]:
-    """Returns the shape of `x`: an int for each axis that is known, else a scalar tensor."""
-    dynamic = tf.shape(x)
-    return [dynamic[i] if size is None else size for i, size in enumerate(x.shape)]
+def pixels_of(x: tf.Tensor) -> tf.Tensor:
+    """Returns [B, P, C] of [B, H, W, C], row after row."""
+    batch, height, width, channels = ops.static_or_dynamic_shape(x)
+    return tf.reshape(x, [batch, height * width, channels])

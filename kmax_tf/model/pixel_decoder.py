@@ -7,10 +7,12 @@ from typing import Optional
 
 import tensorflow as tf
 
+from kmax_tf import ops
 from kmax_tf.keras_api import keras
 from kmax_tf.model.batch_norm import BatchNormFactory
-from kmax_tf.model.layers import ConvBN, LayerNorm, activate, gelu, resize_bilinear, spatial_size
+from kmax_tf.model.layers import ConvBN, LayerNorm
 from kmax_tf.model.residual import BlockOptions, ResidualStage
+from kmax_tf.ops.resizing import resize_bilinear, spatial_size
 
 
 class Fuse(keras.layers.Layer):
@@ -38,9 +40,9 @@ class Fuse(keras.layers.Layer):
         coarse, fine = inputs
         size = spatial_size(fine)
         if self.coarse_projection is not None:
-            coarse = self.coarse_projection(activate(gelu, coarse, training), training=training)
+            coarse = self.coarse_projection(ops.gelu(coarse), training=training)
         if self.fine_projection is not None:
-            fine = self.fine_projection(activate(gelu, fine, training), training=training)
+            fine = self.fine_projection(ops.gelu(fine), training=training)
         return resize_bilinear(coarse, size) + fine
 
 
@@ -55,6 +57,7 @@ class PixelDecoder(keras.layers.Layer):
         self,
         stages: Sequence[Sequence[BlockOptions]],
         batch_norm: BatchNormFactory,
+        recompute_blocks: bool = False,
         name: Optional[str] = None,
     ):
         super().__init__(name=name)
@@ -63,7 +66,12 @@ class PixelDecoder(keras.layers.Layer):
             LayerNorm(name=f"backbone_norm_stride{stride}") for stride in self.strides
         ]
         self.stages = [
-            ResidualStage(options, batch_norm, name=f"stage_stride{stride}")
+            ResidualStage(
+                options,
+                batch_norm,
+                recompute_blocks=recompute_blocks,
+                name=f"stage_stride{stride}",
+            )
             for stride, options in zip(self.strides, stages)
         ]
         self.fuses = [
@@ -76,8 +84,7 @@ class PixelDecoder(keras.layers.Layer):
     ) -> dict[int, tf.Tensor]:
         """Returns the pixel features of each stride."""
         normalized = [
-            norm(features[stride], training=training)
-            for stride, norm in zip(self.strides, self.backbone_norms)
+            norm(features[stride]) for stride, norm in zip(self.strides, self.backbone_norms)
         ]
         x = self.stages[0](normalized[0], training=training)
         pixel_features = {self.strides[0]: x}

@@ -15,6 +15,7 @@ from typing import Optional
 
 import tensorflow as tf
 
+from kmax_tf import ops
 from kmax_tf.keras_api import keras
 
 
@@ -75,9 +76,11 @@ def call_block(
         return block(x, training=training)
     seed = tf.random.uniform([2], maxval=2**30, dtype=tf.int32)
     calls = itertools.count()
+    wanted = ops.gradients_wanted()
 
     def compute(x: tf.Tensor) -> tf.Tensor:
-        with _inside(seed, again=next(calls) > 0):
+        # The second is traced outside of the model's call, but takes the same forms.
+        with _inside(seed, again=next(calls) > 0), ops.for_gradients(wanted):
             return block(x, training=True)
 
     return tf.recompute_grad(compute)(x)

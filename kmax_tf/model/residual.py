@@ -11,7 +11,7 @@ import tensorflow as tf
 from kmax_tf.keras_api import keras
 from kmax_tf.model.axial_attention import AxialAttention
 from kmax_tf.model.batch_norm import BatchNormFactory
-from kmax_tf.model.layers import ActivationFn, ConvBN, DropPath, activate
+from kmax_tf.model.layers import ActivationFn, ConvBN, DropPath
 from kmax_tf.model.recompute import call_block
 
 
@@ -30,10 +30,10 @@ class BlockOptions:
 
     filters: int
     activation: ActivationFn
-    axial: bool = False
-    dilation: int = 1
-    num_heads: int = 8
-    max_span: int = 255
+    axial: bool
+    dilation: int
+    num_heads: int
+    max_span: int
 
 
 class ResidualBlock(keras.layers.Layer):
@@ -91,11 +91,11 @@ class ResidualBlock(keras.layers.Layer):
     def call(self, x: tf.Tensor, training: Optional[bool] = None) -> tf.Tensor:
         """Adds the branch to the shortcut."""
         act = self.options.activation
-        x = activate(self.activate_input, x, training)
+        x = self.activate_input(x)
         shortcut = x if self.shortcut is None else self.shortcut(x, training=training)
         x = self.conv1(x, training=training)
         if self.options.axial:
-            x = activate(act, self.attention(x, training=training), training)
+            x = act(self.attention(x, training=training))
         else:
             x = self.conv2(x, training=training)
         x = self.conv3(x, training=training)
@@ -103,11 +103,7 @@ class ResidualBlock(keras.layers.Layer):
 
 
 class ResidualStage(keras.layers.Layer):
-    """Residual blocks in a row; the first may subsample. [B, H, W, C] -> as ResidualBlock.
-
-    Attributes:
-      recompute_blocks: compute each again in the backward pass; may be set at any time.
-    """
+    """Residual blocks in a row; the first may subsample. [B, H, W, C] -> as ResidualBlock."""
 
     def __init__(
         self,
@@ -115,12 +111,24 @@ class ResidualStage(keras.layers.Layer):
         batch_norm: BatchNormFactory,
         stride: int = 1,
         drop_path_keep_probs: Sequence[float] | float = 1.0,
+        recompute_blocks: bool = False,
         name: Optional[str] = None,
     ):
+        """Makes the blocks.
+
+        Args:
+          options: of each.
+          batch_norm: makes batch normalizations.
+          stride: of the first block.
+          drop_path_keep_probs: of each, or of all.
+          recompute_blocks: compute each again in the backward pass, instead of keeping what is
+            inside it.
+          name: of the layer.
+        """
         super().__init__(name=name)
         if isinstance(drop_path_keep_probs, float):
             drop_path_keep_probs = [drop_path_keep_probs] * len(options)
-        self.recompute_blocks = False
+        self.recompute_blocks = recompute_blocks
         self.blocks = [
             ResidualBlock(
                 block_options,

@@ -7,6 +7,7 @@ from typing import Optional
 
 import tensorflow as tf
 
+from kmax_tf import ops
 from kmax_tf.keras_api import keras
 from kmax_tf.model.batch_norm import BatchNormFactory
 from kmax_tf.model.convolutions import Convolution
@@ -15,11 +16,8 @@ from kmax_tf.model.layers import (
     ActivationFn,
     ConvBN,
     SeparableConvBN,
-    activate,
-    gelu,
-    resize_bilinear,
-    spatial_size,
 )
+from kmax_tf.ops.resizing import resize_bilinear, spatial_size
 
 
 class AtrousSpatialPyramidPooling(keras.layers.Layer):
@@ -34,20 +32,20 @@ class AtrousSpatialPyramidPooling(keras.layers.Layer):
         name: Optional[str] = None,
     ):
         super().__init__(name=name)
-        self.pointwise = ConvBN(channels, batch_norm, activation=gelu, name="pointwise")
+        self.pointwise = ConvBN(channels, batch_norm, activation=ops.gelu, name="pointwise")
         self.atrous = [
             ConvBN(
                 channels,
                 batch_norm,
                 kernel_size=3,
                 dilation=rate,
-                activation=gelu,
+                activation=ops.gelu,
                 name=f"rate{rate}",
             )
             for rate in atrous_rates
         ]
-        self.pooling = ConvBN(channels, batch_norm, activation=gelu, name="pooling")
-        self.projection = ConvBN(channels, batch_norm, activation=gelu, name="projection")
+        self.pooling = ConvBN(channels, batch_norm, activation=ops.gelu, name="pooling")
+        self.projection = ConvBN(channels, batch_norm, activation=ops.gelu, name="projection")
         self.dropout = keras.layers.Dropout(dropout, name="dropout")
 
     def call(self, x: tf.Tensor, training: Optional[bool] = None) -> tf.Tensor:
@@ -91,8 +89,7 @@ class SemanticHead(keras.layers.Layer):
     def classify(self, x: tf.Tensor, training: Optional[bool]) -> tf.Tensor:
         """Classifies each pixel of [B, H, W, C]."""
         x = self.separable_conv(x, training=training)
-        logits = self.last_conv(x, training=training)
-        return tf.cast(logits, tf.float32)
+        return tf.cast(self.last_conv(x), tf.float32)
 
 
 class SemanticDecoder(SemanticHead):
@@ -127,7 +124,7 @@ class SemanticDecoder(SemanticHead):
         self.activation = activation
         self.low_level_strides = [stride for stride, _ in low_levels]
         self.low_level_projections = [
-            ConvBN(width, batch_norm, activation=gelu, name=f"low_level_stride{stride}")
+            ConvBN(width, batch_norm, activation=ops.gelu, name=f"low_level_stride{stride}")
             for stride, width in low_levels
         ]
         self.fusions = [
@@ -141,7 +138,7 @@ class SemanticDecoder(SemanticHead):
         for stride, projection, fusion in zip(
             self.low_level_strides, self.low_level_projections, self.fusions
         ):
-            low_level = activate(self.activation, features[stride], training)
+            low_level = self.activation(features[stride])
             low_level = projection(low_level, training=training)
             x = resize_bilinear(x, spatial_size(low_level))
             x = fusion(tf.concat([x, low_level], axis=-1), training=training)

@@ -8,12 +8,13 @@ from typing import Optional
 
 import tensorflow as tf
 
+from kmax_tf import ops
 from kmax_tf.keras_api import keras
 from kmax_tf.model.attention import SelfAttention, SoftmaxAttention
 from kmax_tf.model.batch_norm import BatchNormFactory
 from kmax_tf.model.heads import HeadOptions, PredictionHeads
 from kmax_tf.model.kmeans_attention import KMeansAttention
-from kmax_tf.model.layers import ConvBN, DenseBN, DropPath, activate, gelu
+from kmax_tf.model.layers import ConvBN, DenseBN, DropPath
 from kmax_tf.structures import Predictions
 
 
@@ -28,17 +29,17 @@ class KMaXBlockOptions:
       num_heads: of the self-attention.
       ffn_channels: hidden width of the feed-forward network.
       drop_path_keep_prob: of each of the three branches.
-      softmax_attention: update the centers by a softmax over pixels, with as many heads and
-        channels as the self-attention, instead of by k-means.
+      cross_attention: KMEANS, or SOFTMAX: the centers are updated by a softmax over pixels, with as
+        many heads and channels as the self-attention.
     """
 
-    channels: int = 256
-    key_channels: int = 128
-    value_channels: int = 256
-    num_heads: int = 8
-    ffn_channels: int = 2048
-    drop_path_keep_prob: float = 0.8
-    softmax_attention: bool = False
+    channels: int
+    key_channels: int
+    value_channels: int
+    num_heads: int
+    ffn_channels: int
+    drop_path_keep_prob: float
+    cross_attention: str
 
 
 class KMaXBlock(keras.layers.Layer):
@@ -59,21 +60,21 @@ class KMaXBlock(keras.layers.Layer):
         super().__init__(name=name)
         channels = options.channels
         self.center_projection = DenseBN(
-            channels, batch_norm, activation=gelu, name="center_projection"
+            channels, batch_norm, activation=ops.gelu, name="center_projection"
         )
         self.pixel_projection = ConvBN(
-            channels, batch_norm, activation=gelu, name="pixel_projection"
+            channels, batch_norm, activation=ops.gelu, name="pixel_projection"
         )
         self.heads = PredictionHeads(head_options, batch_norm, name="heads")
         widths = (channels, options.key_channels, options.value_channels, options.num_heads)
         self.cross_attention = (
             SoftmaxAttention(*widths, batch_norm, name="cross_attention")
-            if options.softmax_attention
+            if options.cross_attention == "SOFTMAX"
             else KMeansAttention(channels, batch_norm, name="cross_attention")
         )
         self.self_attention = SelfAttention(*widths, batch_norm, name="self_attention")
         self.ffn_hidden = DenseBN(
-            options.ffn_channels, batch_norm, activation=gelu, name="ffn_hidden"
+            options.ffn_channels, batch_norm, activation=ops.gelu, name="ffn_hidden"
         )
         self.ffn_output = DenseBN(channels, batch_norm, initial_scale=0.0, name="ffn_output")
         self.drop_paths = [
@@ -87,18 +88,17 @@ class KMaXBlock(keras.layers.Layer):
         """Runs one iteration of k-means and its transformer block."""
         drop_cross, drop_self, drop_ffn = self.drop_paths
         projected = self.center_projection(centers, training=training)
-        pixels = activate(gelu, pixel_features, training)
-        pixels = self.pixel_projection(pixels, training=training)
+        pixels = self.pixel_projection(ops.gelu(pixel_features), training=training)
 
         prediction = self.heads(pixels, projected, projected, training=training)
         mask_logits = prediction["mask_logits"]
         update = self.cross_attention(projected, pixels, mask_logits, training=training)
         centers = centers + drop_cross(update, training=training)
         update = self.self_attention(projected, training=training)
-        centers = activate(gelu, centers + drop_self(update, training=training), training)
+        centers = ops.gelu(centers + drop_self(update, training=training))
 
         update = self.ffn_output(self.ffn_hidden(centers, training=training), training=training)
-        centers = activate(gelu, centers + drop_ffn(update, training=training), training)
+        centers = ops.gelu(centers + drop_ffn(update, training=training))
         return centers, prediction
 
 
@@ -127,7 +127,7 @@ class TransformerDecoder(keras.layers.Layer):
             for i in range(len(self.block_strides))
         ]
         self.class_projection, self.mask_projection = (
-            DenseBN(self.channels, batch_norm, activation=gelu, name=f"{target}_projection")
+            DenseBN(self.channels, batch_norm, activation=ops.gelu, name=f"{target}_projection")
             for target in ("class", "mask")
         )
 

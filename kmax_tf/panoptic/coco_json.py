@@ -1,6 +1,7 @@
 """The JSON of COCO's panoptic format, each field read rightly or refused in a sentence.
 
-Nothing is looked at but the JSON: whether PNGs and images agree with it is the callers' part.
+Conversion and evaluation read it alike. Where they must differ is said in a `Use`. Nothing is
+looked at but the JSON: whether PNGs and images agree with it is the callers' part.
 """
 
 from __future__ import annotations
@@ -8,77 +9,122 @@ from __future__ import annotations
 import collections
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Optional, TypeVar
 
 from kmax_tf.errors import UserError
+from kmax_tf.files.reading import read_file
 from kmax_tf.panoptic import fields
+from kmax_tf.panoptic.entries import Annotation, CategoryEntry, parse_annotation, parse_category
 from kmax_tf.panoptic.fields import FieldError, ImageId
+from kmax_tf.wording import some
 
-# A segment's id is a color: red + 256 green + 65536 blue.
-LARGEST_SEGMENT_ID = 2**24 - 1
-# Ids of categories are int32 wherever labels are.
-_LARGEST_CATEGORY_ID = 2**31 - 1
 # Keys of annotations of COCO's other formats.
 _OTHER_KINDS = {"caption": "captions", "keypoints": "keypoints", "segmentation": "instances"}
 
+# Names and reasons of entries that are left out; None: a wrong entry is an error.
+Refused = Optional[list[tuple[str, str]]]
+Parsed = TypeVar("Parsed")
+
 
 @dataclasses.dataclass(frozen=True)
-class Segment:
-    """An entry of segments_info.
+class Use:
+    """What a file is read for, and so what must hold in it.
 
     Attributes:
-      id: color of the segment in the PNG.
-      category_id: of the category list.
-      area: in pixels, as stated; None where it isn't.
-      crowd: whether it is a crowd region; None where nothing is said.
-      score: confidence of a prediction; None where there is none.
+      what: the word for it in errors.
+      lists_images: each annotation is of an image that the file lists.
+      one_each: an image has one annotation at most.
+      least_id: of a segment; 0 is "unlabeled", but predictions may list it.
     """
 
-    id: int
-    category_id: int
-    area: float | None = None
-    crowd: bool | None = None
-    score: float | None = None
+    what: str
+    lists_images: bool = False
+    one_each: bool = True
+    least_id: int = 1
+
+
+TRAINING = Use("convert", lists_images=True)
+GROUND_TRUTH = Use("evaluate")
+PREDICTIONS = Use("evaluate", one_each=False, least_id=0)
 
 
 @dataclasses.dataclass(frozen=True)
-class Annotation:
-    """An entry of annotations.
+class PanopticJson:
+    """A file of the format.
 
     Attributes:
-      image_id: of the image.
-      file_name: of the PNG, a path below its folder.
-      segments: in order; ids may repeat.
+      path: of the file.
+      images: file name of each image by its id; empty of one whose entry was refused.
+      annotations: in order.
+      categories: the list as it stands there (`parse_categories`), or None.
     """
 
-    image_id: ImageId
-    file_name: str
-    segments: tuple[Segment, ...]
+    path: str
+    images: dict[ImageId, str]
+    annotations: list[Annotation]
+    categories: Any
 
 
-@dataclasses.dataclass(frozen=True)
-class CategoryEntry:
-    """An entry of categories; the color is None where there is none."""
-
-    id: int
-    name: str
-    thing: bool
-    color: tuple[int, int, int] | None
-
-
-def parse_json(data: bytes, path: str) -> dict[str, Any]:
-    """Parses a file of the format: UTF-8 with or without a byte order mark, or UTF-16.
+def read_panoptic_json(
+    path: str,
+    use: Use,
+    refused: Refused = None,
+    image_name: Callable[[Mapping[str, Any]], str] = fields.file_name,
+) -> PanopticJson:
+    """Reads a file; each of its images and annotations is checked.
 
     Args:
-      data: its content.
-      path: for errors.
+      path: of the JSON.
+      use: what must hold in it.
+      refused: gets what is wrong with single entries, which are left out; None: it is an error.
+      image_name: from the entry of an image to the name of its file.
 
     Raises:
-      UserError: it is no JSON object that lists annotations.
+      UserError: the file can't be read, is of another kind, has nothing or is ambiguous, or, where
+        nothing may be left out, an entry is wrong.
+    """
+    content = read_json(path)
+    listed_images = entries(content.get("images"), "images", path)
+    if use.lists_images and not listed_images:
+        raise UserError(f"{path} lists no images; there is nothing to {use.what}")
+    if not content["annotations"]:
+        raise UserError(f"{path} lists no annotations; there is nothing to {use.what}")
+    images = _parse_images(listed_images, path, refused, image_name)
+    alike = {str(key): key for key in images}  # 1 is not "1", but may have been meant
+    seen: dict[ImageId, int] = {}
+
+    def parse(number: int, entry: Mapping[str, Any]) -> Annotation:
+        key = fields.image_id(entry, "image_id")
+        if use.lists_images and key not in images:
+            meant = f", which have {fields.show(alike[str(key)])}" if str(key) in alike else ""
+            raise FieldError(f"image_id {fields.show(key)} is not among the images{meant}")
+        if use.one_each:
+            _once(seen, key, number, "annotations", "image_id", path)
+        return parse_annotation(entry, use.least_id)
+
+    listed = _parse_each("annotations", content["annotations"], parse, path, refused)
+    if refused is not None:
+        refused += [
+            (name, f"it has no annotation in {path}")
+            for key, name in images.items()
+            if name and key not in seen
+        ]
+    return PanopticJson(path, images, listed, content.get("categories"))
+
+
+def read_json(path: str) -> dict[str, Any]:
+    """Reads a file of the format: UTF-8 with or without a byte order mark, or UTF-16.
+
+    Raises:
+      UserError: it can't be read, or is no JSON object that lists annotations.
     """
     try:
+        data = read_file(path)
         content = json.loads(data)
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
         raise UserError(
             f"{path} isn't UTF-8 (byte {error.start} is {data[error.start]:#x}); save it as UTF-8, "
@@ -96,13 +142,12 @@ def parse_json(data: bytes, path: str) -> dict[str, Any]:
     return content
 
 
-def entries(content: Mapping[str, Any], key: str, path: str) -> list[Any]:
-    """Returns a list of the file; an empty one where it isn't there.
+def entries(listed: Any, key: str, path: str) -> list[Any]:
+    """Returns what a file has under a key: a list, an empty one where there is nothing.
 
     Raises:
       UserError: it is something else than a list.
     """
-    listed = content.get(key)
     if listed is None:
         return []
     if not isinstance(listed, list):
@@ -110,75 +155,14 @@ def entries(content: Mapping[str, Any], key: str, path: str) -> list[Any]:
     return listed
 
 
-def parse_images(listed: Sequence[Any], path: str) -> dict[ImageId, str]:
-    """Returns the file name of each image by its id.
-
-    Args:
-      listed: the file's list `images`.
-      path: of the file, for errors.
+def read_image_names(path: str) -> dict[ImageId, str]:
+    """Returns the file name of each image that a file lists, by its id.
 
     Raises:
       UserError: an entry has no proper id or file_name, or two have the same.
     """
-    names: list[tuple[ImageId, str]] = []
-    for number, entry in enumerate(listed):
-        try:
-            fields.require_object(entry)
-            names.append((fields.image_id(entry, "id"), fields.file_name(entry)))
-        except FieldError as error:
-            raise UserError(f"images[{number}] of {path}: {error}") from error
-    for index, what in enumerate(("id", "file_name")):
-        twice = repeated(entry[index] for entry in names)
-        if twice:
-            raise UserError(
-                f"{path} lists several images of the {what} {some(twice)}; keep one of each"
-            )
-    return dict(names)
-
-
-def parse_annotation(entry: Any, least_id: int = 1) -> Annotation:
-    """Reads an entry of annotations.
-
-    Args:
-      entry: as it stands there.
-      least_id: of a segment; 0 is "unlabeled", but predictions may list it.
-
-    Raises:
-      FieldError: a field has not the type, or not a value, that it must have.
-    """
-    fields.require_object(entry)
-    image_id = fields.image_id(entry, "image_id")
-    name = fields.file_name(entry)
-    listed = fields.required(entry, "segments_info")
-    if not isinstance(listed, list):
-        raise FieldError(f"segments_info must be a list, not {fields.show(listed)}")
-    segments = []
-    for number, info in enumerate(listed):
-        try:
-            segments.append(parse_segment(info, least_id))
-        except FieldError as error:
-            raise FieldError(f"segments_info[{number}]: {error}") from error
-    return Annotation(image_id, name, tuple(segments))
-
-
-def parse_segment(info: Any, least_id: int = 1) -> Segment:
-    """Reads an entry of segments_info.
-
-    Raises:
-      FieldError: a field has not the type, or not a value, that it must have.
-    """
-    if fields.require_object(info).get("category_id") == -1:
-        raise FieldError(
-            "category_id is -1, which no class can have; leave a segment without a class out of "
-            "segments_info, and make its pixels 0"
-        )
-    return Segment(
-        id=fields.whole(info, "id", least_id, LARGEST_SEGMENT_ID),
-        category_id=fields.whole(info, "category_id", 0, _LARGEST_CATEGORY_ID),
-        area=fields.finite(info, "area", 0),
-        crowd=fields.flag(info, "iscrowd") if "iscrowd" in info else None,
-        score=fields.finite(info, "score"),
-    )
+    listed = entries(read_json(path).get("images"), "images", path)
+    return _parse_images(listed, path, None, fields.file_name)
 
 
 def parse_categories(listed: Sequence[Any], path: str) -> list[CategoryEntry]:
@@ -187,22 +171,9 @@ def parse_categories(listed: Sequence[Any], path: str) -> list[CategoryEntry]:
     Raises:
       UserError: an entry has no proper id, name or isthing, or two have the same id.
     """
-    categories = []
-    for number, entry in enumerate(listed):
-        try:
-            fields.require_object(entry)
-            categories.append(
-                CategoryEntry(
-                    id=fields.whole(entry, "id", 0, _LARGEST_CATEGORY_ID),
-                    name=fields.text(entry, "name"),
-                    thing=fields.flag(entry, "isthing"),
-                    color=_color(entry),
-                )
-            )
-        except FieldError as error:
-            raise UserError(
-                f"categories[{number}] of {path}: {error}; each has an id, a name and isthing"
-            ) from error
+    categories = _parse_each(
+        "categories", listed, lambda _, entry: parse_category(entry), path, None
+    )
     twice = repeated(category.id for category in categories)
     if twice:
         raise UserError(f"several categories of {path} have the id {some(twice)}; keep one of each")
@@ -212,13 +183,6 @@ def parse_categories(listed: Sequence[Any], path: str) -> list[CategoryEntry]:
 def repeated(values: Iterable[Any]) -> list[Any]:
     """Returns the values that come more than once, in order."""
     return [value for value, count in collections.Counter(values).items() if count > 1]
-
-
-def some(values: Iterable[Any]) -> str:
-    """Lists the first few of several values."""
-    listed = list(values)
-    shown = (str(value) if str(value).isprintable() else repr(value) for value in listed[:5])
-    return ", ".join(shown) + (", ..." if len(listed) > 5 else "")
 
 
 def _refuse_other_kinds(annotations: Sequence[Any], path: str) -> None:
@@ -232,11 +196,62 @@ def _refuse_other_kinds(annotations: Sequence[Any], path: str) -> None:
         )
 
 
-def _color(entry: Mapping[str, Any]) -> tuple[int, int, int] | None:
-    listed = entry.get("color")
-    if listed is None:
-        return None
-    if not isinstance(listed, list) or len(listed) != 3:
-        raise FieldError(f"color must be [red, green, blue], not {fields.show(listed)}")
-    red, green, blue = (fields.whole({"color": channel}, "color", 0, 255) for channel in listed)
-    return red, green, blue
+def _parse_images(
+    listed: Sequence[Any],
+    path: str,
+    refused: Refused,
+    image_name: Callable[[Mapping[str, Any]], str],
+) -> dict[ImageId, str]:
+    names: dict[ImageId, str] = {}
+    numbers: dict[ImageId, int] = {}
+    owners: dict[str, ImageId] = {}
+
+    def parse(number: int, entry: Mapping[str, Any]) -> None:
+        key = fields.image_id(entry, "id")
+        _once(numbers, key, number, "images", "id", path)
+        names[key] = ""  # its annotation isn't of an image that isn't listed
+        name = names[key] = image_name(entry)
+        if owners.setdefault(name, key) != key:
+            raise one_file(path, owners[name], key, name)
+
+    _parse_each("images", listed, parse, path, refused)
+    return names
+
+
+def one_file(path: str, first: ImageId, second: ImageId, name: str) -> UserError:
+    """Returns the error of two images that are one file."""
+    return UserError(
+        f"{path}: the images of the ids {fields.show(first)} and {fields.show(second)} are one "
+        f"file, {name}; list it once"
+    )
+
+
+def _parse_each(
+    key: str,
+    listed: Sequence[Any],
+    parse: Callable[[int, Mapping[str, Any]], Parsed],
+    path: str,
+    refused: Refused,
+) -> list[Parsed]:
+    """Parses the entries of a list, each by its number; what is wrong with one is told or noted."""
+    parsed = []
+    for number, entry in enumerate(listed):
+        try:
+            parsed.append(parse(number, fields.require_object(entry)))
+        except FieldError as error:
+            if refused is None:
+                raise UserError(f"{key}[{number}] of {path}: {error}") from error
+            refused.append((f"{key[:-1]} {number} of {os.path.basename(path)}", str(error)))
+    return parsed
+
+
+def _once(
+    numbers: dict[ImageId, int], key: ImageId, number: int, what: str, field: str, path: str
+) -> None:
+    """Notes that an entry is the only one with an id, or raises UserError."""
+    if key in numbers:
+        raise UserError(
+            f"{path}: {what}[{numbers[key]}] and {what}[{number}] have one {field}, "
+            f"{fields.show(key)}; keep one, or give each its own"
+        )
+    numbers[key] = number

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import pathlib
+import re
 from collections.abc import Mapping
 from typing import Any, Union
 
@@ -17,6 +18,7 @@ from kmax_tf.errors import UserError
 # COCO has numbers; other publishers of the format have names.
 ImageId = Union[int, str]
 
+_COLOR = re.compile("#?[0-9a-fA-F]{6}")
 _LONGEST = 60  # of a value that an error shows
 
 
@@ -86,8 +88,17 @@ def text(entry: Mapping[str, Any], key: str) -> str:
     return value
 
 
+def color(entry: Mapping[str, Any], key: str) -> tuple[int, int, int] | None:
+    """Reads [red, green, blue] or #rrggbb; None where there is none, or null."""
+    value = entry.get(key)
+    found = as_color(value)
+    if found is None and value is not None:
+        raise FieldError(f"{key}: {show(value)} is no color such as #dc143c or [220, 20, 60]")
+    return found
+
+
 def file_name(entry: Mapping[str, Any], key: str = "file_name") -> str:
-    """Reads a file's name: a path below a folder, with slashes."""
+    """Reads a file's name: a path below a folder, with slashes, without parts such as "./"."""
     value = text(entry, key)
     path = pathlib.PurePosixPath(value)
     if "\\" in value:
@@ -96,7 +107,7 @@ def file_name(entry: Mapping[str, Any], key: str = "file_name") -> str:
         raise FieldError(
             f"{key} must be a path inside its folder, neither absolute nor with '..': {show(value)}"
         )
-    return value
+    return path.as_posix()
 
 
 def image_id(entry: Mapping[str, Any], key: str) -> ImageId:
@@ -108,6 +119,17 @@ def image_id(entry: Mapping[str, Any], key: str) -> ImageId:
     if number is None or number.bit_length() > 63:
         raise FieldError(f"{key} must be a whole number of 64 bits or a name, not {show(value)}")
     return number
+
+
+def as_color(value: Any) -> tuple[int, int, int] | None:
+    """Returns the red, green and blue of #rrggbb or of three numbers; None of anything else."""
+    if isinstance(value, str) and _COLOR.fullmatch(value):
+        value = list(bytes.fromhex(value[-6:]))
+    channels = [_as_whole(channel) for channel in value] if isinstance(value, list) else []
+    red, green, blue = channels if len(channels) == 3 else (None, None, None)
+    if red is None or green is None or blue is None or not min(red, green, blue) >= 0:
+        return None
+    return (red, green, blue) if max(red, green, blue) <= 255 else None
 
 
 def as_number(image_id: ImageId) -> ImageId:

@@ -2,12 +2,82 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+from typing import Any
+
 import numpy as np
 
 # Up to so many possible pairs are counted in a table, more by sorting.
 _LARGEST_TABLE = 1 << 20
 # Smaller ids are looked up in a table, which fits into a cache; larger ones are searched.
 _LARGEST_ID = 1 << 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Runs:
+    """The R runs of a map, and the V values present in it.
+
+    Attributes:
+      values: [V] increasing.
+      index: [R] int64 place of each run's value among them.
+      lengths: [R] int64 pixels of each run.
+      shape: of the map.
+      columns: whether runs go down the columns, as COCO counts pixels, and not along the rows.
+    """
+
+    values: np.ndarray
+    index: np.ndarray
+    lengths: np.ndarray
+    shape: tuple[int, ...]
+    columns: bool = False
+
+    @functools.cached_property
+    def areas(self) -> np.ndarray:
+        """Returns [V] int64 pixels of each value."""
+        return sum_by_index(self.index, self.lengths, len(self.values))
+
+    def paint(self, table: np.ndarray) -> np.ndarray:
+        """Returns a map [H, W, ...] of what a table [V, ...] has for each pixel's value."""
+        order = "F" if self.columns else "C"
+        painted = table[self.index].repeat(self.lengths, axis=0)
+        return painted.reshape((*self.shape, *table.shape[1:]), order=order)
+
+    def places(self) -> np.ndarray:
+        """Returns [H, W] int64 the place of each pixel's value, as np.unique's inverse."""
+        return self.paint(np.arange(len(self.values)))
+
+    def encode(self, place: int) -> dict[str, Any]:
+        """Returns the run-length code of the pixels of a value, as `pycocotools.mask.encode`.
+
+        Args:
+          place: of the value; -1 of an empty mask.
+
+        Returns:
+          Height and width, and counts as text.
+        """
+        mine = self.index == place
+        lengths = self.lengths[mine]
+        starts = (np.cumsum(self.lengths) - self.lengths)[mine]
+        # Alternately pixels outside and inside, and those behind the last run, if any.
+        counts = np.empty(2 * len(starts), np.int64)
+        counts[0::2] = starts - np.concatenate([[0], starts + lengths])[: len(starts)]
+        counts[1::2] = lengths
+        height, width = self.shape
+        rest = height * width - int((starts + lengths).max(initial=0))
+        listed = [*counts.tolist(), rest] if rest else counts.tolist()
+        from pycocotools import mask as rle_masks
+
+        code = rle_masks.frPyObjects({"counts": listed, "size": [height, width]}, height, width)
+        return {"size": [height, width], "counts": code["counts"].decode("ascii")}
+
+
+def find_runs(values: np.ndarray, columns: bool = False) -> Runs:
+    """Finds the runs of a map [H, W], along its rows or down its columns."""
+    flat = values.ravel(order="F" if columns else "C")
+    ends = run_ends(flat)
+    present, index = number_values(flat[ends])
+    return Runs(present, index, np.diff(ends, prepend=-1), values.shape, columns)
 
 
 def run_ends(*maps: np.ndarray) -> np.ndarray:
@@ -46,15 +116,3 @@ def sum_by_value(keys: np.ndarray, values: np.ndarray, bound: int) -> tuple[np.n
         return present, table[present]
     present, index = number_values(keys)
     return present, sum_by_index(index, values, len(present))
-
-
-def number_pixels(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns what np.unique(values, return_inverse=True) does of a map [H, W], run by run.
-
-    Returns:
-      The V values present, increasing, and [H, W] int64 the place of each pixel's among them.
-    """
-    flat = values.ravel()
-    ends = run_ends(flat)
-    present, index = number_values(flat[ends])
-    return present, index.repeat(np.diff(ends, prepend=-1)).reshape(values.shape)

@@ -2,54 +2,64 @@
 
 from __future__ import annotations
 
-import dataclasses
+from typing import Optional
 
 import tensorflow as tf
 
-from kmax_tf.config import label_space
-from kmax_tf.config.validation import mask_stride
+from kmax_tf.config import label_space, options_of
+from kmax_tf.config.strides import mask_stride
+from kmax_tf.devices import accelerated
 from kmax_tf.labels import LabelSpace
+from kmax_tf.postprocessing.mask_reports import MaskReport, mask_reports
 from kmax_tf.postprocessing.merging import MaskWise, Merging, PixelWise
+from kmax_tf.postprocessing.merging_by_cells import MaskWiseByCells, PixelWiseByCells
 from kmax_tf.postprocessing.postprocessor import MAPS, SEGMENTS, Postprocessor
 from kmax_tf.postprocessing.views import Views
-from kmax_tf.postprocessing.why import MaskReport, mask_reports
 from kmax_tf.protos import experiment_pb2, postprocessing_pb2, training_pb2
 from kmax_tf.structures import Predictions
 
 
-def build_postprocessor(experiment: experiment_pb2.Experiment) -> Postprocessor:
-    """Builds the post-processing of an experiment: `Predictions` -> maps."""
+def build_postprocessor(
+    experiment: experiment_pb2.Experiment, by_cells: Optional[bool] = None
+) -> Postprocessor:
+    """Builds the post-processing of an experiment: `Predictions` -> maps.
+
+    Args:
+      experiment: resolved.
+      by_cells: whether masks are merged by cells, which suits CPUs and which XLA can't compile;
+        None: as suits the experiment's runtime and this machine.
+    """
     options = experiment.postprocessing
     labels = label_space(experiment.dataset)
-    runtime = experiment.runtime
+    if by_cells is None:
+        runtime = experiment.runtime
+        compiled = runtime.jit_compile or runtime.strategy == training_pb2.TPU
+        by_cells = not (compiled or accelerated())
     merging: Merging
     if options.WhichOneof("merging") == "pixel_wise":
         every = options.pixel_wise.class_threshold
-        merging = PixelWise(_thresholds(options, labels, every, every))
+        thresholds = _thresholds(options, labels, every, every)
+        merging = (PixelWiseByCells if by_cells else PixelWise)(thresholds)
     else:
         mask_wise = options.mask_wise
-        merging = MaskWise(
-            _thresholds(options, labels, mask_wise.thing_threshold, mask_wise.stuff_threshold),
-            overlap_threshold=mask_wise.overlap_threshold,
-            class_weight=mask_wise.class_weight,
-            mask_weight=mask_wise.mask_weight,
-            full_size_scores=mask_wise.full_size_scores,
+        thresholds = _thresholds(
+            options, labels, mask_wise.thing_threshold, mask_wise.stuff_threshold
         )
-    return Postprocessor(
-        labels,
-        merging,
+        merging = options_of(MaskWise, mask_wise, class_thresholds=thresholds)
+        if by_cells:
+            merging = MaskWiseByCells(**vars(merging))
+    return options_of(
+        Postprocessor,
+        options,
+        labels=labels,
+        merging=merging,
         output_stride=mask_stride(experiment.model),
-        pixel_threshold=options.pixel_threshold,
-        thing_area_limit=options.thing_area_limit,
-        stuff_area_limit=options.stuff_area_limit,
-        static=runtime.jit_compile or runtime.strategy == training_pb2.TPU,
     )
 
 
 def build_views(experiment: experiment_pb2.Experiment) -> Views:
     """Builds test-time augmentation: what makes one prediction of several views of an image."""
-    options = experiment.postprocessing.test_time_augmentation
-    return Views(tuple(options.scales), options.flip)
+    return options_of(Views, experiment.postprocessing.test_time_augmentation)
 
 
 def output_maps(experiment: experiment_pb2.Experiment) -> tuple[str, ...]:
@@ -85,10 +95,8 @@ def postprocess(
       panoptic, semantic, semantic_scores, instance_scores, segment_ids, segment_scores and more of
       each cluster center, as `Postprocessor` describes them.
     """
-    postprocessor = build_postprocessor(experiment)
-    if not tf.executing_eagerly():
-        postprocessor = dataclasses.replace(postprocessor, static=True)
-    return postprocessor(predictions)
+    by_cells = None if tf.executing_eagerly() else False
+    return build_postprocessor(experiment, by_cells)(predictions)
 
 
 def explain_masks(
@@ -108,7 +116,7 @@ def explain_masks(
     segments = {name: maps[name].numpy() for name in SEGMENTS}
     return [
         mask_reports(
-            {name: values[image] for name, values in segments.items()}, postprocessor.label_space
+            {name: values[image] for name, values in segments.items()}, postprocessor.labels
         )
         for image in range(len(segments["segment_ids"]))
     ]

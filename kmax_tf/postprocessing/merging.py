@@ -1,254 +1,261 @@
 """How masks are merged: which center paints each pixel.
 
-Everything here is batched and in float32. B images, N cluster centers, K classes without void;
-H x W is the size of the network's input. P items are pixels, or cells of pixels that have one value
-(`cells.Cells`); their centers are image * N + center, -1 for none.
+This is the definition, and what XLA, GPUs and TPUs run: batched, and of shapes that don't depend on
+values. On CPUs `merging_by_cells` gives the same, to the last bit, and faster.
+
+B images, N cluster centers, K classes without void, all in float32; h x w is the resolution of the
+mask logits, H x W that of the network's input. A pixel is in k masks at most, for the
+probabilities of those above the threshold add up to no more than 1. So [B, H, W, k] says which it
+is in, and [B, H, W, N] is never there as a whole: its logits are read a piece at a time.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Callable, NamedTuple, Protocol
+import functools
+from typing import Callable
 
 import tensorflow as tf
 
-from kmax_tf.postprocessing.acceptance import Members, accept
-from kmax_tf.postprocessing.cells import Best, Cells, MaskGrid
-from kmax_tf.postprocessing.readings import (
-    BEST,
-    MaskReading,
-    mask_reader,
-    read_best,
-    read_largest,
-)
-
-REJECTED_LOGIT = -99999.0
-
-
-class Centers(NamedTuple):
-    """What the network says of each cluster center.
-
-    Attributes:
-      confidence: [B, N] probability of the best class that is not void.
-      class_index: [B, N] int32, that class.
-    """
-
-    confidence: tf.Tensor
-    class_index: tf.Tensor
-
-
-class Painting(NamedTuple):
-    """Which center a pixel belongs to.
-
-    Attributes:
-      cells: what the items are.
-      best: [P] center with the largest logit, whatever its class; -1 where logits aren't finite.
-      center: [P] the one that painted.
-      scored: [P] the one whose confidence is the semantic score.
-      confident: [B, N] which centers pass the threshold of their class.
-      mask_area: [B, N] int32 pixels of each confident mask.
-      area: [B, N] int32 pixels that a center painted.
-      instance: [B, N] int32 instance id (1..) that a thing of this center gets.
-      score: [B, N] what centers were ranked by.
-      probability: makes [B, H, W], the largest mask probability of each pixel; a function, since
-        nothing else needs it of pixels in settled cells.
-    """
-
-    cells: Cells
-    best: tf.Tensor
-    center: tf.Tensor
-    scored: tf.Tensor
-    confident: tf.Tensor
-    mask_area: tf.Tensor
-    area: tf.Tensor
-    instance: tf.Tensor
-    score: tf.Tensor
-    probability: Callable[[], tf.Tensor]
-
-
-class Merging(Protocol):
-    """A way to paint pixels with centers."""
-
-    def paint(self, grid: MaskGrid, centers: Centers, pixel_threshold: float) -> Painting:
-        """Assigns pixels to centers.
-
-        Args:
-          grid: the mask logits as predicted.
-          centers: of this batch.
-          pixel_threshold: least probability of a pixel in a mask.
-        """
+from kmax_tf.postprocessing.full_size import read_pixels, sizes
+from kmax_tf.postprocessing.painting import Centers, Painting
+from kmax_tf.postprocessing.readings import read_class, read_masks, read_survivor
 
 
 @dataclasses.dataclass(frozen=True)
-class MaskWise:
+class Merging:
+    """A way to paint pixels with centers.
+
+    Attributes:
+      class_thresholds: least class confidence, of each class.
+    """
+
+    class_thresholds: tuple[float, ...]
+
+    def paint(
+        self, mask_logits: tf.Tensor, stride: int, centers: Centers, pixel_threshold: float
+    ) -> Painting:
+        """Assigns pixels to centers.
+
+        Args:
+          mask_logits: [B, h, w, N] as predicted.
+          stride: of the mask logits.
+          centers: of this batch.
+          pixel_threshold: probability that a pixel of a mask must exceed.
+        """
+        raise NotImplementedError
+
+    def best_classes(self, class_maps: tf.Tensor, stride: int) -> tf.Tensor:
+        """Finds the most probable class of each pixel, where several views were averaged.
+
+        Args:
+          class_maps: [B, h, w, K] class probabilities.
+          stride: of the maps.
+
+        Returns:
+          [B, H, W] int32 class index; -1 where a probability isn't a number.
+        """
+        return read_pixels(class_maps, stride, read_class)
+
+    def confident(self, centers: Centers) -> tf.Tensor:
+        """Returns [B, N]: which centers are confident of their class."""
+        return centers.confidence >= tf.gather(self.class_thresholds, centers.class_index)
+
+
+@dataclasses.dataclass(frozen=True)
+class MaskWise(Merging):
     """Paints whole masks, best first, each where the canvas is still free.
 
     Ties in rank keep the order of the centers. A mask is refused, and takes no space, if its class
     confidence is below the threshold of its class or too little of it is still free.
 
     Attributes:
-      class_thresholds: least class confidence, of each class.
       overlap_threshold: share of the mask that must exceed this and still be free.
       class_weight, mask_weight: exponents of class confidence and mask score in the rank.
       full_size_scores: whether the mask score is the mean over pixels of the full size, not over
         those of the mask logits.
     """
 
-    class_thresholds: tuple[float, ...]
-    overlap_threshold: float = 0.5
-    class_weight: float = 1.0
-    mask_weight: float = 0.0
-    full_size_scores: bool = False
+    overlap_threshold: float
+    class_weight: float
+    mask_weight: float
+    full_size_scores: bool
 
-    def paint(self, grid: MaskGrid, centers: Centers, pixel_threshold: float) -> Painting:
-        """Decides which masks are accepted, then lets each pixel choose among its own."""
-        read, signature = mask_reader(grid, pixel_threshold)
-        corners = grid.at_corners(read, signature)
-        cells = Cells.settle(grid, corners.best, pixel_threshold)
-        pixels = cells.read(cells.open, read, signature)
-        pixels = pixels._replace(members=cells.cut(cells.open, pixels.members))
-        score = self._score(cells, corners, pixels, centers)
+    def paint(
+        self, mask_logits: tf.Tensor, stride: int, centers: Centers, pixel_threshold: float
+    ) -> Painting:
+        """Ranks the masks, then paints them."""
+        read = functools.partial(read_masks, threshold=pixel_threshold)
+        pixels = read_pixels(mask_logits, stride, read)
+        scored = pixels if self.full_size_scores else read_pixels(mask_logits, 1, read)
+        score = self.scores(centers, scored.masks, scored.probabilities)
         order = tf.argsort(score, direction="DESCENDING", stable=True)  # [B, N] center of each rank
         rank = tf.argsort(order)  # [B, N] the inverse permutation
-        confident = _passes(centers, self.class_thresholds)
-        no_second = tf.fill([grid.num_cells, pixels.members.shape[2] - 1], -1)
-        of_cells = tf.concat([cells.settled[:, tf.newaxis], no_second], axis=1)
-        members = Members(cells.items(of_cells, pixels.members), cells.weights(), cells.images())
-        mask_area, area = accept(members, order, confident, self.overlap_threshold)
-        center = _first(members.centers, tf.where(area > 0, rank, order.shape[1]))
+        confident = self.confident(centers)
+        painter, mask_area, area = paint_in_order(
+            pixels.masks,
+            rank,
+            confident,
+            self.overlap_threshold,
+            _of_pixels,
+            _area_of,
+        )
         return Painting(
-            cells,
-            best=cells.items(cells.settled, pixels.best.center),
-            center=center,
-            scored=center,
+            best=pixels.best.center,
+            painter=painter,
+            scored=painter,
+            to_map=_to_map,
+            probability=pixels.best.probability,
             confident=confident,
             mask_area=mask_area,
             area=area,
             instance=rank + 1,
             score=score,
-            probability=lambda: _full_probability(cells, pixels.best, read_largest),
         )
 
-    def _score(
-        self, cells: Cells, corners: MaskReading, pixels: MaskReading, centers: Centers
+    def scores(
+        self, centers: Centers, masks: tf.Tensor, mask_probabilities: tf.Tensor
     ) -> tf.Tensor:
-        """Returns [B, N]: what masks are ranked by."""
-        grid = cells.grid
-        if not self.full_size_scores:
-            parts = [(tf.range(grid.num_cells), corners.members, corners.probabilities)]
-        else:
-            parts = [_of_pixels(cells.open, pixels.members, pixels.probabilities)]
-            settled = cells.closed()
-            if settled is not None:
-                best = cells.read(settled, read_best, BEST)
-                member = cells.cut(settled, best.center)[..., tf.newaxis]  # [., S * S, 1]
-                parts.append(_of_pixels(settled, member, best.probability[..., tf.newaxis]))
-        mask_score = tf.reshape(_means(grid, parts), tf.shape(centers.confidence))  # [B, N]
+        """Returns [B, N]: what masks are ranked by; pixels are [B, h, w, k] or [B, H, W, k]."""
+        num_centers = centers.confidence.shape[1]
+        mask_score = mean_probabilities(masks, mask_probabilities, num_centers)
         return centers.confidence**self.class_weight * mask_score**self.mask_weight
 
 
 @dataclasses.dataclass(frozen=True)
-class PixelWise:
-    """Gives each pixel its best center, if that is confident of a class.
+class PixelWise(Merging):
+    """Gives each pixel its best center, if that is confident of a class."""
 
-    Attributes:
-      class_thresholds: least class confidence, of each class.
-    """
-
-    class_thresholds: tuple[float, ...]
-
-    def paint(self, grid: MaskGrid, centers: Centers, pixel_threshold: float) -> Painting:
+    def paint(
+        self, mask_logits: tf.Tensor, stride: int, centers: Centers, pixel_threshold: float
+    ) -> Painting:
         """Takes the argmax over confident centers."""
-        survives = _passes(centers, self.class_thresholds)  # [B, N]
-
-        def read(logits: tf.Tensor, image: tf.Tensor) -> Best:
-            surviving = tf.where(tf.gather(survives, image), logits, REJECTED_LOGIT)
-            return read_best(surviving, image)
-
-        def read_surviving(logits: tf.Tensor, image: tf.Tensor) -> tf.Tensor:
-            return read(logits, image).probability
-
-        def read_both(logits: tf.Tensor, image: tf.Tensor) -> tuple[Best, Best]:
-            return read_best(logits, image), read(logits, image)
-
-        cells = Cells.settle(grid, grid.at_corners(read_best, BEST), pixel_threshold)
-        # A center's probability among the surviving is no less than among all.
-        cells = cells.reopen(~survives)
-        every, pixels = cells.read(cells.open, read_both, (BEST, BEST))
-        best = cells.items(cells.settled, every.center)
-        survivor = cells.items(cells.settled, pixels.center)
-        sure = cells.items(cells.settled >= 0, pixels.probability > pixel_threshold)
-        center = tf.where(sure & lookup(survives, best, False), survivor, -1)
-        area = tf.math.unsorted_segment_sum(cells.weights(), center, tf.size(survives))
-        area = tf.reshape(area, tf.shape(survives))  # [B, N]
-        some = tf.gather(tf.reduce_any(survives, axis=1), cells.images())
+        confident = self.confident(centers)
+        every, survivor = read_pixels(
+            mask_logits, stride, functools.partial(read_survivor, confident=confident)
+        )
+        sure = survivor.probability > pixel_threshold
+        best_is_confident = _to_map(confident, every.center, False)
+        painter = tf.where(sure & best_is_confident, survivor.center, -1)
+        first = _of_pixels(tf.range(tf.shape(confident)[0]) * confident.shape[1])
+        area = tf.math.unsorted_segment_sum(
+            tf.ones_like(painter), tf.where(painter >= 0, first + painter, -1), tf.size(confident)
+        )
+        area = tf.reshape(area, tf.shape(confident))  # [B, N]
+        some = _of_pixels(tf.reduce_any(confident, axis=1))
         return Painting(
-            cells,
-            best=best,
-            center=center,
-            scored=tf.where(some, survivor, -1),
-            confident=survives,
+            best=every.center,
+            painter=painter,
+            scored=tf.where(some, survivor.center, -1),
+            to_map=_to_map,
+            probability=survivor.probability,
+            confident=confident,
             mask_area=area,
             area=area,
-            instance=tf.ones_like(centers.class_index) * tf.range(1, grid.num_centers + 1),
+            instance=self.instances(centers),
             score=centers.confidence,
-            probability=lambda: _full_probability(cells, pixels, read_surviving),
         )
 
-
-def lookup(values: tf.Tensor, center: tf.Tensor, default: float) -> tf.Tensor:
-    """Returns [P, ...]: the value [B, N] of each center [P, ...], or the default for none."""
-    found = tf.gather(tf.reshape(values, [-1]), tf.maximum(center, 0))
-    return tf.where(center >= 0, found, tf.cast(default, values.dtype))
+    def instances(self, centers: Centers) -> tf.Tensor:
+        """Returns [B, N]: the number of each center, from 1 on."""
+        return tf.ones_like(centers.class_index) * tf.range(1, centers.class_index.shape[1] + 1)
 
 
-def _full_probability(cells: Cells, pixels: Best, read: Callable) -> tf.Tensor:
-    """Returns [B, H, W] the largest probabilities, now of settled cells too."""
-    settled = cells.closed()
-    if settled is None:
-        return cells.arrange([(cells.open, pixels.probability)])
-    of_settled = cells.read(settled, read, tf.TensorSpec([], tf.float32))
-    return cells.arrange([(cells.open, pixels.probability), (settled, of_settled)])
-
-
-def _passes(centers: Centers, thresholds: tuple[float, ...]) -> tf.Tensor:
-    """Returns [B, N]: which centers are confident of their class."""
-    return centers.confidence >= tf.gather(tf.constant(thresholds), centers.class_index)
-
-
-def _first(members: tf.Tensor, place: tf.Tensor) -> tf.Tensor:
-    """Returns [P]: of each pixel's masks [P, k] the one with the first place [B, N] below N."""
-    none = place.shape[1]
-    best, best_place = tf.fill(tf.shape(members)[:1], -1), tf.fill(tf.shape(members)[:1], none)
-    for member in tf.unstack(members, axis=1):
-        its_place = lookup(place, member, none)
-        earlier = its_place < best_place
-        best, best_place = tf.where(earlier, member, best), tf.minimum(its_place, best_place)
-    return best
-
-
-_Part = tuple[tf.Tensor, tf.Tensor, tf.Tensor]  # cells [Q], members [Q, k], probabilities [Q, k]
-
-
-def _of_pixels(cells: tf.Tensor, members: tf.Tensor, probabilities: tf.Tensor) -> _Part:
-    """Flattens what pixels of cells [C] have: members and probabilities [C, S * S, k]."""
-    pixels, most = members.shape[1:]
-    flat = [tf.reshape(values, [-1, most]) for values in (members, probabilities)]  # [Q, k]
-    return (tf.repeat(cells, pixels), *flat)
-
-
-def _means(grid: MaskGrid, parts: list[_Part]) -> tf.Tensor:
-    """Returns [B * N]: the mean probability of each mask; 0 of an empty one.
+def mean_probabilities(
+    masks: tf.Tensor, mask_probabilities: tf.Tensor, num_centers: int
+) -> tf.Tensor:
+    """Returns [B, N]: the mean probability of the pixels of each mask; 0 of an empty one.
 
     Each row of the image is summed first, for float32 to be exact enough.
+
+    Args:
+      masks: [B, h, w, k] which masks pixels are in, -1 for none.
+      mask_probabilities: [B, h, w, k] of the pixels in these.
+      num_centers: N.
     """
-    sums, counts = 0.0, 0.0
-    size = grid.batch * grid.height * grid.num_centers
-    for cells, members, probabilities in parts:
-        row = (cells // grid.width)[:, tf.newaxis]
-        ids = tf.where(members >= 0, row * grid.num_centers + members % grid.num_centers, -1)
-        sums += tf.math.unsorted_segment_sum(probabilities, ids, size)
-        counts += tf.math.unsorted_segment_sum(tf.ones_like(probabilities), ids, size)
-    by_row = [grid.batch, grid.height, grid.num_centers]
-    sums, counts = (tf.reduce_sum(tf.reshape(x, by_row), axis=1) for x in (sums, counts))
-    return tf.math.divide_no_nan(sums, counts)
+    batch, height, _ = sizes(masks)
+    row = tf.reshape(tf.range(batch * height), [batch, height, 1, 1])
+    ids = tf.where(masks >= 0, row * num_centers + masks, -1)  # [B, h, w, k]
+
+    def sums(values: tf.Tensor) -> tf.Tensor:
+        of_rows = tf.math.unsorted_segment_sum(values, ids, batch * height * num_centers)
+        return tf.reduce_sum(tf.reshape(of_rows, [batch, height, num_centers]), axis=1)  # [B, N]
+
+    counts = sums(tf.ones_like(mask_probabilities))
+    return tf.math.divide_no_nan(sums(mask_probabilities), counts)
+
+
+def paint_in_order(
+    masks: tf.Tensor,
+    rank: tf.Tensor,
+    confident: tf.Tensor,
+    overlap_threshold: float,
+    of_pixels: Callable[[tf.Tensor], tf.Tensor],
+    area_of: Callable[[tf.Tensor], tf.Tensor],
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Goes through the masks from the best to the worst; each takes what is free, if it is enough.
+
+    Args:
+      masks: [B, H, W, k] which masks a pixel is in; or [P, k] in another arrangement of pixels.
+      rank: [B, N] of each center.
+      confident: [B, N] whether a center may have a mask.
+      overlap_threshold: share of a mask that must exceed this and not be taken by masks before it.
+      of_pixels: [B] -> [B, 1, 1], or [P]; gives pixels what their image has.
+      area_of: [B, H, W] or [P] bool -> [B] int32, how many pixels of each image that is.
+
+    Returns:
+      The center that painted each pixel, -1 for none; [B, N] int32 pixels of each confident mask;
+      [B, N] int32 pixels that it gets, 0 where it is refused.
+    """
+    num_centers = confident.shape[1]
+    layers = tf.unstack(masks, axis=-1)
+    # The others take nothing, so only confident ones are gone through.
+    order = tf.argsort(tf.where(confident, rank, rank + num_centers))  # [B, N]
+    count = tf.reduce_max(tf.math.count_nonzero(confident, axis=1, dtype=tf.int32))
+
+    def paint(
+        place: tf.Tensor, canvas: tf.Tensor, mask_area: tf.Tensor, area: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+        center = order[:, place]  # [B]
+        chosen = (tf.range(num_centers) == center[:, tf.newaxis]) & confident  # [B, N]
+        center = tf.where(tf.reduce_any(chosen, axis=1), center, -2)  # that no pixel is in
+        mask = functools.reduce(tf.logical_or, [of_pixels(center) == layer for layer in layers])
+        free = mask & (canvas < 0)
+        areas, frees = area_of(mask), area_of(free)  # [B]
+        enough = tf.cast(frees, tf.float32) > overlap_threshold * tf.cast(areas, tf.float32)
+        canvas = tf.where(free & of_pixels(enough), of_pixels(center), canvas)
+        frees = tf.where(enough, frees, 0)
+        return (
+            place + 1,
+            canvas,
+            tf.where(chosen, areas[:, tf.newaxis], mask_area),
+            tf.where(chosen, frees[:, tf.newaxis], area),
+        )
+
+    nothing = [tf.fill(tf.shape(layers[0]), -1), tf.zeros_like(rank), tf.zeros_like(rank)]
+    start = [tf.constant(0), *nothing]
+    return tuple(tf.while_loop(lambda place, *_: place < count, paint, start)[1:])
+
+
+def values_of(
+    values: tf.Tensor, centers: tf.Tensor, images: tf.Tensor, default: float
+) -> tf.Tensor:
+    """Returns the value [B, N] of each of some centers, in any shape, of images; or the default."""
+    places = images * values.shape[1] + tf.maximum(centers, 0)
+    found = tf.gather(tf.reshape(values, [-1]), places)
+    return tf.where(centers >= 0, found, tf.cast(default, values.dtype))
+
+
+def _of_pixels(values: tf.Tensor) -> tf.Tensor:
+    """Gives the pixels [B, H, W] what their image has [B]."""
+    return values[:, tf.newaxis, tf.newaxis]
+
+
+def _to_map(values: tf.Tensor, centers: tf.Tensor, default: float) -> tf.Tensor:
+    """Returns [B, H, W]: of each pixel the value [B, N] of its center, or the default."""
+    return values_of(values, centers, _of_pixels(tf.range(tf.shape(values)[0])), default)
+
+
+def _area_of(mask: tf.Tensor) -> tf.Tensor:
+    """Counts the pixels of masks [B, H, W]: [B] int32."""
+    return tf.reduce_sum(tf.cast(mask, tf.int32), axis=[1, 2])

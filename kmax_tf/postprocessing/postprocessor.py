@@ -8,9 +8,8 @@ import enum
 import tensorflow as tf
 
 from kmax_tf.labels import LabelSpace
-from kmax_tf.postprocessing.cells import MaskGrid
-from kmax_tf.postprocessing.merging import Centers, Merging, Painting, lookup
-from kmax_tf.postprocessing.semantic import best_classes
+from kmax_tf.postprocessing.merging import Merging
+from kmax_tf.postprocessing.painting import Centers, Painting
 from kmax_tf.structures import Predictions
 
 MAPS = ("panoptic", "semantic", "semantic_scores", "instance_scores")
@@ -20,8 +19,8 @@ SEGMENTS = (
 )
 
 
-class Fate(enum.IntEnum):
-    """What became of a center's mask: kept, or the rule that dropped it, the first that did."""
+class RejectionReason(enum.IntEnum):
+    """Which rule dropped a center's mask, the first that did; KEPT if none."""
 
     KEPT = 0
     CLASS_THRESHOLD = 1
@@ -35,21 +34,19 @@ class Postprocessor:
     """Predictions -> panoptic map and what belongs to it.
 
     Attributes:
-      label_space: what ids mean.
+      labels: what ids mean.
       merging: how pixels are painted.
       output_stride: of the mask logits; maps have (h - 1) * output_stride + 1 rows.
       pixel_threshold: least probability of a pixel in a mask.
       thing_area_limit, stuff_area_limit: smaller segments become unlabeled; 0 keeps all.
-      static: whether shapes may not depend on values, as where XLA compiles; slower on CPUs.
     """
 
-    label_space: LabelSpace
+    labels: LabelSpace
     merging: Merging
     output_stride: int
-    pixel_threshold: float = 0.4
-    thing_area_limit: int = 0
-    stuff_area_limit: int = 0
-    static: bool = False
+    pixel_threshold: float
+    thing_area_limit: int
+    stuff_area_limit: int
 
     def __call__(self, predictions: Predictions) -> dict[str, tf.Tensor]:
         """Merges the masks of a batch.
@@ -65,7 +62,7 @@ class Postprocessor:
           instance_scores: [B, H, W] largest mask probability; 0 if no center is confident.
           segment_ids: [B, N] int32 panoptic id that each center painted, the void one if none.
           segment_scores: [B, N] what the centers were ranked by.
-          segment_fates: [B, N] int32 `Fate` of each center's mask.
+          segment_fates: [B, N] int32 `RejectionReason` of each center's mask.
           segment_classes: [B, N] int32 class id that each center is most confident of.
           segment_confidences: [B, N] how confident.
           mask_areas: [B, N] int32 pixels of each mask; of confident centers only, others have 0.
@@ -78,54 +75,55 @@ class Postprocessor:
         """
         mask_logits = tf.cast(predictions["mask_logits"], tf.float32)
         centers = _centers(tf.cast(predictions["class_logits"], tf.float32))
-        grid = MaskGrid.of(mask_logits, self.output_stride, self.static)
-        painting = self.merging.paint(grid, centers, self.pixel_threshold)
-        labels, spread = self.label_space, painting.cells.spread
+        painting = self.merging.paint(
+            mask_logits, self.output_stride, centers, self.pixel_threshold
+        )
+        labels, to_map = self.labels, painting.to_map
         segment_ids = self._segment_ids(painting, centers.class_index)
         ids = tf.gather(tf.constant(labels.ids), centers.class_index)  # [B, N]
         some = tf.reduce_any(painting.confident, axis=1)[:, tf.newaxis, tf.newaxis]
         if "class_maps" in predictions:
-            best = best_classes(predictions["class_maps"], self.output_stride, self.static)
+            best = self.merging.best_classes(predictions["class_maps"], self.output_stride)
             semantic = tf.where(
                 best >= 0, tf.gather(labels.ids, tf.maximum(best, 0)), labels.ignore_label
             )
         else:
-            semantic = spread(lookup(ids, painting.best, labels.ignore_label))
+            semantic = to_map(ids, painting.best, labels.ignore_label)
         return {
-            "panoptic": spread(lookup(segment_ids, painting.center, labels.void_panoptic_id)),
+            "panoptic": to_map(segment_ids, painting.painter, labels.void_panoptic_id),
             "semantic": semantic,
-            "semantic_scores": spread(lookup(centers.confidence, painting.scored, 0.0)),
-            "instance_scores": tf.where(some, painting.probability(), 0.0),
+            "semantic_scores": to_map(centers.confidence, painting.scored, 0.0),
+            "instance_scores": tf.where(some, painting.probability, 0.0),
             "segment_ids": segment_ids,
             "segment_scores": painting.score,
-            "segment_fates": self._fates(painting, segment_ids),
+            "segment_fates": self._reasons(painting, segment_ids),
             "segment_classes": ids,
             "segment_confidences": centers.confidence,
             "mask_areas": painting.mask_area,
             "painted_areas": painting.area,
         }
 
-    def _fates(self, painting: Painting, segment_ids: tf.Tensor) -> tf.Tensor:
-        """Returns [B, N] int32: `Fate`."""
-        fate = tf.where(
-            segment_ids == self.label_space.void_panoptic_id, Fate.AREA_LIMIT.value, Fate.KEPT.value
-        )
-        fate = tf.where(painting.area > 0, fate, Fate.OVERLAP.value)
-        fate = tf.where(painting.mask_area > 0, fate, Fate.EMPTY.value)
-        return tf.where(painting.confident, fate, Fate.CLASS_THRESHOLD.value)
+    def _reasons(self, painting: Painting, segment_ids: tf.Tensor) -> tf.Tensor:
+        """Returns [B, N] int32: `RejectionReason`."""
+        reason = RejectionReason
+        no_segment = segment_ids == self.labels.void_panoptic_id
+        reasons = tf.where(no_segment, reason.AREA_LIMIT.value, reason.KEPT.value)
+        reasons = tf.where(painting.area > 0, reasons, reason.OVERLAP.value)
+        reasons = tf.where(painting.mask_area > 0, reasons, reason.EMPTY.value)
+        return tf.where(painting.confident, reasons, reason.CLASS_THRESHOLD.value)
 
     def _segment_ids(self, painting: Painting, class_index: tf.Tensor) -> tf.Tensor:
         """Returns [B, N]: panoptic ids, void for centers that painted nothing or too little."""
-        is_thing = tf.gather(tf.constant(self.label_space.is_thing), class_index)
+        is_thing = tf.gather(tf.constant(self.labels.is_thing), class_index)
         instances = tf.where(is_thing, painting.instance, 0)
-        ids = tf.gather(tf.constant(self.label_space.ids), class_index)
-        panoptic = ids * self.label_space.label_divisor + instances
+        ids = tf.gather(tf.constant(self.labels.ids), class_index)
+        panoptic = ids * self.labels.label_divisor + instances
         areas = painting.area
         same = panoptic[:, :, tf.newaxis] == panoptic[:, tf.newaxis]
         total = tf.reduce_sum(tf.where(same, areas[:, tf.newaxis], 0), axis=-1)  # one a stuff class
         limit = tf.where(is_thing, self.thing_area_limit, self.stuff_area_limit)
         kept = (areas > 0) & (total >= limit)
-        return tf.where(kept, panoptic, self.label_space.void_panoptic_id)
+        return tf.where(kept, panoptic, self.labels.void_panoptic_id)
 
 
 def _centers(class_logits: tf.Tensor) -> Centers:

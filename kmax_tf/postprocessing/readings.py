@@ -1,124 +1,94 @@
-"""Which masks a pixel is in, read off its logits."""
+"""What is read of pixels, off their logits: their best center, and the masks that they are in."""
 
 from __future__ import annotations
 
-from typing import Callable, NamedTuple
+from typing import NamedTuple
 
 import tensorflow as tf
 
-from kmax_tf.postprocessing.cells import Best, MaskGrid
+from kmax_tf.postprocessing.full_size import probabilities
 
+REJECTED_LOGIT = -99999.0
 # Probabilities add up to 1 but for rounding, which this exceeds.
-_ROUNDING = 1e-6
+ROUNDING = 1e-6
+
+
+class Best(NamedTuple):
+    """The best center of pixels.
+
+    Attributes:
+      center: int32 with the largest logit, the first of equals; -1 where a logit isn't finite.
+      probability: its probability; 0 there.
+    """
+
+    center: tf.Tensor
+    probability: tf.Tensor
 
 
 class MaskReading(NamedTuple):
-    """What is read of C pixels. Centers are image * N + center, -1 for none.
+    """What is read of pixels, to rank and to paint masks.
 
     Attributes:
-      best: of each pixel.
-      members: [C, k] int32 all masks that the pixel is in, most probable first.
-      probabilities: [C, k] of the members; 0 for none.
+      best: of each pixel, whatever its class.
+      masks: [..., k] int32 centers of all masks that the pixel is in, -1 for none.
+      probabilities: [..., k] of the pixel in these; 0 for none.
     """
 
     best: Best
-    members: tf.Tensor
+    masks: tf.Tensor
     probabilities: tf.Tensor
 
 
-BEST = Best(tf.TensorSpec([], tf.int32), tf.TensorSpec([], tf.float32))
+def most_masks(num_centers: int, threshold: float) -> int:
+    """Returns k, the most masks that a pixel can be in: fewer than 1 / threshold, or two."""
+    return max(2, min(num_centers, int(1 / max(threshold - ROUNDING, ROUNDING))))
 
 
-def read_best(logits: tf.Tensor, image: tf.Tensor) -> Best:
-    """Reads the best center of pixels [C, N] of images [C]."""
-    best, largest = _best(logits, tf.nn.softmax(logits))
-    return _numbered(best, largest, image, logits.shape[1])
-
-
-def read_largest(logits: tf.Tensor, image: tf.Tensor) -> tf.Tensor:
-    """Reads the largest probability only of pixels [C, N], whose logits are finite."""
+def read_masks(logits: tf.Tensor, image: tf.Tensor, threshold: float) -> MaskReading:
+    """Reads which masks pixels [C, N] are in."""
     del image
-    return tf.reduce_max(tf.nn.softmax(logits), axis=1)
+    probability = probabilities(logits)
+    best = best_of(logits, probability)
+    most = most_masks(logits.shape[1], threshold)
+    if most > 2:
+        values, masks = tf.math.top_k(probability, most)
+        inside = values > threshold
+        return MaskReading(best, tf.where(inside, masks, -1), tf.where(inside, values, 0.0))
+    # XLA would sort all centers for the best two.
+    both = [within(x, threshold) for x in (best, runner_up(probability, best.center))]
+    return MaskReading(best, *(tf.stack(of_both, axis=1) for of_both in zip(*both)))
 
 
-def most_members(num_centers: int, threshold: float) -> int:
-    """Returns k, of how many masks a pixel can be.
-
-    Probabilities add up to 1, so those above a threshold are fewer than 1 / threshold: two at most
-    for thresholds above 1/3.
-    """
-    if threshold >= 1 / 3 + _ROUNDING:
-        return 2
-    return min(num_centers, int(1 / max(threshold - _ROUNDING, _ROUNDING)))
+def within(best: Best, threshold: float) -> Best:
+    """Keeps the centers of pixels [C] whose probability exceeds a threshold."""
+    inside = best.probability > threshold
+    return Best(tf.where(inside, best.center, -1), tf.where(inside, best.probability, 0.0))
 
 
-def mask_reader(
-    grid: MaskGrid, threshold: float
-) -> tuple[Callable[[tf.Tensor, tf.Tensor], MaskReading], MaskReading]:
-    """Returns what reads logits [C, N] of pixels of images [C], and the signature of its result.
-
-    Args:
-      grid: the mask logits.
-      threshold: a pixel is in the masks whose probability exceeds it.
-    """
-    most = most_members(grid.num_centers, threshold)
-
-    def read(logits: tf.Tensor, image: tf.Tensor) -> MaskReading:
-        probability = tf.nn.softmax(logits)
-        best, largest = _best(logits, probability)
-        if threshold >= 1 / 3 + _ROUNDING:
-            members, values = _two(best, largest, probability, threshold, grid.static)
-        else:
-            values, members = tf.math.top_k(probability, most)
-            members = tf.where(values > threshold, members, -1)
-        first = image[:, tf.newaxis] * grid.num_centers
-        return MaskReading(
-            _numbered(best, largest, image, grid.num_centers),
-            tf.where(members >= 0, members + first, -1),
-            tf.where(members >= 0, values, 0.0),
-        )
-
-    signature = MaskReading(
-        BEST, tf.TensorSpec([most], tf.int32), tf.TensorSpec([most], tf.float32)
-    )
-    return read, signature
-
-
-def _best(logits: tf.Tensor, probability: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns [C]: the place of the largest logit [C, N], the first of equals; its probability."""
-    best = tf.argmax(logits, axis=1, output_type=tf.int32)
-    return best, tf.gather(probability, best, batch_dims=1)
-
-
-def _numbered(best: tf.Tensor, largest: tf.Tensor, image: tf.Tensor, num_centers: int) -> Best:
-    """Numbers centers through the batch; NaN compares false."""
-    finite = largest > 0
-    return Best(tf.where(finite, best + image * num_centers, -1), tf.where(finite, largest, 0.0))
-
-
-def _two(
-    best: tf.Tensor, largest: tf.Tensor, probability: tf.Tensor, threshold: float, static: bool
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns the members [C, 2] of pixels, -1 for none, and their probabilities [C, 2]."""
-    first = tf.where(largest > threshold, best, -1)
-    # The second needs a look where it may exceed the threshold beside the first: at few pixels.
-    contested = (largest > threshold) & (largest <= 1 - threshold + _ROUNDING)
-    if static:
-        second, value = _runner_up(probability, best)
-        second = tf.where(contested & (value > threshold), second, -1)
-    else:
-        places = tf.where(contested)
-        rows = places[:, 0]
-        runner_up, of_runner_up = _runner_up(tf.gather(probability, rows), tf.gather(best, rows))
-        runner_up = tf.where(of_runner_up > threshold, runner_up, -1)
-        second = tf.tensor_scatter_nd_update(tf.fill(tf.shape(best), -1), places, runner_up)
-        value = tf.scatter_nd(places, of_runner_up, tf.shape(best, tf.int64))
-    return tf.stack([first, second], axis=1), tf.stack([largest, value], axis=1)
-
-
-def _runner_up(probability: tf.Tensor, best: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns [C]: the second largest of each row [C, N], and its value."""
+def runner_up(probability: tf.Tensor, best: tf.Tensor) -> Best:
+    """Returns the second best center of pixels [C, N] whose best [C] is known."""
     is_best = tf.one_hot(best, probability.shape[1], True, False, dtype=tf.bool)
     others = tf.where(is_best, -1.0, probability)
     second = tf.argmax(others, axis=1, output_type=tf.int32)
-    return second, tf.gather(others, second, batch_dims=1)
+    return Best(second, tf.gather(others, second, batch_dims=1))
+
+
+def read_survivor(logits: tf.Tensor, image: tf.Tensor, confident: tf.Tensor) -> tuple[Best, Best]:
+    """Reads the best center of pixels [C, N] of images [C], and the best of confident ones."""
+    surviving = tf.where(tf.gather(confident, image), logits, REJECTED_LOGIT)
+    return best_of(logits, probabilities(logits)), best_of(surviving, probabilities(surviving))
+
+
+def read_class(class_probabilities: tf.Tensor, image: tf.Tensor) -> tf.Tensor:
+    """Reads the most probable class of pixels [C, K]; -1 where a probability isn't a number."""
+    del image
+    best = tf.argmax(class_probabilities, axis=1, output_type=tf.int32)
+    return tf.where(tf.reduce_max(class_probabilities, axis=1) >= 0, best, -1)
+
+
+def best_of(logits: tf.Tensor, probability: tf.Tensor) -> Best:
+    """Returns the best center of pixels [C, N]. NaN compares false."""
+    best = tf.argmax(logits, axis=1, output_type=tf.int32)
+    largest = tf.gather(probability, best, batch_dims=1)
+    finite = largest > 0
+    return Best(tf.where(finite, best, -1), tf.where(finite, largest, 0.0))

@@ -11,10 +11,11 @@ probabilities of each pixel are averaged over all views.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Callable, NamedTuple
+from typing import Callable, NamedTuple
 
 import tensorflow as tf
 
+from kmax_tf.ops.resizing import resize_bilinear, spatial_size, valid_scaled_size
 from kmax_tf.structures import Predictions
 
 _TINY = 1e-30
@@ -36,8 +37,8 @@ class Views:
       flip: whether each size is also mirrored.
     """
 
-    scales: tuple[float, ...] = ()
-    flip: bool = False
+    scales: tuple[float, ...]
+    flip: bool
 
     def __call__(
         self, predict: Callable[[tf.Tensor], Predictions], images: tf.Tensor
@@ -61,7 +62,7 @@ class Views:
         if self.flip:
             views.append(self._view(predict, images, masks, flip=True))
         for scale in self.scales:
-            resized = _resize(images, _scaled_size(images, scale))
+            resized = resize_bilinear(tf.cast(images, tf.float32), valid_scaled_size(images, scale))
             for flip in (False, True) if self.flip else (False,):
                 views.append(self._view(predict, resized, masks, flip))
         return _average(reference, views)
@@ -78,7 +79,7 @@ class Views:
         masks = tf.nn.softmax(tf.cast(predictions["mask_logits"], tf.float32))
         masks = tf.reverse(masks, [2]) if flip else masks
         if masks.shape[1:3] != like.shape[1:3] or None in like.shape[1:3]:
-            masks = _resize(masks, tf.shape(like)[1:3])
+            masks = resize_bilinear(masks, spatial_size(like))
         masks = tf.ensure_shape(masks, like.shape)
         return _View(masks, tf.nn.softmax(tf.cast(predictions["class_logits"], tf.float32)))
 
@@ -120,19 +121,3 @@ def _matched(reference: _View, view: _View) -> _View:
         mutual[:, :, tf.newaxis], tf.gather(view.classes, partner, batch_dims=1), reference.classes
     )
     return _View(masks, classes)
-
-
-def _scaled_size(images: tf.Tensor, scale: float) -> Any:
-    """Returns height and width of the form 32k + 1 nearest to those scaled, 33 at least."""
-    sides = images.shape[1:3]
-    if None not in sides:
-        return [max(round((side - 1) * scale / 32), 1) * 32 + 1 for side in sides]
-    exact = tf.cast(tf.shape(images)[1:3] - 1, tf.float32) * (scale / 32)
-    return tf.maximum(tf.cast(tf.round(exact), tf.int32), 1) * 32 + 1
-
-
-def _resize(values: tf.Tensor, size: Any) -> tf.Tensor:
-    """Resizes [B, H, W, C] bilinearly with aligned corners, as all of the network does."""
-    return tf.raw_ops.ResizeBilinear(
-        images=tf.cast(values, tf.float32), size=size, align_corners=True
-    )

@@ -20,6 +20,7 @@ import tensorflow as tf
 from kmax_tf.errors import UserError
 from kmax_tf.files.reading import is_file
 from kmax_tf.files.writing import escaped, is_remote
+from kmax_tf.wording import count_of
 
 # Length (8 bytes) and its checksum (4), then the record, then the record's checksum (4).
 _HEADER, _FOOTER = 12, 4
@@ -100,7 +101,8 @@ def index_records(files: Sequence[str], in_memory: bool = False) -> RecordIndex:
     with ThreadPoolExecutor(_THREADS) as pool:
         counts = list(pool.map(_write_offsets, files, offsets_files))
     if not any(counts):
-        raise UserError(f"no records are in {files[0]} and the other {len(files) - 1} files")
+        others = f" and {count_of(len(files) - 1, 'other file')}" if len(files) > 1 else ""
+        raise UserError(f"there is no record in {files[0]}{others}")
     offsets = None
     if in_memory:
         blocks = [np.fromfile(name, _BLOCK_RECORD)["offsets"] for name in offsets_files]

@@ -14,7 +14,7 @@ _TRAIN = "train"
 _MOST_NAMED = 5
 _ADVICE = (
     "compare the values, colors or ids in the labels with the list of classes: all their pixels "
-    "are unlabeled"
+    "are unlabeled, or of crowd regions"
 )
 
 

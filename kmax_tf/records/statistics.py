@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from kmax_tf.labels import LabelSpace
+from kmax_tf.wording import count_of
 
 
 @dataclasses.dataclass
@@ -140,7 +141,7 @@ def segments_table(statistics: Statistics, labels: LabelSpace) -> list[str]:
         rows.append((category.name, kind, *map(str, numbers)))
     lines = _columns(rows)
     if absent:
-        lines.append(f"no segment: {', '.join(absent)}")
+        lines.append(f"no segment, crowd regions aside: {', '.join(absent)}")
     return lines
 
 
@@ -155,13 +156,11 @@ def sizes_line(statistics: Statistics) -> str:
         if 2 * seen >= statistics.images:
             middle = pair
             break
+    most = count_of(statistics.most_segments, "segment")
     named = [f"{width} x {height}" for height, width, _ in (pairs[0], middle, pairs[-1])]
     if len(pairs) == 1:
-        return f"all images are {named[0]}; at most {statistics.most_segments} segments in one"
-    return (
-        f"images from {named[0]} over {named[1]} (median) to {named[2]}; at most "
-        f"{statistics.most_segments} segments in one"
-    )
+        return f"all images are {named[0]}; at most {most} in one"
+    return f"images from {named[0]} over {named[1]} (median) to {named[2]}; at most {most} in one"
 
 
 def _columns(rows: list[tuple[str, ...]]) -> list[str]:

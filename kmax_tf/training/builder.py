@@ -1,16 +1,34 @@
-"""From an experiment and its model to the training step."""
+"""From an experiment and its model to the optimizer and the training step."""
 
 from __future__ import annotations
 
-from typing import Optional
+from typing import Any, Optional
 
 import tensorflow as tf
 
+from kmax_tf.config import options_of
 from kmax_tf.keras_api import keras
 from kmax_tf.losses.builder import build_loss
 from kmax_tf.model.kmax import KMaX
 from kmax_tf.protos import experiment_pb2, training_pb2
-from kmax_tf.training.optimizer import build_optimizer
+from kmax_tf.training.groups import DecayedVariables, GroupOptions, build_groups
+from kmax_tf.training.optimizer import (
+    LAMB,
+    SGDW,
+    AdamW,
+    Averaging,
+    GroupedOptimizer,
+    Lookahead,
+    Rules,
+    rectified_adam,
+)
+from kmax_tf.training.schedule import (
+    BaseRate,
+    WarmupCosine,
+    WarmupPoly,
+    WarmupSchedule,
+    base_rate,
+)
 from kmax_tf.training.step import StepOptions, TrainingStep
 
 
@@ -29,25 +47,74 @@ def build_training_step(
       jit_compile: in place of the experiment's.
     """
     runtime = experiment.runtime
-    options = experiment.training.optimizer
     loss = build_loss(experiment)
-    blocks = len(experiment.model.transformer_decoder.block_strides)
     optimizer = optimizer or build_optimizer(experiment, model)
     if runtime.precision == training_pb2.MIXED_FLOAT16:
         optimizer = with_loss_scale(optimizer)
     elif not hasattr(optimizer, "apply_gradients_if"):
         optimizer = with_skipping(optimizer)
+    given = {} if jit_compile is None else {"jit_compile": jit_compile}
     return TrainingStep(
         model,
         loss,
-        loss.term_names(blocks, model.semantic_branch is not None),
+        loss.term_names(model.output),
         optimizer,
-        StepOptions(
-            options.clip_norm,
-            options.micro_batches,
-            runtime.jit_compile if jit_compile is None else jit_compile,
-        ),
+        options_of(StepOptions, experiment.training.optimizer, runtime, **given),
     )
+
+
+def build_optimizer(experiment: experiment_pb2.Experiment, model: KMaX) -> GroupedOptimizer:
+    """Builds the optimizer of an experiment.
+
+    Args:
+      experiment: the resolved experiment.
+      model: whose variables it will train, built under the same distribution strategy.
+
+    Raises:
+      UserError: the algorithm isn't there on this Python.
+    """
+    options = experiment.training.optimizer
+    name = options.WhichOneof("algorithm")
+    algorithm = getattr(options, name)
+    averages, looks_ahead = options.HasField("averaging"), options.HasField("lookahead")
+    rules = Rules(
+        groups=build_groups(group_options(options), model),
+        # LAMB's decay is inside.
+        weight_decay=0.0 if name == "lamb" else algorithm.weight_decay,
+        averaging=options_of(Averaging, options.averaging) if averages else None,
+        lookahead=options_of(Lookahead, options.lookahead) if looks_ahead else None,
+    )
+    settings: dict[str, Any] = {"learning_rate": build_schedule(experiment)}
+    if name == "sgd":
+        return SGDW(rules, momentum=algorithm.momentum, nesterov=algorithm.nesterov, **settings)
+    settings.update((key, getattr(algorithm, key)) for key in ("beta_1", "beta_2", "epsilon"))
+    if name == "lamb":
+        return LAMB(rules, weight_decay_rate=algorithm.weight_decay, **settings)
+    if name == "rectified_adam":
+        return rectified_adam()(rules, **settings)
+    return AdamW(rules, name="AdamW", **settings)
+
+
+def group_options(options: training_pb2.Optimizer) -> GroupOptions:
+    """Returns which variables learn at which rate, and which decay."""
+    return options_of(GroupOptions, options, decayed=options_of(DecayedVariables, options.decayed))
+
+
+def base_rate_of(experiment: experiment_pb2.Experiment) -> BaseRate:
+    """Returns the rate that an experiment's schedule starts from."""
+    options = experiment.training.optimizer
+    batch_size = experiment.train_data.batch_size
+    return base_rate(options.learning_rate, batch_size, options.reference_batch_size)
+
+
+def build_schedule(experiment: experiment_pb2.Experiment) -> WarmupSchedule:
+    """Builds the schedule of an experiment."""
+    training = experiment.training
+    options = training.optimizer
+    rate, end = base_rate_of(experiment).value, options.end_learning_rate
+    if options.WhichOneof("schedule") == "cosine":
+        return WarmupCosine(rate, training.steps, options.warmup_steps, end)
+    return WarmupPoly(rate, training.steps, options.warmup_steps, options.poly.power, end)
 
 
 def with_loss_scale(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:

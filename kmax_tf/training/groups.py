@@ -10,10 +10,8 @@ import dataclasses
 from collections.abc import Mapping
 
 from kmax_tf.keras_api import keras
-from kmax_tf.model.backbones.convnext import ConvNeXt
-from kmax_tf.model.backbones.resnet import ResNet
+from kmax_tf.model.backbones.backbone import Backbone
 from kmax_tf.model.kmax import KMaX
-from kmax_tf.protos import training_pb2
 
 # The field of DecayedVariables for each name that a layer gives a variable.
 _KINDS = {
@@ -27,8 +25,38 @@ _KINDS = {
     "key_positions": "position_tables",
     "value_positions": "position_tables",
     "cluster_centers": "cluster_centers",
-    "layer_scale": "layer_scales",
 }
+
+
+@dataclasses.dataclass(frozen=True)
+class DecayedVariables:
+    """Which kinds of variables decay."""
+
+    kernels: bool
+    biases: bool
+    normalizations: bool
+    position_tables: bool
+    cluster_centers: bool
+    layer_scales: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class GroupOptions:
+    """Rates of the parts of the model, relative to the base rate, and what decays.
+
+    Attributes:
+      backbone_multiplier, ...: of a part.
+      backbone_layer_decay: each block of the backbone learns at this times the rate of the next.
+      decayed: kinds of variables.
+    """
+
+    backbone_multiplier: float
+    pixel_decoder_multiplier: float
+    transformer_decoder_multiplier: float
+    heads_multiplier: float
+    semantic_branch_multiplier: float
+    backbone_layer_decay: float
+    decayed: DecayedVariables
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +72,7 @@ class VariableGroups:
     decayed: frozenset[str]
 
 
-def build_groups(options: training_pb2.Optimizer, model: KMaX) -> VariableGroups:
+def build_groups(options: GroupOptions, model: KMaX) -> VariableGroups:
     """Returns the rates and the decay of a model's trainable variables."""
     rates: dict[str, float] = {}
     for part, layer in model.checkpoint_items.items():
@@ -55,41 +83,44 @@ def build_groups(options: training_pb2.Optimizer, model: KMaX) -> VariableGroups
             rates.update((variable.name, rate) for variable in layer.trainable_variables)
     return VariableGroups(
         rates={name: rate for name, rate in rates.items() if rate != 1.0},
-        decayed=frozenset(name for name in rates if getattr(options.decayed, kind(name))),
+        decayed=frozenset(
+            name
+            for name in rates
+            if getattr(options.decayed, kind(name, model.backbone.variable_kinds))
+        ),
     )
 
 
-def kind(variable_name: str) -> str:
-    """Returns the field of DecayedVariables that a variable falls under."""
-    return _KINDS[variable_name.rsplit("/", 1)[-1].split(":", maxsplit=1)[0]]
+def kind(variable_name: str, more: Mapping[str, str]) -> str:
+    """Returns the field of DecayedVariables that a variable falls under.
+
+    Args:
+      variable_name: of the variable.
+      more: fields for further names of variables.
+
+    Raises:
+      ValueError: the name isn't known.
+    """
+    leaf = variable_name.rsplit("/", 1)[-1].split(":", maxsplit=1)[0]
+    kinds = {**_KINDS, **more}
+    if leaf not in kinds:
+        raise ValueError(
+            f"whether {variable_name} decays is not known: its layer must name it as others do "
+            f"({', '.join(kinds)}), or its backbone list the name in `variable_kinds`"
+        )
+    return kinds[leaf]
 
 
 def _layer_rates(
-    options: training_pb2.Optimizer, backbone: keras.layers.Layer
+    options: GroupOptions, backbone: Backbone
 ) -> list[tuple[list[keras.layers.Layer], float]]:
     """Returns the rate of the layers at each depth of the backbone, none if they are all alike."""
     decay = options.backbone_layer_decay
     if decay == 1.0:
         return []
-    depths = layers_by_depth(backbone)
+    depths = backbone.layers_by_depth()
     last = len(depths) - 1
     return [
         (layers, options.backbone_multiplier * decay ** (last - depth))
         for depth, layers in enumerate(depths)
     ]
-
-
-def layers_by_depth(backbone: keras.layers.Layer) -> list[list[keras.layers.Layer]]:
-    """Returns a backbone's layers from its stem to its last block, one entry a depth.
-
-    ConvNeXt's downsampling counts with the block behind it.
-    """
-    if isinstance(backbone, ResNet):
-        return [[backbone.stem], *([block] for stage in backbone.stages for block in stage.blocks)]
-    assert isinstance(backbone, ConvNeXt)
-    depths = [[backbone.downsamples[0]]]
-    for i, (downsample, stage) in enumerate(zip(backbone.downsamples, backbone.stages)):
-        first, *others = stage.blocks
-        depths.append([downsample, first] if i else [first])
-        depths.extend([block] for block in others)
-    return depths

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, Optional
+from collections.abc import Sequence
+from typing import Any
 
 import tensorflow as tf
 
-from kmax_tf.config import Experiment
+from kmax_tf.config import Experiment, options_of
+from kmax_tf.errors import UserError
 from kmax_tf.keras_api import keras
+from kmax_tf.model.keras_model import Values, is_keras_file, no_loss, other_format
 from kmax_tf.model.kmax import KMaX
 from kmax_tf.training.builder import build_training_step
-from kmax_tf.training.optimizer import GroupedOptimizer, without_loss_scaling
+from kmax_tf.training.safeguard import Safeguard
 from kmax_tf.training.stability import Patience
 from kmax_tf.training.step import TrainingStep
 
@@ -39,85 +42,83 @@ def compile_for_training(
     if isinstance(optimizer, str):
         optimizer = keras.optimizers.get(optimizer)
     step = build_training_step(experiment, model, optimizer, jit_compile)
-    stability = experiment.training.stability
-    safeguard = Safeguard(step, Patience(stability.failures_in_a_row, stability.rollbacks))
-    model.set_training(step.loss, step.term_names, step, [safeguard])
+    safeguard = Safeguard(step, options_of(Patience, experiment.training.stability))
+    model.fitting = StepFitting(step, [safeguard])
     # The step compiles itself.
     model.compile(optimizer=step.optimizer, jit_compile=False)
     return model
 
 
-class Safeguard(keras.callbacks.Callback):
-    """Swaps averaged weights in and out, and looks after failed steps.
+class StepFitting:
+    """Fits a model by a training step, and reports the mean of each term of the loss.
 
-    When so many steps in a row have failed, the weights and the optimizer go back to where the last
-    good epoch ended; when they have often enough, `fit` ends with a `NonFiniteError`.
+    Attributes:
+      step: of the model.
+      first_callbacks: what `fit` calls before all others.
+      metrics: the means.
     """
 
-    _supports_tf_logs = True  # Keras then doesn't fetch every step's values for it
-
-    def __init__(self, step: TrainingStep, patience: Patience):
-        super().__init__()
+    def __init__(
+        self, step: TrainingStep, first_callbacks: Sequence[keras.callbacks.Callback] = ()
+    ):
         self.step = step
-        self.patience = patience
-        self.good_state: list[tuple[tf.Variable, Any]] = []
+        self.first_callbacks = list(first_callbacks)
+        self.metrics = [keras.metrics.Mean(name=name) for name in (*step.term_names, "loss")]
 
-    def on_train_begin(self, logs: Any = None) -> None:
-        """Starts from the weights that are trained, which count as good."""
-        if self.averaging is not None:
-            self.averaging.begin(self.model.trainable_variables)
-        self._hold_averages(False)
-        self._keep_state()
+    def callbacks(self, given: Any) -> list[keras.callbacks.Callback]:
+        """Returns all callbacks of a `fit`.
 
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """Takes the averages out."""
-        self._hold_averages(False)
+        Args:
+          given: a callback, a list of them, or None.
 
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Looks at the failures of the last steps, every few steps."""
-        if (batch + 1) % self.patience.failures_in_a_row == 0:
-            self._look(f"the batches up to {batch + 1} of this epoch")
+        Raises:
+          UserError: one of them would fail in the midst of training.
+        """
+        others = given if isinstance(given, (list, tuple)) else [given]
+        others = [callback for callback in others if callback is not None]
+        for callback in others:
+            _check_callback(callback, self.step.optimizer)
+        return [*self.first_callbacks, *others]
 
-    def on_test_begin(self, logs: Any = None) -> None:
-        """Evaluates the averages."""
-        self._hold_averages(True)
+    def train_step(self, data: Any) -> Values:
+        """Trains with a batch (images, targets)."""
+        return self._means(self.step(*_images_and_targets(data)))
 
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Keeps the state, if it is good, and shows the averages to the callbacks behind."""
-        self._hold_averages(False)
-        self._look(f"epoch {epoch + 1}")
-        if not self.step.health.failing():
-            self._keep_state()
-        self._hold_averages(True)
+    def test_step(self, data: Any) -> Values:
+        """Measures the loss of a batch, of the final predictions only."""
+        images, targets = _images_and_targets(data)
+        terms = self.step.loss(targets, self.step.model(images, training=False))
+        return self._means({**terms, "loss": tf.add_n(list(terms.values()))})
 
-    def on_train_end(self, logs: Any = None) -> None:
-        """Leaves the averages in the model."""
-        self._hold_averages(True)
+    def _means(self, values: Values) -> Values:
+        """Takes up the values of a step; returns the means of the terms that it has."""
+        reported = [metric for metric in self.metrics if metric.name in values]
+        for metric in reported:
+            metric.update_state(values[metric.name])
+        return {metric.name: metric.result() for metric in reported}
 
-    @property
-    def averaging(self) -> Optional[GroupedOptimizer]:
-        """Returns the optimizer if it is one of ours."""
-        optimizer = without_loss_scaling(self.step.optimizer)
-        return optimizer if isinstance(optimizer, GroupedOptimizer) else None
 
-    def _hold_averages(self, averages: bool) -> None:
-        if self.averaging is not None:
-            self.averaging.hold_averages(self.model.trainable_variables, averages)
+def _images_and_targets(data: Any) -> tuple[Any, Any]:
+    if not isinstance(data, tuple) or len(data) < 2:
+        raise no_loss()
+    return data[0], data[1]
 
-    def _look(self, where: str) -> None:
-        failures = self.step.health.look()
-        if failures.steps:
-            print(f"\nskipped {failures.steps} steps in {where}: {failures.sentence()}")
-        if self.patience.is_over(failures, where):
-            print("going back to the weights of the last good epoch")
-            for variable, value in self.good_state:
-                variable.assign(value)
-            self.step.health.forget_row()
 
-    def _keep_state(self) -> None:
-        """Copies weights and the optimizer's state to the host."""
-        optimizer = self.step.optimizer
-        state = optimizer.variables() if callable(optimizer.variables) else optimizer.variables
-        parts = self.model.checkpoint_items.values()
-        weights = [variable for part in parts for variable in part.variables]
-        self.good_state = [(variable, variable.numpy()) for variable in [*weights, *state]]
+def _check_callback(callback: keras.callbacks.Callback, optimizer: Any) -> None:
+    """Checks, before training, what would fail in the midst of it.
+
+    Raises:
+      UserError: a callback saves in another format, or sets a rate that a schedule sets.
+    """
+    callbacks = keras.callbacks
+    whole = isinstance(callback, callbacks.ModelCheckpoint) and not callback.save_weights_only
+    if whole and not is_keras_file(callback.filepath):
+        raise other_format(f"ModelCheckpoint({callback.filepath!r})")
+    if isinstance(callback, (callbacks.ReduceLROnPlateau, callbacks.LearningRateScheduler)):
+        rate = getattr(optimizer, "learning_rate", None)
+        if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
+            raise UserError(
+                f"{type(callback).__name__} sets the learning rate, which the experiment's "
+                "schedule does already: leave the callback out, or give compile_for_training an "
+                "optimizer with a constant rate, such as optimizer=keras.optimizers.Adam(1e-4)"
+            )

@@ -11,19 +11,40 @@ import functools
 import re
 import warnings
 from collections.abc import Iterable, Mapping
-from typing import Any, Callable, Optional, cast
+from typing import Any, Optional, cast
 
 import tensorflow as tf
 from official.modeling.optimization import lamb
 
 from kmax_tf.errors import UserError
 from kmax_tf.keras_api import keras
-from kmax_tf.model.kmax import KMaX
-from kmax_tf.protos import experiment_pb2, training_pb2
-from kmax_tf.training.groups import VariableGroups, build_groups
-from kmax_tf.training.schedule import build_schedule
+from kmax_tf.training.groups import VariableGroups
 
 _REPLICA = re.compile(r"/replica_\d+")
+
+
+@dataclasses.dataclass(frozen=True)
+class Averaging:
+    """A moving average of the weights.
+
+    Attributes:
+      decay: share of the average that stays in a step; less in the first ones.
+    """
+
+    decay: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Lookahead:
+    """Every few steps the weights go back part of the way they came (arXiv 1907.08610).
+
+    Attributes:
+      period: steps between returns to the slow weights.
+      kept_share: of the way from the slow weights that is kept.
+    """
+
+    period: int
+    kept_share: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,16 +54,13 @@ class Rules:
     Attributes:
       groups: the rates of variables, and which of them decay.
       weight_decay: relative to the rate, decoupled from the gradient.
-      average_decay: of the moving average of the weights; 0: there is none.
-      lookahead_period: steps between returns to the slow weights; 0: there are none.
-      lookahead_share: of the way from the slow weights that is kept.
+      averaging, lookahead: None: there is none.
     """
 
     groups: VariableGroups
-    weight_decay: float = 0.0
-    average_decay: float = 0.0
-    lookahead_period: int = 0
-    lookahead_share: float = 0.5
+    weight_decay: float
+    averaging: Optional[Averaging]
+    lookahead: Optional[Lookahead]
 
 
 class GroupedOptimizer(keras.optimizers.legacy.Optimizer):
@@ -66,7 +84,7 @@ class GroupedOptimizer(keras.optimizers.legacy.Optimizer):
         super().__init__(**algorithm)
         self.rules = rules
         self._apply_if: Optional[tf.Tensor] = None
-        if rules.average_decay:
+        if rules.averaging:
             self.holds_averages = tf.Variable(False, trainable=False, name="holds_averages")
             self._track_trackable(self.holds_averages, "holds_averages")
 
@@ -89,7 +107,7 @@ class GroupedOptimizer(keras.optimizers.legacy.Optimizer):
           variables: the model's trainable ones.
           averages: which of the two.
         """
-        if not self.rules.average_decay or bool(self.holds_averages.numpy()) == averages:
+        if not self.rules.averaging or bool(self.holds_averages.numpy()) == averages:
             return
         for variable in variables:
             other = self.get_slot(variable, "average")
@@ -155,7 +173,7 @@ class GroupedOptimizer(keras.optimizers.legacy.Optimizer):
                 self.add_slot(variable, name, initializer=variable)
 
     def _copies(self) -> list[str]:
-        wanted = {"average": self.rules.average_decay, "slow": self.rules.lookahead_period}
+        wanted = {"average": self.rules.averaging, "slow": self.rules.lookahead}
         return [name for name, value in wanted.items() if value]
 
     def _prepare_local(
@@ -164,9 +182,9 @@ class GroupedOptimizer(keras.optimizers.legacy.Optimizer):
         """Computes what the variables of a device and type share, and of these those of a rate."""
         super()._prepare_local(var_device, var_dtype, apply_state)
         state = apply_state[var_device, var_dtype]
-        if self.rules.average_decay:
+        if self.rules.averaging:
             step = tf.cast(self.iterations, var_dtype)
-            decay = tf.minimum(self.rules.average_decay, (1.0 + step) / (10.0 + step))
+            decay = tf.minimum(self.rules.averaging.decay, (1.0 + step) / (10.0 + step))
             state["average_share"] = 1.0 - decay
         if self._apply_if is not None and self.idle is not None:
             for name, value in {**self.idle, "average_share": 0.0}.items():
@@ -187,25 +205,25 @@ class GroupedOptimizer(keras.optimizers.legacy.Optimizer):
             before.append(_subtract(var, state["decay_share"], var.read_value()))
         with tf.control_dependencies(before):
             update = super()._resource_apply_dense(grad, var, apply_state={key: state})
-        if self.rules.lookahead_period:
+        if self.rules.lookahead:
             with tf.control_dependencies([update]):
-                update = self._look_ahead(var)
-        if self.rules.average_decay:
+                update = self._look_ahead(var, self.rules.lookahead)
+        if self.rules.averaging:
             with tf.control_dependencies([update]):
                 average = self.get_slot(var, "average")
                 update = _subtract(average, state["average_share"], average - var)
         return update
 
-    def _look_ahead(self, var: tf.Variable) -> tf.Tensor:
+    def _look_ahead(self, var: tf.Variable, rule: Lookahead) -> tf.Tensor:
         """Goes back to the slow weights, part of the way, in the steps that are for it."""
         slow = self.get_slot(var, "slow")
 
         def go_back() -> tf.Tensor:
-            target = slow + self.rules.lookahead_share * (var - slow)
+            target = slow + rule.kept_share * (var - slow)
             with tf.control_dependencies([slow.assign(target), var.assign(target)]):
                 return tf.constant(True)
 
-        due = (self.iterations + 1) % self.rules.lookahead_period == 0
+        due = (self.iterations + 1) % rule.period == 0
         if self._apply_if is not None:
             due &= self._apply_if
         return tf.cond(due, go_back, lambda: tf.constant(False))
@@ -264,61 +282,6 @@ def rectified_adam() -> type[GroupedOptimizer]:
             "3.9 to 3.11 only: use one of these, or adamw with warmup_steps"
         ) from error
     return type("RectifiedAdam", (GroupedOptimizer, tfa.optimizers.RectifiedAdam), {})
-
-
-def build_optimizer(experiment: experiment_pb2.Experiment, model: KMaX) -> GroupedOptimizer:
-    """Builds the optimizer of an experiment.
-
-    Args:
-      experiment: the resolved experiment.
-      model: whose variables it will train, built under the same distribution strategy.
-
-    Raises:
-      UserError: the algorithm isn't there on this Python.
-    """
-    options = experiment.training.optimizer
-    name = options.WhichOneof("algorithm")
-    algorithm = getattr(options, name)
-    decay_is_inside = name == "lamb"
-    rules = Rules(
-        groups=build_groups(options, model),
-        weight_decay=0.0 if decay_is_inside else algorithm.weight_decay,
-        average_decay=options.averaging.decay if options.HasField("averaging") else 0.0,
-        lookahead_period=options.lookahead.period if options.HasField("lookahead") else 0,
-        lookahead_share=options.lookahead.kept_share,
-    )
-    return _ALGORITHMS[name](rules, build_schedule(experiment), algorithm)
-
-
-def _adam_settings(options: Any) -> dict[str, float]:
-    return {name: getattr(options, name) for name in ("beta_1", "beta_2", "epsilon")}
-
-
-def _adamw(rules: Rules, rate: Any, options: training_pb2.AdamW) -> GroupedOptimizer:
-    return AdamW(rules, learning_rate=rate, name="AdamW", **_adam_settings(options))
-
-
-def _lamb(rules: Rules, rate: Any, options: training_pb2.Lamb) -> GroupedOptimizer:
-    decay = options.weight_decay
-    return LAMB(rules, learning_rate=rate, weight_decay_rate=decay, **_adam_settings(options))
-
-
-def _rectified_adam(
-    rules: Rules, rate: Any, options: training_pb2.RectifiedAdam
-) -> GroupedOptimizer:
-    return rectified_adam()(rules, learning_rate=rate, **_adam_settings(options))
-
-
-def _sgd(rules: Rules, rate: Any, options: training_pb2.Sgd) -> GroupedOptimizer:
-    return SGDW(rules, learning_rate=rate, momentum=options.momentum, nesterov=options.nesterov)
-
-
-_ALGORITHMS: dict[str, Callable[[Rules, Any, Any], GroupedOptimizer]] = {
-    "adamw": _adamw,
-    "lamb": _lamb,
-    "rectified_adam": _rectified_adam,
-    "sgd": _sgd,
-}
 
 
 def without_loss_scaling(optimizer: keras.optimizers.Optimizer) -> GroupedOptimizer:

@@ -16,34 +16,33 @@ from official.core import config_definitions
 
 from kmax_tf.checkpoints.folders import latest_checkpoint
 from kmax_tf.checkpoints.restore import way_to_other_classes
-from kmax_tf.config import Experiment
+from kmax_tf.config import Experiment, mean_the_same, options_of
 from kmax_tf.errors import UserError
 from kmax_tf.files.writing import plain_path
-from kmax_tf.run_record import write_run_record
-from kmax_tf.training.progress import Progress, Say
+from kmax_tf.training.builder import base_rate_of
+from kmax_tf.training.run_progress import RunProgress, Say
 from kmax_tf.training.runner import BestCheckpoint, Runner, Trainer, TrainingRun
-from kmax_tf.training.schedule import base_rate
 from kmax_tf.training.stability import Patience
 from kmax_tf.training.task import KMaXTask
+from kmax_tf.wording import count_of
 
 
-def prepare_run(experiment: Experiment, model_dir: str) -> None:
-    """Records the experiment in the run's folder, which must be new or hold a run of this model.
+def check_run(experiment: Experiment, model_dir: str) -> None:
+    """Checks that a run's folder is new or holds a run of this model.
 
     Raises:
-      UserError: the folder holds a run of another model or dataset, or cannot be written.
+      UserError: it holds a run of another model or dataset.
     """
     record = pathlib.Path(model_dir) / "experiment.textproto"
     if record.exists() and latest_checkpoint(model_dir):
         earlier = text_format.Parse(record.read_text("utf-8"), Experiment())
         for part in ("model", "dataset"):
-            if getattr(earlier, part) != getattr(experiment, part):
+            if not mean_the_same(getattr(earlier, part), getattr(experiment, part)):
                 raise UserError(
                     f"{model_dir} holds a run whose `{part}` differs from this experiment's, so "
                     "its checkpoints don't fit. Give another --model_dir, or the same experiment "
                     f"({record}). {way_to_other_classes(model_dir)}"
                 )
-    write_run_record(experiment, model_dir)
 
 
 def trained_steps(model_dir: str) -> int:
@@ -79,7 +78,7 @@ def run_training(
     training = experiment.training
     task.first_step = trained_steps(model_dir)
     with library_log(os.path.join(model_dir, "train.log")) as say:
-        progress = Progress(training.steps, experiment.train_data.batch_size, say)
+        progress = RunProgress(training.steps, experiment.train_data.batch_size, say)
         with strategy.scope(), progress.stage("building the model"):
             model = task.build_model()
             training_step = task.prepare_training(model)
@@ -95,15 +94,14 @@ def run_training(
             )
         run = TrainingRun(model, training_step, trainer.global_step, model_dir)
         say(f"train {experiment.name}: {model.count_params():,} parameters, logs in {model_dir}")
-        say(base_rate(experiment).explanation)
+        say(base_rate_of(experiment).explanation)
         if task.first_step:
             seen = task.first_step * experiment.train_data.batch_size
-            say(f"going on from step {task.first_step}, after {seen:,} training examples")
-        stability = training.stability
-        with progress.stage("the checkpoint to start from"):
+            say(f"going on from step {task.first_step}, after {count_of(seen, 'training example')}")
+        with progress.stage(_start(experiment, model_dir)):
             runner = Runner(
                 run,
-                Patience(stability.failures_in_a_row, stability.rollbacks),
+                options_of(Patience, training.stability),
                 say,
                 distribution_strategy=strategy,
                 task=task,
@@ -114,6 +112,16 @@ def run_training(
                 eval_actions=[lambda output: say(evaluation_line(output))],
             )
         runner.run()
+
+
+def _start(experiment: Experiment, model_dir: str) -> str:
+    """Returns what is done before the first step: where the weights come from."""
+    newest = latest_checkpoint(model_dir)
+    if newest is not None:
+        return f"restoring the checkpoint {newest}"
+    training = experiment.training
+    given = training.initial_checkpoint or training.initial_weights
+    return f"loading the weights {given}" if given else "saving the fresh weights"
 
 
 def _best_checkpoint(

@@ -13,9 +13,10 @@ from kmax_tf.checkpoints.folders import FolderCheckpointManager, latest_checkpoi
 from kmax_tf.files.writing import plain_path
 from kmax_tf.model.kmax import KMaX
 from kmax_tf.training.optimizer import GroupedOptimizer, without_loss_scaling
-from kmax_tf.training.progress import Progress, Say
+from kmax_tf.training.run_progress import RunProgress, Say
 from kmax_tf.training.stability import Failures, Patience
 from kmax_tf.training.step import TrainingStep
+from kmax_tf.wording import count_of
 
 
 class Trainer(base_trainer.Trainer):
@@ -25,7 +26,7 @@ class Trainer(base_trainer.Trainer):
       progress: is told of every step, but on TPUs, which run a whole loop by themselves.
     """
 
-    def __init__(self, *args: Any, progress: Progress, **kwargs: Any):
+    def __init__(self, *args: Any, progress: RunProgress, **kwargs: Any):
         super().__init__(*args, **kwargs)
         self.progress = progress
 
@@ -205,10 +206,11 @@ class MustGoBack:
         if not self.patience.is_over(failures, f"the steps up to {step}"):
             return False
         self.say(
-            f"step {step}: {failures.longest_row} failed steps in a row, going back to the last "
-            f"checkpoint ({self.patience.used} of at most {self.patience.rollbacks} times)"
+            f"step {step}: {count_of(failures.longest_streak, 'failed step')} in a row, going back "
+            f"to the last checkpoint ({self.patience.used} of at most "
+            f"{count_of(self.patience.rollbacks, 'time')})"
         )
-        self.run.training_step.health.forget_row()
+        self.run.training_step.health.forget_streak()
         return True
 
 

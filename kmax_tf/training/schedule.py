@@ -8,7 +8,6 @@ from typing import Any
 
 import tensorflow as tf
 
-from kmax_tf.config import Experiment
 from kmax_tf.keras_api import keras
 
 
@@ -87,28 +86,16 @@ class BaseRate:
     explanation: str
 
 
-def base_rate(experiment: Experiment) -> BaseRate:
-    """Returns the base rate of an experiment, scaled with the batch where it says so."""
-    options = experiment.training.optimizer
-    batch, reference = experiment.train_data.batch_size, options.reference_batch_size
-    if not reference:
+def base_rate(learning_rate: float, batch_size: int, reference_batch_size: int) -> BaseRate:
+    """Returns the rate of a batch size: as given, or scaled from a reference where that isn't 0."""
+    if not reference_batch_size:
         return BaseRate(
-            options.learning_rate,
-            f"learning rate {options.learning_rate:g}, as given, for batches of {batch}",
+            learning_rate,
+            f"learning rate {learning_rate:g}, as given, for batches of {batch_size}",
         )
-    scaled = options.learning_rate * batch / reference
+    scaled = learning_rate * batch_size / reference_batch_size
     return BaseRate(
         scaled,
-        f"learning rate {scaled:g} = {options.learning_rate:g} x {batch} / {reference}: scaled "
-        "from the reference batch to this one",
+        f"learning rate {scaled:g} = {learning_rate:g} x {batch_size} / {reference_batch_size}: "
+        "scaled from the reference batch to this one",
     )
-
-
-def build_schedule(experiment: Experiment) -> WarmupSchedule:
-    """Builds the schedule of an experiment."""
-    training = experiment.training
-    options = training.optimizer
-    rate, end = base_rate(experiment).value, options.end_learning_rate
-    if options.WhichOneof("schedule") == "cosine":
-        return WarmupCosine(rate, training.steps, options.warmup_steps, end)
-    return WarmupPoly(rate, training.steps, options.warmup_steps, options.poly.power, end)

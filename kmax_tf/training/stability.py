@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from kmax_tf.errors import UserError
+from kmax_tf.wording import count_of
 
 _SHOWN = 4  # names in a sentence
 
@@ -27,7 +28,7 @@ class Failures:
 
     Attributes:
       steps: failed steps.
-      longest_row: most failed steps in a row, those before the last look included.
+      longest_streak: most failed steps in a row, those before the last look included.
       skipped: skipped steps since the start: the failed ones, and those whose scaled loss
         overflowed float16, which is no failure.
       terms: failed steps by loss term.
@@ -35,7 +36,7 @@ class Failures:
     """
 
     steps: int
-    longest_row: int
+    longest_streak: int
     skipped: int
     terms: dict[str, int]
     variables: dict[str, int]
@@ -66,8 +67,8 @@ class Health:
         self.term_names = list(term_names)
         self.variable_names = list(variable_names)
         self.skipped = _counter("skipped")
-        self.in_a_row = _counter("in_a_row")
-        self._longest_row = _counter("longest_row")
+        self.streak = _counter("streak")
+        self._longest_streak = _counter("longest_streak")
         self._steps = _counter("failed_steps")
         self._terms = _counter("failed_terms", len(self.term_names))
         self._variables = _counter("failed_variables", len(self.variable_names))
@@ -85,9 +86,9 @@ class Health:
         """
         one = tf.cast(failed, tf.int32)
         self.skipped.assign_add(tf.cast(skipped, tf.int32))
-        row = (self.in_a_row.read_value() + 1) * one
-        self.in_a_row.assign(row)
-        self._longest_row.assign(tf.maximum(self._longest_row.read_value(), row))
+        streak = (self.streak.read_value() + 1) * one
+        self.streak.assign(streak)
+        self._longest_streak.assign(tf.maximum(self._longest_streak.read_value(), streak))
         self._steps.assign_add(one)
         self._terms.assign_add(one * tf.cast(~terms, tf.int32))
         self._variables.assign_add(one * tf.cast(~variables, tf.int32))
@@ -96,22 +97,22 @@ class Health:
         """Returns what failed since the last look (on the host)."""
         failures = Failures(
             steps=int(self._steps.numpy()),
-            longest_row=int(self._longest_row.numpy()),
+            longest_streak=int(self._longest_streak.numpy()),
             skipped=int(self.skipped.numpy()),
             terms=_counts(self.term_names, self._terms.numpy()),
             variables=_counts(self.variable_names, self._variables.numpy()),
         )
-        for counter in (self._longest_row, self._steps, self._terms, self._variables):
+        for counter in (self._longest_streak, self._steps, self._terms, self._variables):
             counter.assign(tf.zeros_like(counter))
         return failures
 
-    def forget_row(self) -> None:
+    def forget_streak(self) -> None:
         """Starts to count failures in a row anew, after the run has gone back."""
-        self.in_a_row.assign(0)
+        self.streak.assign(0)
 
     def failing(self) -> bool:
         """Tells whether the last step failed (on the host)."""
-        return bool(self.in_a_row.numpy())
+        return bool(self.streak.numpy())
 
 
 def _counter(name: str, *shape: int) -> tf.Variable:
@@ -136,7 +137,7 @@ def _first(words: list[str]) -> str:
 
 @dataclasses.dataclass
 class Patience:
-    """How long failures are borne: what a training loop asks after each look.
+    """How many failures a run survives: what a training loop asks after each look.
 
     Attributes:
       failures_in_a_row: after so many, the run goes back.
@@ -146,7 +147,7 @@ class Patience:
 
     failures_in_a_row: int
     rollbacks: int
-    used: int = 0
+    used: int = dataclasses.field(default=0, init=False)
 
     def is_over(self, failures: Failures, where: str) -> bool:
         """Tells whether the run must go back now.
@@ -158,15 +159,15 @@ class Patience:
         Raises:
           NonFiniteError: it has gone back often enough.
         """
-        if failures.longest_row < self.failures_in_a_row:
+        if failures.longest_streak < self.failures_in_a_row:
             return False
         if self.used >= self.rollbacks:
-            tries = f" after going back {self.used} times" if self.used else ""
+            tries = f" after going back {count_of(self.used, 'time')}" if self.used else ""
             raise NonFiniteError(
-                f"{failures.longest_row} steps in a row were not finite in {where}{tries}: "
-                f"{failures.sentence()}. No weight was changed by them, and nothing was saved "
-                "since. Lower training.optimizer.learning_rate, set training.optimizer.clip_norm, "
-                "or look at the data with these terms in mind."
+                f"{count_of(failures.longest_streak, 'step')} in a row without finite values in "
+                f"{where}{tries}: {failures.sentence()}. No weight was changed by them, and "
+                "nothing was saved since. Lower training.optimizer.learning_rate, set "
+                "training.optimizer.clip_norm, or look at the data with these terms in mind."
             )
         self.used += 1
         return True

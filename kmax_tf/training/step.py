@@ -35,9 +35,9 @@ class StepOptions:
         inside, all but the update.
     """
 
-    clip_norm: float = 0.0
-    micro_batches: int = 1
-    jit_compile: bool = False
+    clip_norm: float
+    micro_batches: int
+    jit_compile: bool
 
 
 class TrainingStep:

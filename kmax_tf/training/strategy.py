@@ -2,22 +2,38 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import tensorflow as tf
 from official.common import distribute_utils
 
 from kmax_tf.errors import UserError
 from kmax_tf.keras_api import keras
-from kmax_tf.protos import training_pb2
 
-_NAMES = {
-    training_pb2.ONE_DEVICE: "one_device",
-    training_pb2.MIRRORED: "mirrored",
-    training_pb2.MULTI_WORKER: "multi_worker_mirrored",
-    training_pb2.TPU: "tpu",
-}
+# As tf-models-official names what isn't named alike.
+_NAMES = {"MULTI_WORKER": "multi_worker_mirrored"}
 
 
-def set_threads(runtime: training_pb2.Runtime) -> None:
+@dataclasses.dataclass(frozen=True)
+class RuntimeOptions:
+    """Devices, threads and precision of a run.
+
+    Attributes:
+      strategy: ONE_DEVICE, MIRRORED, MULTI_WORKER or TPU.
+      num_gpus: -1: all there are.
+      tpu: address of the TPU.
+      precision: FLOAT32, MIXED_BFLOAT16 or MIXED_FLOAT16.
+      intra_op_threads: of an operation on CPUs; 0: as many as there are cores.
+    """
+
+    strategy: str
+    num_gpus: int
+    tpu: str
+    precision: str
+    intra_op_threads: int
+
+
+def set_threads(runtime: RuntimeOptions) -> None:
     """Sets the threads of an operation; call it before anything else of TensorFlow.
 
     Raises:
@@ -35,7 +51,7 @@ def set_threads(runtime: training_pb2.Runtime) -> None:
         ) from error
 
 
-def build_strategy(runtime: training_pb2.Runtime) -> tf.distribute.Strategy:
+def build_strategy(runtime: RuntimeOptions) -> tf.distribute.Strategy:
     """Builds the distribution strategy of an experiment.
 
     Raises:
@@ -48,22 +64,21 @@ def build_strategy(runtime: training_pb2.Runtime) -> tf.distribute.Strategy:
             f"runtime.num_gpus is {num_gpus}, but TensorFlow sees {available}. "
             "`kmax doctor` lists the devices; -1 uses all there are."
         )
-    if runtime.strategy == training_pb2.ONE_DEVICE:
+    if runtime.strategy == "ONE_DEVICE":
         num_gpus = min(num_gpus, 1)
+    name = _NAMES.get(runtime.strategy, runtime.strategy.lower())
     try:
         return distribute_utils.get_distribution_strategy(
-            _NAMES[runtime.strategy], num_gpus=num_gpus, tpu_address=runtime.tpu
+            name, num_gpus=num_gpus, tpu_address=runtime.tpu
         )
     except (ValueError, tf.errors.OpError) as error:
-        name = training_pb2.Strategy.Name(runtime.strategy)
         reason = str(error).rstrip(". ")
         raise UserError(
-            f"runtime.strategy {name} cannot start here: {reason}. For a TPU give its address in "
-            "runtime.tpu; for several machines set TF_CONFIG."
+            f"runtime.strategy {runtime.strategy} cannot start here: {reason}. For a TPU give its "
+            "address in runtime.tpu; for several machines set TF_CONFIG."
         ) from error
 
 
-def set_precision(runtime: training_pb2.Runtime) -> None:
+def set_precision(runtime: RuntimeOptions) -> None:
     """Sets the Keras precision policy; call it before the model is built."""
-    name = training_pb2.Precision.Name(runtime.precision).lower()
-    keras.mixed_precision.set_global_policy(name)
+    keras.mixed_precision.set_global_policy(runtime.precision.lower())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -31,7 +33,7 @@ def model(request):
 
 @pytest.mark.parametrize(
     ("format", "file_name"),
-    [("deeplab2", "ckpt"), ("pytorch", "model.pth"), ("safetensors", "model.safetensors")],
+    [("deeplab2", "ckpt"), ("pytorch", "model.pkl"), ("safetensors", "model.safetensors")],
 )
 def test_a_round_trip_is_exact(model, tmp_path, format, file_name):
     before = {name: variable.numpy() for name, variable in variable_names(model).items()}
@@ -57,11 +59,14 @@ def test_a_tensorflow_checkpoint_has_the_published_names_and_shapes(tmp_path):
 def test_a_pytorch_file_has_the_published_names_and_shapes(tmp_path, backbone):
     model = build_with_zeros(kmax_tf.load_experiment(f"pytorch/coco_{backbone}.textproto"))
     path = kmax_tf.export_checkpoint(model, tmp_path / "model", "pytorch")
-    assert path.endswith(".pth")
+    assert path.endswith(".pkl")
+    with open(path, "rb") as file:
+        content = pickle.load(file)  # as detectron2 does, which knows its own files by these keys
+    assert content.keys() == {"model", "__author__"}
     published = {
         row.theirs: row.their_shape for row in recordings.pytorch_keys(f"pytorch_coco_{backbone}")
     }
-    assert {key: list(value.shape) for key, value in read_state(path).items()} == published
+    assert {key: list(value.shape) for key, value in content["model"].items()} == published
 
 
 def test_pytorch_has_the_classes_in_the_order_of_their_ids(model, tmp_path):
@@ -78,6 +83,7 @@ def test_pytorch_has_the_classes_in_the_order_of_their_ids(model, tmp_path):
     np.testing.assert_array_equal(read_state(path)[key], expected)
 
 
+@pytest.mark.slow
 def test_max_s_has_no_place_in_pytorch(tmp_path):
     model = build_with_zeros(kmax_tf.load_experiment("coco/max_s.textproto"))
     with pytest.raises(CheckpointError, match="its backbones are ResNet-50 and ConvNeXt"):
@@ -88,7 +94,9 @@ def test_max_s_has_no_place_in_pytorch(tmp_path):
 def test_errors_leave_nothing_behind(model, tmp_path):
     with pytest.raises(CheckpointError, match="no format 'onnx'; give one of deeplab2"):
         kmax_tf.export_checkpoint(model, tmp_path / "model", "onnx")
+    with pytest.raises(CheckpointError, match=r"ends in \.pkl"):
+        kmax_tf.export_checkpoint(model, tmp_path / "model.pth", "pytorch")
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError):
-        kmax_tf.export_checkpoint(model, tmp_path / "file" / "model.pth", "pytorch")
+        kmax_tf.export_checkpoint(model, tmp_path / "file" / "model.pkl", "pytorch")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -38,6 +38,16 @@ def test_a_folder_is_no_pattern(tmp_path, name):
     assert restored.weight.numpy() == 10
 
 
+@pytest.mark.parametrize("name", STRANGE_NAMES)
+def test_the_name_of_a_checkpoint_is_no_pattern(tmp_path, name):
+    saved = checkpoint(3.0)
+    saved.write(str(tmp_path / name))
+    checkpoint(5.0).write(str(tmp_path / "rec1"))
+    restored = checkpoint()
+    restored.read(plain_path(find_checkpoint(tmp_path / name))).assert_consumed()
+    assert restored.weight.numpy() == 3
+
+
 @pytest.mark.parametrize("name", ["run[12]", "run*"])
 def test_the_best_checkpoint_is_kept_in_any_folder(tmp_path, name):
     saved = checkpoint()

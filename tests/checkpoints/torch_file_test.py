@@ -9,9 +9,9 @@ import pickle
 import numpy as np
 import pytest
 
+from kmax_tf.checkpoints.exporter import write_state
 from kmax_tf.checkpoints.restore import CheckpointError
 from kmax_tf.checkpoints.torch_file import read_state
-from kmax_tf.checkpoints.torch_writer import write_state
 
 GOLDEN = pathlib.Path(__file__).parent / "golden"
 FILES = sorted(path.name for path in GOLDEN.iterdir() if path.suffix != ".npz")
@@ -34,7 +34,7 @@ def test_files_of_pytorch(name, expected):
     check_equal(read_state(GOLDEN / name), expected)
 
 
-@pytest.mark.parametrize("name", ["state.pth", "state.safetensors"])
+@pytest.mark.parametrize("name", ["state.pkl", "state.safetensors"])
 def test_what_is_written_is_read(tmp_path, name, expected):
     write_state(expected, tmp_path / name)
     check_equal(read_state(tmp_path / name), expected)

@@ -29,9 +29,9 @@ def run_stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[...,
             return ends(words)
 
         monkeypatch.setattr(demo, "run_process", process)
-        monkeypatch.setattr(demo, "_predict", lambda root: None)
-        monkeypatch.setattr(demo, "_compare", lambda root: None)
-        monkeypatch.setattr(demo, "_sum_up", lambda root, seconds: None)
+        monkeypatch.setattr(demo, "predict_held_out", lambda root: None)
+        monkeypatch.setattr(demo, "compare_maps", lambda root: None)
+        monkeypatch.setattr(demo, "sum_up", lambda root, seconds: None)
         assert main(["demo", "--output", str(tmp_path), *words]) == expected
         return commands
 
@@ -43,7 +43,7 @@ COMMANDS = ["make-shapes", "convert-dataset", "train", "evaluate", "export"]
 
 def test_a_stage_that_fails_is_named_and_the_demo_continues_there(run_stages, capsys):
     assert run_stages(lambda words: 3 * ("train" in words), 1) == COMMANDS[:3]
-    assert "the stage 'train' exited with 3; mend it and run the same" in capsys.readouterr().out
+    assert "the stage 'train' exited with 3; fix it and run the same" in capsys.readouterr().out
     assert run_stages(lambda words: 0, 0) == COMMANDS[2:]
     assert run_stages(lambda words: 0, 0) == []
     assert capsys.readouterr().out.count("done before") == 2 + len(demo.STAGES)
@@ -52,6 +52,13 @@ def test_a_stage_that_fails_is_named_and_the_demo_continues_there(run_stages, ca
 def test_other_settings_begin_anew(run_stages):
     assert run_stages(lambda words: 0, 0) == COMMANDS
     assert run_stages(lambda words: 0, 0, "--val-images=7") == COMMANDS
+
+
+def test_a_file_of_somebody_else_is_told_and_kept(run_stages, tmp_path, capsys):
+    (tmp_path / "stages.json").write_text("mine")
+    assert run_stages(lambda words: 0, 2) == []
+    assert f"{tmp_path / 'stages.json'} is there already" in capsys.readouterr().err
+    assert (tmp_path / "stages.json").read_text() == "mine"
 
 
 def test_an_interruption_says_how_to_go_on(run_stages, capsys):
@@ -72,8 +79,8 @@ def test_an_interruption_ends_the_command_too(tmp_path):
     )
     program = (
         "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"
-        "from kmax_tf.cli import scripts; scripts._PATIENCE_SECONDS = 0.1;"
-        "scripts.run_process([sys.executable, '-c', *sys.argv[1:]])"
+        "from kmax_tf.cli import demo; demo.PATIENCE_SECONDS = 0.1;"
+        "demo.run_process([sys.executable, '-c', *sys.argv[1:]])"
     )
     started, survived = tmp_path / "started", tmp_path / "survived"
     words = [sys.executable, "-c", program, deaf, str(started), str(survived)]

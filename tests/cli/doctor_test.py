@@ -9,7 +9,7 @@ from kmax_tf.cli.doctor import Finding
 
 
 def findings_of(*requirements):
-    return {finding.name: finding for finding in doctor._versions(requirements)}
+    return {finding.name: finding for finding in doctor.check_versions(requirements)}
 
 
 def test_versions_that_fit_are_shown_with_their_pins():
@@ -35,10 +35,10 @@ def test_requirements_of_other_pythons_and_of_development_are_left_out():
 
 
 def test_modules_that_cannot_be_imported(monkeypatch):
-    monkeypatch.setattr(doctor, "_IMPORTS", (("no_such_module", "tensorflow"),))
+    monkeypatch.setattr(doctor, "IMPORTS", (("no_such_module", "tensorflow"),))
     monkeypatch.setattr(doctor, "requirements", lambda: ["tensorflow==2.15.1"])
-    monkeypatch.setattr(doctor, "_ADDONS_END", (3, 0))
-    addons, finding = doctor._imports()
+    monkeypatch.setattr(doctor, "ADDONS_END", (3, 0))
+    addons, finding = doctor.check_imports()
     assert addons.value.startswith("not available on this Python: ended before 3.0")
     assert "ModuleNotFoundError: No module named 'no_such_module'" in finding.problem
     assert finding.fix.endswith("--force-reinstall 'tensorflow==2.15.1'")
@@ -50,7 +50,7 @@ def test_any_error_of_an_import_is_a_finding(monkeypatch, error):
         raise error
 
     monkeypatch.setattr(importlib, "import_module", fail)
-    problem = doctor._import_problem("anything")
+    problem = doctor.import_problem("anything")
     assert problem == f"{type(error).__name__}: {error}".split("\n")[0]
 
 
@@ -58,9 +58,9 @@ def test_a_gpu_that_tensorflow_does_not_see(monkeypatch, tmp_path):
     tf = pytest.importorskip("tensorflow")
     if tf.config.list_physical_devices("GPU"):
         pytest.skip("TensorFlow sees the GPU")
-    monkeypatch.setattr(doctor, "_NVIDIA", tmp_path)
+    monkeypatch.setattr(doctor, "NVIDIA_DRIVER", tmp_path)
     monkeypatch.setattr(doctor, "requirements", lambda: ["tensorflow==2.15.1"])
-    found = {finding.name: finding for finding in doctor._devices()}
+    found = {finding.name: finding for finding in doctor.check_devices()}
     assert found["GPU devices"].fix.endswith("'tensorflow[and-cuda]==2.15.1'")
     assert found["CPU devices"].value.startswith("1")
 
@@ -70,15 +70,15 @@ def test_what_the_cpu_computes_with(monkeypatch, in_use, value):
     monkeypatch.setattr(devices, "onednn_in_use", lambda: in_use)
     monkeypatch.setattr(doctor, "cpu_features", lambda: frozenset({"avx2", "fpu", "avx"}))
     monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
-    found = {finding.name: finding for finding in doctor._processor()}
+    found = {finding.name: finding for finding in doctor.check_processor()}
     assert found["CPU features"].value == "avx avx2"
     assert found["oneDNN"].value.startswith(value)
     assert found["oneDNN"].value.endswith("; TF_ENABLE_ONEDNN_OPTS=0")
 
 
 def test_stale_protos_are_a_finding(monkeypatch):
-    monkeypatch.setattr(doctor, "_import_problem", lambda module: "TypeError: x")
-    (finding,) = doctor._protos()
+    monkeypatch.setattr(doctor, "import_problem", lambda module: "TypeError: x")
+    (finding,) = doctor.check_protos()
     assert finding.problem.endswith("missing or stale: TypeError: x")
 
 
@@ -86,15 +86,15 @@ def test_the_report_marks_what_is_broken():
     good, bad = Finding("a", "1"), Finding("long", "2", "is old", "renew it")
     assert doctor.report([good]) == "  a  1\n\nAll is well."
     assert doctor.report([good, bad]) == (
-        "  a     1\n! long  2\n\nlong: is old\n  fix: renew it\n\n1 to mend"
+        "  a     1\n! long  2\n\nlong: is old\n  fix: renew it\n\n1 to fix"
     )
 
 
 def test_the_status_says_whether_something_is_broken(monkeypatch, capsys):
-    monkeypatch.setattr(doctor, "_python", lambda: [Finding("python", "3")])
-    monkeypatch.setattr(doctor, "_operations", lambda: [])  # tried by operation_checks_test.py
-    assert main.main(["doctor"]) == int("to mend" in capsys.readouterr().out)
-    monkeypatch.setattr(doctor, "_python", lambda: [Finding("python", "2", "old", "renew")])
+    monkeypatch.setattr(doctor, "check_python", lambda: [Finding("python", "3")])
+    monkeypatch.setattr(doctor, "check_operations", lambda: [])  # tried by operation_checks_test.py
+    assert main.main(["doctor"]) == int("to fix" in capsys.readouterr().out)
+    monkeypatch.setattr(doctor, "check_python", lambda: [Finding("python", "2", "old", "renew")])
     assert main.main(["doctor"]) == 1
     output = capsys.readouterr().out
     assert "keras in use" in output

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +12,9 @@ from PIL import Image
 
 from kmax_tf.cli.main import main
 from kmax_tf.figures import overlay
-from kmax_tf.files import shared_work
+from kmax_tf.files import workers
 from tests.evaluation.panoptic_sets import IDS, write_set
+from tests.processes import run_python
 from tests.reference import panoptic_files_oracle as oracle
 
 
@@ -38,16 +37,39 @@ def run(folder: Path, *more: str) -> int:
     return main(["evaluate-files", *(str(word) for word in words)])
 
 
+def measured(folder: Path, *more: str) -> dict:
+    """Runs the command, which must succeed; returns the metrics that it writes."""
+    assert run(folder, *more) == 0
+    return json.loads((folder / "out" / "metrics.json").read_text())
+
+
 def change(path: Path, edit) -> None:
     content = json.loads(path.read_text())
     edit(content)
     path.write_text(json.dumps(content))
 
 
+def annotations(edit):
+    """Makes an edit of a JSON of one of its annotations."""
+    return lambda content: [edit(entry) for entry in content["annotations"]]
+
+
+def segments(edit):
+    """Makes an edit of a JSON of one of its segments."""
+    return annotations(lambda entry: [edit(segment) for segment in entry["segments_info"]])
+
+
+def image_ids(new):
+    """Makes an edit of a JSON that gives images other ids."""
+    return annotations(lambda entry: entry.update(image_id=new(entry["image_id"])))
+
+
+own_numbers = image_ids(lambda number: number + 4)
+
+
 def test_writes_metrics_and_a_report_and_prints_a_table(files: Path, capsys) -> None:
-    assert run(files, "--images", str(files / "images")) == 0
+    metrics = measured(files, "--images", str(files / "images"))
     printed = capsys.readouterr()
-    metrics = json.loads((files / "out" / "metrics.json").read_text())
     assert metrics["images"] == 6
     assert metrics["miou_of"] == "panoptic maps"
     assert {"pq", "sq", "rq", "ap", "per_class", "pq_by_size"} <= metrics.keys()
@@ -72,13 +94,6 @@ def test_images_that_are_not_there_leave_the_maps(files: Path, capsys) -> None:
     assert (files / "out" / "report.html").read_text().count("data:image") == 4 * 6 - 3
 
 
-def test_extra_predictions_are_left_out_and_said(files: Path, capsys) -> None:
-    change(files / "truth.json", lambda content: content["annotations"].pop(2))
-    assert run(files) == 0
-    assert json.loads((files / "out" / "metrics.json").read_text())["images"] == 5
-    assert "1 predictions are of images that aren't in the ground truth" in capsys.readouterr().out
-
-
 def images_of(content, name: str = "{}.jpg") -> None:
     content["images"] = [
         {"id": entry["image_id"], "file_name": name.format(entry["image_id"])}
@@ -86,47 +101,23 @@ def images_of(content, name: str = "{}.jpg") -> None:
     ]
 
 
-def as_names(content) -> None:
-    """Ids of the predictions are their images' names."""
-    for entry in content["annotations"]:
-        entry["image_id"] = f"{entry['image_id']}.jpg"
-
-
-def padded(content) -> None:
-    for entry in content["annotations"]:
-        entry["image_id"] = f"{entry['image_id']:012d}"
-
-
-def floats(content) -> None:
-    for entry in content["annotations"]:
-        entry["image_id"] = float(entry["image_id"])
-
-
-def own_numbers(content) -> None:
-    for entry in content["annotations"]:
-        entry["image_id"] += 4
-
-
 @pytest.mark.parametrize(
     ("edit", "way"),
     [
         (lambda content: None, "image_id"),
-        (padded, "image_id"),
-        (floats, "image_id"),
-        (as_names, "file_name"),
+        (image_ids("{:012d}".format), "image_id"),
+        (image_ids(float), "image_id"),
+        (image_ids("{}.jpg".format), "file_name"),
         (own_numbers, "file_name"),  # the half of which are ids of other images
     ],
 )
 def test_predictions_find_their_image(files: Path, capsys, edit, way: str) -> None:
     change(files / "truth.json", images_of)
-    assert run(files) == 0
-    expected = json.loads((files / "out" / "metrics.json").read_text())
+    expected = measured(files)
     change(files / "predictions.json", edit)
-    assert run(files) == 0
+    found = measured(files)
     assert f"truth and predictions are matched by {way}" in capsys.readouterr().out
-    found = json.loads((files / "out" / "metrics.json").read_text())
-    assert found["matched_by"] == way
-    assert found["per_class"] == expected["per_class"]
+    assert (found["matched_by"], found["per_class"]) == (way, expected["per_class"])
 
 
 def test_names_are_paths(files: Path) -> None:
@@ -143,11 +134,9 @@ def test_names_are_paths(files: Path) -> None:
 
     change(files / "truth.json", in_folders)
     change(files / "predictions.json", in_folders)
-    assert run(files) == 0
-    expected = json.loads((files / "out" / "metrics.json").read_text())
+    expected = measured(files)
     change(files / "predictions.json", own_numbers)
-    assert run(files) == 0
-    found = json.loads((files / "out" / "metrics.json").read_text())
+    found = measured(files)
     assert (found["matched_by"], found["per_class"]) == ("file_name", expected["per_class"])
 
 
@@ -161,13 +150,11 @@ def test_names_are_spelt_otherwise(files: Path) -> None:
         )
     assert run(files) == 0
     change(files / "predictions.json", own_numbers)
-    assert run(files) == 0
-    assert json.loads((files / "out" / "metrics.json").read_text())["matched_by"] == "file_name"
+    assert measured(files)["matched_by"] == "file_name"
 
 
 def test_ids_and_names_that_contradict_each_other_are_not_guessed(files: Path, capsys) -> None:
-    assert run(files) == 0
-    expected = json.loads((files / "out" / "metrics.json").read_text())["per_class"]
+    expected = measured(files)["per_class"]
 
     def swap(content) -> None:
         first, second = content["annotations"][:2]
@@ -176,42 +163,23 @@ def test_ids_and_names_that_contradict_each_other_are_not_guessed(files: Path, c
     change(files / "predictions.json", swap)
     assert run(files) == 2
     assert re.search("contradict each other in 2 images: .* --match-by", capsys.readouterr().err)
-    assert run(files, "--match-by", "file_name") == 0
-    assert json.loads((files / "out" / "metrics.json").read_text())["per_class"] == expected
+    assert measured(files, "--match-by", "file_name")["per_class"] == expected
     run(files, "--match-by", "image_id")  # other maps, which may differ in size
     assert "contradict" not in capsys.readouterr().err
 
 
 def test_ids_that_are_the_same_number_stay_names(files: Path) -> None:
     for name in ("truth.json", "predictions.json"):
-
-        def frames(content) -> None:
-            for entry, image_id in zip(content["annotations"], ("1", "01", "001", "2", "02", "x")):
-                entry["image_id"] = image_id
-
-        change(files / name, frames)
-    assert run(files) == 0
-    assert json.loads((files / "out" / "metrics.json").read_text())["images"] == 6
+        change(files / name, image_ids(("1", "01", "001", "2", "02", "x").__getitem__))
+    assert measured(files)["images"] == 6
 
 
 def test_a_truth_without_iscrowd_is_said(files: Path, capsys) -> None:
-    def no_crowds(content) -> None:
-        for entry in content["annotations"]:
-            for segment in entry["segments_info"]:
-                segment["iscrowd"] = 0
-
-    def say_nothing(content) -> None:
-        for entry in content["annotations"]:
-            for segment in entry["segments_info"]:
-                del segment["iscrowd"]
-
-    change(files / "truth.json", no_crowds)
-    assert run(files) == 0
-    expected = json.loads((files / "out" / "metrics.json").read_text())["per_class"]
-    change(files / "truth.json", say_nothing)
-    assert run(files) == 0
-    assert json.loads((files / "out" / "metrics.json").read_text())["per_class"] == expected
-    assert "true segments have no iscrowd; they count as no crowd" in capsys.readouterr().out
+    change(files / "truth.json", segments(lambda segment: segment.update(iscrowd=0)))
+    expected = measured(files)["per_class"]
+    change(files / "truth.json", segments(lambda segment: segment.pop("iscrowd")))
+    assert measured(files)["per_class"] == expected
+    assert "true segments without iscrowd, counted as iscrowd 0" in capsys.readouterr().out
 
 
 def test_ids_of_images_and_annotations_may_differ_as_text_does(files: Path, capsys) -> None:
@@ -225,77 +193,67 @@ def test_ids_of_images_and_annotations_may_differ_as_text_does(files: Path, caps
     assert "doesn't list" not in capsys.readouterr().out.replace("its JSON doesn't list", "")
 
 
-def test_a_truth_without_segments_is_said(files: Path, capsys) -> None:
-    def empty(content) -> None:
-        for entry in content["annotations"]:
-            entry["segments_info"] = []
-
-    change(files / "truth.json", empty)
-    assert run(files) == 0
-    assert "lists no segment in any image: there is nothing to be found" in capsys.readouterr().out
-
-
-def test_a_predicted_crowd_is_said(files: Path, capsys) -> None:
-    change(
-        files / "predictions.json",
-        lambda content: content["annotations"][0]["segments_info"][0].update(iscrowd=1),
-    )
-    assert run(files) == 0
-    assert "1 predicted segments have iscrowd 1; they count like others" in capsys.readouterr().out
-
-
-def test_other_names_of_categories_are_said(files: Path, capsys) -> None:
-    change(
-        files / "predictions.json",
-        lambda content: content.update(categories=[{"id": 3, "name": "Dog", "isthing": 1}]),
-    )
-    assert run(files) == 0
-    assert re.search("1 categories have another name or isthing.*: id 3", capsys.readouterr().out)
-
-
-def test_images_without_annotation_are_said(files: Path, capsys) -> None:
-    change(files / "truth.json", images_of)
-    change(files / "truth.json", lambda content: content["annotations"].pop(2))
-    change(files / "truth.json", lambda content: content["images"].pop(0))
-    assert run(files) == 0
-    printed = capsys.readouterr().out
-    assert re.search("1 images of .*truth.json have no annotation.*: image_id 2", printed)
-    assert re.search("truth.json doesn't list the images of image_id 0", printed)
+@pytest.mark.parametrize(
+    ("name", "edit", "note"),
+    [
+        (
+            "truth",
+            lambda content: content["annotations"].pop(2),
+            "1 prediction of images that aren't in the ground truth",
+        ),
+        ("truth", lambda c: (images_of(c), c["images"].pop(0)), "doesn't list .* of image_id 0"),
+        (
+            "truth",
+            lambda content: (images_of(content), content["annotations"].pop(2)),
+            "1 image of .*truth.json without an annotation.*: image_id 2",
+        ),
+        (
+            "truth",
+            annotations(lambda entry: entry.update(segments_info=[])),
+            "lists no segment in any image: there is nothing to be found",
+        ),
+        (
+            "predictions",
+            lambda content: content["annotations"][0]["segments_info"][0].update(iscrowd=1),
+            "1 predicted segment with iscrowd 1, counted like others",
+        ),
+        (
+            "predictions",
+            lambda content: content.update(categories=[{"id": 3, "name": "Dog", "isthing": 1}]),
+            "1 category with another name or isthing.*: id 3",
+        ),
+        (
+            "predictions",
+            segments(lambda segment: segment.pop("score")),
+            r"no mask AP: (\d+) of \1 predicted segments",
+        ),
+    ],
+)
+def test_what_counts_nowhere_is_said(files: Path, capsys, name: str, edit, note: str) -> None:
+    change(files / f"{name}.json", edit)
+    metrics = measured(files)
+    assert re.search(note, capsys.readouterr().out)
+    assert bool(metrics["ap"]) == ("no mask AP" not in note)
 
 
 def test_of_two_predictions_of_an_image_the_last_counts(files: Path, capsys) -> None:
-    assert run(files) == 0
-    expected = json.loads((files / "out" / "metrics.json").read_text())
+    expected = measured(files)
 
     def repeat(content) -> None:
         wrong = {**content["annotations"][1], "image_id": 0}
         content["annotations"].insert(0, wrong)
 
     change(files / "predictions.json", repeat)
-    assert run(files) == 0
-    found = json.loads((files / "out" / "metrics.json").read_text())
+    found = measured(files)
     assert found["per_class"] == expected["per_class"]
-    assert "1 predictions are followed by another one" in capsys.readouterr().out
-
-
-def test_without_scores_there_is_no_mask_ap_and_it_is_said(files: Path, capsys) -> None:
-    def strip(content) -> None:
-        for entry in content["annotations"]:
-            for segment in entry["segments_info"]:
-                segment.pop("score")
-
-    change(files / "predictions.json", strip)
-    assert run(files) == 0
-    assert json.loads((files / "out" / "metrics.json").read_text())["ap"] == {}
-    assert re.search(r"no mask AP: (\d+) of \1 predicted segments", capsys.readouterr().out)
+    assert "1 prediction followed by another one" in capsys.readouterr().out
 
 
 def test_nothing_predicted_is_zero(tmp_path: Path) -> None:
     ids = np.ones((40, 50), int)
     entry = oracle.segment(1, 3, area=2000, iscrowd=0)
     write_set(tmp_path, [(ids, [entry], 0 * ids, [])])
-    assert run(tmp_path) == 0
-    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    metrics = measured(tmp_path)
     assert metrics["pq"]["things"] == metrics["ap"]["ap"] == metrics["miou"] == 0
 
 
@@ -307,9 +265,7 @@ def renumber(table):
     def edit(content) -> None:
         for category in content.get("categories", ()):
             category["id"] = table[category["id"]]
-        for entry in content["annotations"]:
-            for segment in entry["segments_info"]:
-                segment["category_id"] = table[segment["category_id"]]
+        segments(lambda s: s.update(category_id=table[s["category_id"]]))(content)
 
     return edit
 
@@ -320,15 +276,12 @@ def test_ids_of_the_other_numbering_are_translated(files: Path, capsys) -> None:
     def copy_categories(content) -> None:
         content["categories"] = json.loads((files / "truth.json").read_text())["categories"]
 
-    assert run(files) == 0
-    expected = json.loads((files / "out" / "metrics.json").read_text())["per_class"]
+    expected = measured(files)["per_class"]
     for of_truth, of_predictions in ((LABEL_IDS, TRAIN_IDS), (TRAIN_IDS, LABEL_IDS)):
         change(files / "truth.json", renumber(of_truth))
         change(files / "predictions.json", renumber(of_predictions))
         change(files / "predictions.json", copy_categories)
-        assert run(files, "--category-ids", "cityscapes") == 0
-        found = json.loads((files / "out" / "metrics.json").read_text())["per_class"]
-        assert found == expected
+        assert measured(files, "--category-ids", "cityscapes")["per_class"] == expected
         change(files / "predictions.json", lambda content: content.pop("categories"))
         change(files / "truth.json", renumber({new: old for old, new in of_truth.items()}))
         change(
@@ -344,18 +297,9 @@ def test_tensorflow_is_never_needed(files: Path) -> None:
     )
     change(files / "truth.json", renumber(LABEL_IDS))
     change(files / "predictions.json", renumber(TRAIN_IDS))
-    words = [
-        "evaluate-files",
-        "--no-pictures",
-        "--category-ids",
-        "cityscapes",
-        "--output",
-        files / "out",
-    ]
-    words += ["--ground-truth", files / "truth.json", "--predictions", files / "predictions.json"]
-    command = [sys.executable, "-c", program, *words]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    words = ["--ground-truth", files / "truth.json", "--predictions", files / "predictions.json"]
+    words += ["--no-pictures", "--category-ids=cityscapes", "--output", files / "out"]
+    run_python("-c", program, "evaluate-files", *words)
 
 
 def test_reports_of_others_are_not_replaced(files: Path, capsys) -> None:
@@ -367,122 +311,91 @@ def test_reports_of_others_are_not_replaced(files: Path, capsys) -> None:
     assert not (files / "out" / "metrics.json").exists()
 
 
-def png(files: Path, folder: str = "predictions") -> Path:
-    return files / folder / "1.png"
-
-
-def unlist(content) -> None:
-    content["annotations"][1]["segments_info"] = []
-
-
-def list_another(content) -> None:
-    content["annotations"][1]["segments_info"].append({"id": 99, "category_id": 3, "score": 1})
-
-
-def strange_category(content) -> None:
-    content["annotations"][1]["segments_info"][0]["category_id"] = 11
-
-
-def twice(content) -> None:
-    content["annotations"].append(content["annotations"][0])
-
-
-def one_name(content) -> None:
-    images_of(content, "a.jpg")
-
-
-def one_id(content) -> None:
-    images_of(content)
-    content["images"][1]["id"] = 0
-
-
-def one_png(content) -> None:
-    content["annotations"][1]["file_name"] = "0.png"
-
-
-def other_ending(content) -> None:
-    content["annotations"][1]["file_name"] = "1.jpg"
-
-
-def other_categories(content) -> None:
-    content["categories"] = [
-        {"id": 3, "name": "cat", "isthing": 1},
-        {"id": 5, "name": "dog", "isthing": 1},
-    ]
-
-
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
         (lambda f: (f / "truth.json").unlink(), "cannot read .*truth.json: No such file"),
-        (lambda f: (f / "truth.json").write_text("{"), "truth.json is not valid JSON"),
-        (lambda f: (f / "predictions.json").write_text("[]"), "must be a JSON object .* a list"),
         (lambda f: (f / "truth").rename(f / "elsewhere"), "the folder .*truth of the PNGs"),
-        (lambda f: png(f).unlink(), "1 of 12 PNGs don't exist: .*predictions/1.png"),
+        (lambda f: (f / "out").write_text(""), "out is a file, not a folder"),
+        (lambda f: (f / PNG).unlink(), "1 of 12 PNGs missing: .*predictions/1.png"),
         (
-            lambda f: png(f).write_bytes(b"rubbish"),
+            lambda f: (f / PNG).write_bytes(b"rubbish"),
             "predictions/1.png is a text file, which isn't read",
         ),
-        (lambda f: png(f).write_bytes(png(f).read_bytes()[:45]), "cannot decode .*1.png"),
-        (lambda f: Image.new("L", (4, 4)).save(png(f)), "1.png is a PNG of mode L .* must be RGB"),
         (
-            lambda f: Image.new("RGB", (40, 30)).save(png(f)),
+            lambda f: Image.new("RGB", (40, 30)).save(f / PNG),
             r"1.png is 40 x 30, but the ground truth .*truth/1.png is \d+ x \d+",
         ),
-        (
-            lambda f: change(f / "predictions.json", lambda c: c["annotations"].pop(4)),
-            "no prediction of 1 of the 6 images .*: image_id 4",
-        ),
-        (
-            lambda f: change(f / "predictions.json", unlist),
-            r"predictions/1.png \(image_id 1\) has the ids .* doesn't list",
-        ),
-        (
-            lambda f: change(f / "predictions.json", list_another),
-            r"predictions/1.png \(image_id 1\) has no pixel of the ids 99",
-        ),
-        (
-            lambda f: change(f / "predictions.json", strange_category),
-            r"category_id 11, which the ground truth doesn't list \(image_id 1 has 11\)",
-        ),
-        (lambda f: change(f / "truth.json", lambda c: c.pop("categories")), "lists no categories"),
-        (
-            lambda f: change(f / "truth.json", lambda c: c["categories"][0].pop("isthing")),
-            "categories.0. of .*truth.json: it has no 'isthing'; each has an id",
-        ),
-        (
-            lambda f: change(f / "truth.json", lambda c: c["annotations"][2].pop("file_name")),
-            "annotations.2. of .*truth.json: it has no 'file_name'",
-        ),
-        (
-            lambda f: change(f / "truth.json", twice),
-            "truth.json has more than one annotation of image_id 0",
-        ),
-        (lambda f: change(f / "truth.json", lambda c: c["annotations"].clear()), "nothing to eval"),
-        (lambda f: change(f / "truth.json", one_name), "several images of the file_name a.jpg"),
-        (lambda f: change(f / "truth.json", one_id), "several images of the id 0"),
-        (
-            lambda f: change(f / "predictions.json", one_png),
-            "predictions.json gives the images 0 and 1 the same PNG, .*predictions/0.png",
-        ),
-        (
-            lambda f: change(f / "predictions.json", other_ending),
-            "1 of 12 PNGs don't exist: .*1.jpg; there is .*predictions/1.png: mend file_name",
-        ),
-        (
-            lambda f: change(f / "predictions.json", other_categories),
-            "category 'cat' has the id 5 in .*truth.json, but 3 in .*predictions.json: 2 categ",
-        ),
-        (lambda f: (f / "out").write_text(""), "out is a file, not a folder"),
     ],
 )
 def test_bad_files_are_one_clear_error(files: Path, capsys, spoil, message: str) -> None:
     spoil(files)
+    check_refusal(files, capsys, message)
+
+
+PNG = "predictions/1.png"
+
+
+def check_refusal(files: Path, capsys, message: str) -> None:
     assert run(files) == 2
     printed = capsys.readouterr().err
     assert re.search(message, printed), printed
     assert printed.splitlines()[-1].startswith("kmax: error: ")
     assert not (files / "out" / "metrics.json").exists()
+
+
+def second(content) -> dict:
+    return content["annotations"][1]
+
+
+# What is wrong with a JSON by itself, and how that is said, is in panoptic/coco_json_test.py.
+@pytest.mark.parametrize(
+    ("name", "edit", "message"),
+    [
+        ("truth", lambda c: c["annotations"].append(second(c)), r"have one image_id, 1; keep one"),
+        ("truth", lambda c: c.pop("categories"), "lists no categories"),
+        (
+            "predictions",
+            lambda c: c["annotations"].pop(4),
+            "no prediction of 1 of 6 images .*: image_id 4",
+        ),
+        (
+            "predictions",
+            lambda c: second(c).update(segments_info=[]),
+            r"predictions/1.png \(image_id 1\) has the ids .* doesn't list",
+        ),
+        (
+            "predictions",
+            lambda c: second(c)["segments_info"].append({"id": 99, "category_id": 3, "score": 1}),
+            r"predictions/1.png \(image_id 1\) has no pixel of the ids 99",
+        ),
+        (
+            "predictions",
+            lambda c: second(c)["segments_info"][0].update(category_id=11),
+            r"category_id 11, which the ground truth doesn't list \(image_id 1 has 11\)",
+        ),
+        (
+            "predictions",
+            lambda c: second(c).update(file_name="0.png"),
+            "predictions.json gives the images 0 and 1 the same PNG, .*predictions/0.png",
+        ),
+        (
+            "predictions",
+            lambda c: second(c).update(file_name="1.jpg"),
+            "1 of 12 PNGs missing: .*1.jpg; there is .*predictions/1.png: correct",
+        ),
+        (
+            "predictions",
+            lambda c: c.update(
+                categories=[{"id": i, "name": n, "isthing": 1} for i, n in ((3, "cat"), (5, "dog"))]
+            ),
+            "category 'cat' has the id 5 in .*truth.json, but 3 in .*predictions.json: 2 categ",
+        ),
+    ],
+)
+def test_bad_jsons_are_one_clear_error(files: Path, capsys, name: str, edit, message: str) -> None:
+    change(files / f"{name}.json", edit)
+    check_refusal(files, capsys, message)
 
 
 def test_every_entry_is_checked_before_a_pixel_is_read(files: Path, capsys) -> None:
@@ -501,7 +414,7 @@ def test_every_entry_is_checked_before_a_pixel_is_read(files: Path, capsys) -> N
 
 
 def test_a_bad_file_is_the_same_error_from_a_worker(tmp_path: Path, capsys, monkeypatch) -> None:
-    monkeypatch.setattr(shared_work, "_SECONDS_A_HELPER", 1e-9)
+    monkeypatch.setattr(workers, "seconds_a_helper", lambda: 1e-9)
     rng = np.random.default_rng(4)
     write_set(tmp_path, [oracle.random_image(rng, IDS) for _ in range(60)])
     (tmp_path / "predictions" / "40.png").write_bytes(b"rubbish")

@@ -19,6 +19,7 @@ from kmax_tf.figures.clusters import center_colors
 from kmax_tf.keras_api import keras
 from kmax_tf.run_record import write_run_record
 from tests.model.weights import randomize
+from tests.reference.panoptic_maps import resized
 from tests.training.tiny import tiny_experiment
 
 SIZE = 60, 97  # of the image, which the network sees as 65 x 65: 40 x 65, padded
@@ -89,8 +90,8 @@ def test_a_picture_shows_each_block(run, photo, tmp_path, capsys):
     image, *stages, panoptic = panels(tmp_path / "photo_clusters.png", BLOCKS + 3)
 
     pixels = np.asarray(Image.open(photo))
-    resized = Image.fromarray(pixels).resize(image.shape[1::-1], Image.Resampling.BICUBIC)
-    np.testing.assert_array_equal(image, resized)
+    enlarged = Image.fromarray(pixels).resize(image.shape[1::-1], Image.Resampling.BICUBIC)
+    np.testing.assert_array_equal(image, enlarged)
 
     # What a training pass with the statistics of inference predicts, taken apart by hand.
     fitted, size = fit_image(pixels, (65, 65), 65, 65)
@@ -109,21 +110,14 @@ def test_a_picture_shows_each_block(run, photo, tmp_path, capsys):
 
     maps = kmax_tf.postprocess(experiment, model(fitted[tf.newaxis]))
     whole = maps["panoptic"][0].numpy()[: size[0], : size[1]]
-    restored = whole[np.ix_(*map(nearest, whole.shape, SIZE))]
+    restored = resized(whole, *SIZE)
     labels = kmax_tf.config.label_space(experiment.dataset)
     np.testing.assert_array_equal(panoptic, draw_panoptic(pixels, restored, labels))
 
 
-def nearest(old, new):
-    """Says which of `old` rows each of `new` is taken from: corners aligned, halves go up."""
-    places = np.arange(new, dtype=np.float32) * np.float32((old - 1) / (new - 1))
-    return np.floor(places + np.float32(0.5)).astype(int)
-
-
 def at_size(centers, fitted):
     """Brings a map of the network's input to the image's size."""
-    whole = centers[np.ix_(*(nearest(side, 65) for side in centers.shape))]
-    return whole[np.ix_(*map(nearest, fitted, SIZE))]
+    return resized(resized(centers, 65, 65)[: fitted[0], : fitted[1]], *SIZE)
 
 
 def test_blocks_are_picked_and_look_as_among_all(run, photo, tmp_path):
@@ -136,6 +130,7 @@ def test_blocks_are_picked_and_look_as_among_all(run, photo, tmp_path):
         np.testing.assert_array_equal(picture, complete[index])
 
 
+@pytest.mark.slow  # loads the model once more
 def test_a_checkpoint_and_its_experiment_do_as_well_as_a_run(run, photo, tmp_path):
     folder, _, _ = run
     for file in folder.glob("ckpt-1*"):
@@ -181,22 +176,6 @@ def test_an_export_is_refused_with_what_to_give_instead(photo, tmp_path, capsys,
 def test_a_folder_without_a_checkpoint_is_one_sentence(photo, tmp_path, capsys):
     assert explain(tmp_path, tmp_path / "out", photo) == 2
     assert f"kmax: error: the folder {tmp_path} holds no checkpoint" in capsys.readouterr().err
-
-
-def test_images_that_cannot_be_read_are_told_and_the_others_drawn(run, photo, tmp_path, capsys):
-    folder, _, _ = run
-    broken = tmp_path / "broken.png"
-    broken.write_bytes(photo.read_bytes()[:100])
-    output = tmp_path / "out"
-    assert explain(folder, output, broken, tmp_path / "missing.jpg", photo, "--blocks=1") == 2
-    captured = capsys.readouterr()
-    lines = [line for line in captured.err.splitlines() if line.startswith("kmax: error:")]
-    assert len(lines) == 3
-    assert "broken.png" in lines[0]
-    assert "missing.jpg" in lines[1]
-    assert lines[2] == "kmax: error: 2 of 3 images could not be read"
-    assert "Traceback" not in captured.err
-    assert [path.name for path in output.rglob("*.png")] == ["photo_clusters.png"]
 
 
 def test_images_of_one_name_get_pictures_each(run, photo, tmp_path):

@@ -76,7 +76,7 @@ def folder(tmp_path, monkeypatch):
         ade20k(tmp_path / "ADEChallengeData2016", split)
     own_data(tmp_path / "my_data")
     # What a pipeline makes is tested elsewhere.
-    monkeypatch.setattr("kmax_tf.data.beam_runner.beam_runner", lambda flags: None)
+    monkeypatch.setattr("kmax_tf.conversion.beam_runner.beam_runner", lambda flags: None)
     return tmp_path
 
 
@@ -88,6 +88,21 @@ def test_commands_work(guide, folder, capsys):
         assert main(shlex.split(command)[1:]) == 0, command
         assert "refused" not in capsys.readouterr().out, command
     assert list(folder.rglob("examples_val.png"))
+
+
+def test_the_small_experiment_and_its_trials_are_whole(folder, capsys):
+    assert main(["convert-dataset", "masks", "--source=my_data", "--output=records"]) == 0
+    (folder / "records" / "small.textproto").write_text(block_of("own_data.md", "base:"))
+    joined = text_of("own_data.md").replace("\\\n", " ")
+    trials = re.findall(r"^kmax train --config=records/small\.textproto(.*)$", joined, re.MULTILINE)
+    assert len(trials) == 3
+    for trial in trials:
+        changes = [f"--set={change}" for change in re.findall(r"--set (\S+)", trial)]
+        assert main(["config", "records/small.textproto", *changes]) == 0, trial
+        assert 'name: "bolt"' in capsys.readouterr().out
+    # The large one, with what the guide says of fine-tuning.
+    changes = ["--set=training.initial_checkpoint=runs/x", "--set=training.initial_weights="]
+    assert main(["config", "records/experiment.textproto", *changes]) == 0
 
 
 def test_a_description_by_hand_is_read(folder):

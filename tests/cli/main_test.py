@@ -7,6 +7,7 @@ import pytest
 
 from kmax_tf.cli import main
 from kmax_tf.errors import OutputError
+from tests.processes import run_python
 
 
 @pytest.fixture
@@ -37,14 +38,9 @@ def test_help_lists_all_commands_without_importing_tensorflow():
         "try: main(['--help'])\n"
         "finally: print('tensorflow' in sys.modules)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.endswith("\nFalse\n")
-    assert all(
-        f"  {name} " in done.stdout or f"  {name}\n" in done.stdout for name in main.COMMANDS
-    )
+    printed = run_python("-c", program).stdout
+    assert printed.endswith("\nFalse\n")
+    assert all(f"  {name} " in printed or f"  {name}\n" in printed for name in main.COMMANDS)
 
 
 @pytest.mark.parametrize("arguments", [[], ["no-such-command"], ["config"], ["config", "--no"]])
@@ -53,6 +49,46 @@ def test_a_wrong_command_line_exits_with_2(arguments, capsys):
         main.main(arguments)
     assert caught.value.code == 2
     assert "usage: kmax" in capsys.readouterr().err
+
+
+def test_a_command_that_is_spelt_wrong_is_answered_with_the_nearest(capsys):
+    with pytest.raises(SystemExit):
+        main.main(["tran"])
+    assert "kmax: error: no command 'tran'; did you mean 'train'?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("script", "command"), [("trainer", "train"), ("evaluator", "evaluate")])
+def test_scripts_have_the_flags_of_their_commands(script, command, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", [f"some/folder/{script}.py", "--help"])
+    with pytest.raises(SystemExit):
+        main.run_as_script(command)
+    of_script = capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main.main([command, "--help"])
+    of_command = capsys.readouterr().out
+    assert of_script.startswith(f"usage: {script}.py [-h]")
+    assert of_script.split("  -h, --help")[1] == of_command.split("  -h, --help")[1]
+
+
+def test_a_script_ends_as_its_command_does_under_its_own_name(fake_command, capsys, monkeypatch):
+    def run(args):
+        raise OutputError("cannot write x: No space left on device")
+
+    fake_command(run)
+    monkeypatch.setattr(sys, "argv", ["trainer.py"])
+    with pytest.raises(SystemExit) as caught:
+        main.run_as_script("fake")
+    assert caught.value.code == 2
+    assert capsys.readouterr().err == "trainer: error: cannot write x: No space left on device\n"
+
+
+def test_flags_of_absl_go_with_every_command(fake_command, tmp_path, capsys):
+    fake_command(lambda args: 0)
+    flags = tmp_path / "flags"
+    flags.write_text("--verbosity=-1\n")
+    assert main.main(["fake", f"--flagfile={flags}"]) == 0
+    assert main.main(["fake", "--verbosity=loud"]) == 2
+    assert "loud" in capsys.readouterr().err
 
 
 def test_version(capsys):

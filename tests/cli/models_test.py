@@ -18,8 +18,10 @@ import kmax_tf
 from kmax_tf.cli import models
 from kmax_tf.cli.main import main
 from kmax_tf.model import builder, complexity
-from kmax_tf.model.builder import build_model
+from kmax_tf.model.batch_norm import BatchNormFactory
+from kmax_tf.model.builder import build_backbone, build_model
 from tests import shipped
+from tests.options import with_defaults
 from tests.training.tiny import OVERRIDES, tiny_experiment
 
 CONFIG = "--config=shapes/laptop.textproto"
@@ -132,6 +134,11 @@ def test_the_table_has_the_numbers_of_the_json(tiny, tmp_path):
     assert places[0] == places[1] == places[3]  # the first config's path is longer than its column
 
 
+def test_what_is_being_counted_is_told_beside_the_table(tiny, capsys):
+    output_of(CONFIG, *TINY)
+    assert capsys.readouterr().err == "counting shapes/laptop.textproto (1 of 1) ...\n"
+
+
 def test_published_results_are_in_the_json(tmp_path):
     published = "--set=published={pq: 53.04 pq_things: 58.3 source: 'a paper'}"
     row = json_of(CONFIG, *TINY, published)
@@ -195,7 +202,7 @@ def test_the_documented_table_is_up_to_date_but_for_what_takes_minutes_to_count(
     assert [row[0] for row in documented] == models.shipped_experiments()
     for name, backbone, size, *_, pq, things, stuff, ap, miou, source in documented:
         experiment = kmax_tf.load_experiment(name)
-        assert backbone == models.backbone_name(experiment.model)
+        assert backbone == build_backbone(experiment.model, with_defaults(BatchNormFactory)).title
         assert size == "x".join(map(str, experiment.eval_data.crop_size))
         published = {
             field.name: value if isinstance(value, str) else f"{value:.1f}"
@@ -204,24 +211,3 @@ def test_the_documented_table_is_up_to_date_but_for_what_takes_minutes_to_count(
         keys = ("pq", "pq_things", "pq_stuff", "mask_ap", "miou", "source")
         cells = dict(zip(keys, (pq, things, stuff, ap, miou, source)))
         assert {key: value for key, value in cells.items() if value} == published
-
-
-@pytest.mark.parametrize("name", shipped.experiments())
-def test_backbones_have_the_names_of_their_files(name):
-    names = {
-        "resnet50": "ResNet-50",
-        "max_s": "MaX-S",
-        "convnext_tiny": "ConvNeXt-T",
-        "convnext_small": "ConvNeXt-S",
-        "convnext_base": "ConvNeXt-B",
-        "convnext_large": "ConvNeXt-L",
-        "shapes/": "ResNet 1-1-1-1",
-    }
-    (expected,) = (backbone for word, backbone in names.items() if word in name)
-    assert models.backbone_name(kmax_tf.load_experiment(name).model) == expected
-
-
-def test_a_backbone_without_a_name_is_told_by_its_blocks():
-    overrides = ["model.convnext={blocks: [3, 3, 9, 4] channels: [96, 192, 384, 768]}"]
-    experiment = kmax_tf.load_experiment("coco/convnext_tiny.textproto", overrides)
-    assert models.backbone_name(experiment.model) == "ConvNeXt 3-3-9-4"

@@ -6,6 +6,9 @@ import pytest
 import tensorflow as tf
 
 from kmax_tf.cli import doctor, operation_checks
+from kmax_tf.ops.trials import Example
+
+GOOD = {"good": Example(tf.nn.relu, [[3]])}
 
 
 def dilated(x):
@@ -28,10 +31,10 @@ def test_all_that_experiments_use_works_here():
     ],
 )
 def test_what_fails_is_named_with_its_reason_and_a_remedy(monkeypatch, operation, reason):
-    names = {"good": tf.nn.relu, "bad": operation}
-    monkeypatch.setattr(operation_checks, "_operations", lambda: names)
+    examples = {**GOOD, "bad": Example(operation, [[2, 9, 9, 8]])}
+    monkeypatch.setattr(operation_checks, "_operations", lambda: examples)
     monkeypatch.setattr(operation_checks, "PRECISIONS", ("float32",))
-    (finding,) = doctor._operations()
+    (finding,) = doctor.check_operations()
     assert finding.name == "bad in float32"
     assert reason in finding.problem
     assert "\n" not in finding.problem
@@ -39,7 +42,7 @@ def test_what_fails_is_named_with_its_reason_and_a_remedy(monkeypatch, operation
 
 
 def test_the_precision_policy_stays_as_it_was(monkeypatch):
-    monkeypatch.setattr(operation_checks, "_operations", lambda: {"good": tf.nn.relu})
+    monkeypatch.setattr(operation_checks, "_operations", lambda: GOOD)
     policy = tf.keras.mixed_precision.global_policy().name
     assert list(operation_checks.failures()) == []
     assert tf.keras.mixed_precision.global_policy().name == policy

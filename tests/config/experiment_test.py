@@ -1,4 +1,3 @@
-import json
 import pathlib
 
 import numpy as np
@@ -6,9 +5,8 @@ import pytest
 from google.protobuf import text_format
 
 from kmax_tf import config
-from kmax_tf.errors import ConfigError, OutputError, UserError
+from kmax_tf.errors import ConfigError
 from kmax_tf.protos import dataset_pb2
-from kmax_tf.run_record import write_run_record
 
 COCO = "coco/resnet50.textproto"
 DATASET = """
@@ -151,6 +149,39 @@ def test_mistakes_are_named_with_file_and_line(write):
     )
 
 
+def test_unknown_fields_and_values_that_do_not_fit_hide_no_other_problem(write):
+    write(
+        "a.textproto",
+        f'base: "{COCO}"\nmodle {{ heads {{ a: [1, "]"] }} b < c: "x" \'y\' > }}\n'
+        "train_data { batch_size: 63 batch_size: 0 crop_sise: [1, 2], shuffle_buffer: many }\n"
+        "model { heads { kernel_size: 4 } }",
+    )
+    overrides = ["training.stesp=3", "base=x", "runtime.num_gpus=-1", "eval_data.on_bad_record=STO"]
+    first, *others = error_of("a.textproto", *overrides).split("\n  ")
+    assert first == "8 problems in a.textproto:"
+    assert [line.partition("; ")[0] for line in others] == [
+        "a.textproto:2: Experiment has no field 'modle'",
+        "a.textproto:3: train_data.batch_size: batch_size was already given in line 3",
+        "a.textproto:3: Data has no field 'crop_sise'",
+        "a.textproto:3: train_data.shuffle_buffer: expected an integer, found 'many'",
+        "--set training.stesp: Training has no field 'stesp'",
+        "--set base: cannot be overridden",
+        "--set eval_data.on_bad_record: 'STO' is not a OnBadRecord (STOP, SKIP)",
+        "a.textproto:3: train_data.batch_size: must be at least 1, not 0",
+    ]
+    kept = error_of("a.textproto", "train_data.batch_size=64").split("\n  ")
+    assert kept[-1] == "a.textproto:4: model.heads.kernel_size: must be odd"
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [("x: ", "the end"), ("x: }", "'}'"), ("x { y: [1 }", "the end"), ("x", "the end")],
+)
+def test_an_unknown_field_has_a_value_too(write, text, found):
+    write("a.textproto", f'base: "{COCO}"\n{text}')
+    assert error_of("a.textproto") == f"a.textproto:2: expected a value, found {found}"
+
+
 def test_dataset_file_beside_the_experiment_shipped_and_in_data_dir(write):
     experiment = write("a/x.textproto", f'base: "{COCO}"\ndataset_file: "dataset.textproto"')
     write("records/dataset.textproto", DATASET.replace("tiny", "in data_dir"))
@@ -207,12 +238,6 @@ def test_validate_counts_replicas():
         config.validate(experiment, num_replicas=24)
 
 
-def test_config_errors_are_user_errors_and_value_errors():
-    assert issubclass(ConfigError, UserError)
-    assert issubclass(ConfigError, ValueError)
-    assert config.ConfigError is ConfigError
-
-
 def test_label_space_of_coco():
     labels = config.label_space(config.load_experiment(COCO).dataset)
     assert (labels.num_classes, labels.num_things, labels.num_ids) == (133, 80, 134)
@@ -253,12 +278,20 @@ def test_missing_colors_are_distinct():
     assert all(0 <= part <= 255 for color in colors for part in color)
 
 
-def test_run_record(tmp_path):
-    experiment = config.load_experiment(COCO)
-    write_run_record(experiment, tmp_path / "run")
-    assert config.load_experiment(tmp_path / "run" / "experiment.textproto") == experiment
-    record = json.loads((tmp_path / "run" / "provenance.json").read_text())
-    assert record["packages"]["tensorflow"]
-    (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match="is a file, not a folder"):
-        write_run_record(experiment, tmp_path / "file")
+def test_a_default_that_is_written_out_changes_nothing_but_a_part_that_is_there_does():
+    plain = config.load_experiment(COCO)
+
+    def same(*overrides):
+        return config.mean_the_same(plain, config.load_experiment(COCO, overrides))
+
+    assert same()
+    assert same("model.transformer_decoder.cross_attention=KMEANS")
+    assert not same("model.transformer_decoder.num_centers=64")
+    assert not same("model.transformer_decoder.block_strides=[32, 16]")
+    assert not same("eval_data.crop_size=[641, 1281]")
+    other = config.load_experiment(COCO)
+    other.model.ClearField("semantic_decoder")
+    assert not config.mean_the_same(plain, other)
+    other = config.load_experiment(COCO)
+    other.dataset.classes[0].name = "somebody"
+    assert not config.mean_the_same(plain, other)

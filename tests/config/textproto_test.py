@@ -113,7 +113,7 @@ def test_every_kind_of_field_takes_what_it_holds(kind, value):
 @pytest.mark.parametrize(("kind", "value"), TOO_LARGE)
 def test_every_kind_of_field_refuses_what_it_does_not_hold(kind, value):
     for name in (f"a_{kind}", f"a_{kind}s"):
-        with pytest.raises(ConfigError, match=r"does not fit|is below 0"):
+        with pytest.raises(ConfigError, match="does not fit"):
             parse(f"{name}: {value}", class_of_all_kinds()())
 
 
@@ -179,14 +179,14 @@ def test_origins_follow_the_last_who_set_a_field():
         ),
         ("training { steps: 'x' }", "1: training.steps: expected an integer, found ''x''"),
         ("training { steps: 1.5 }", "1: training.steps: expected an integer, found '1.5'"),
-        ("training { steps: 3000000000 }", "1: training.steps: 3000000000 does not fit 32 bits"),
+        ("training { steps: 3000000000 }", "1: training.steps: 3000000000 does not fit int32"),
         ("training { steps: 1_0 }", "1: training.steps: expected an integer, found '1_0'"),
         (
             "training { optimizer { learning_rate: fast } }",
             "1: training.optimizer.learning_rate: expected a number, found 'fast'",
         ),
-        ("name: word", "1: name: expected a string in quotes, found 'word'"),
-        ('name: "\\377"', '1: name: "\\377" is not UTF-8'),
+        ("name: word", "1: name: expected UTF-8 text in quotes, found 'word'"),
+        ('name: "\\377"', "1: name: expected UTF-8 text in quotes, found '\\377'"),
         ("train_data { cache: yes }", "1: train_data.cache: expected true or false, found 'yes'"),
         (
             "model { resnet { stages { filters: 1 }\n stages { block_type: AXAIL } } }",
@@ -198,8 +198,8 @@ def test_origins_follow_the_last_who_set_a_field():
         ("training { steps: 3", "1: expected a field name or '}', found the end"),
         ("training { steps: }", "1: training.steps: expected an integer, found '}'"),
         ("}", "1: expected a field name, found '}'"),
-        ("name: 'x'\n@", "2: unexpected '@'"),
-        ("name: 'x\n'", '1: unexpected "\'x"'),
+        ("name: 'x'\n@", "2: expected a field name, found '@'"),
+        ("name: 'x\n'", "1: name: expected UTF-8 text in quotes, found ''x'"),
         (
             "train_data { crop_size: [1 2] }",
             "1: train_data.crop_size: expected ',' or ']', found '2'",

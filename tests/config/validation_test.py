@@ -4,7 +4,8 @@ import pytest
 
 from kmax_tf import config
 from kmax_tf.config.overrides import merge_override
-from kmax_tf.config.validation import crop_sizes_near, decoder_strides, mask_stride, problems
+from kmax_tf.config.strides import decoder_strides, mask_stride
+from kmax_tf.config.validation import problems
 from kmax_tf.protos import experiment_pb2
 
 STAGES = "{filters: 8 blocks: 1}"
@@ -183,7 +184,7 @@ def test_the_starting_point_has_none():
         (
             "training.optimizer.micro_batches=3",
             "train_data.batch_size",
-            "64 cannot be shared by 1 replicas x 3 micro_batches; 63 can",
+            "64 cannot be shared by 1 replica x 3 micro_batches; 63 can",
         ),
         (
             "training.optimizer.backbone_layer_decay=0",
@@ -319,22 +320,6 @@ def test_batch_is_shared_by_replicas():
         ("train_data.batch_size", "64 cannot be shared by 24 replicas; 48 can")
     ]
     assert problems(coco(), 128)[0].text.endswith("128 can")
-
-
-@pytest.mark.parametrize(
-    ("side", "near"),
-    [
-        (1, (33, 33)),
-        (32, (33, 33)),
-        (33, (33, 33)),
-        (34, (33, 65)),
-        (640, (609, 641)),
-        (641, (641, 641)),
-        (642, (641, 673)),
-    ],
-)
-def test_crop_sizes_near(side, near):
-    assert crop_sizes_near(side) == near
 
 
 def test_decoder_strides():

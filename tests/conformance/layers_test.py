@@ -14,6 +14,7 @@ import pytest
 import tensorflow as tf
 
 import kmax_tf.model
+from kmax_tf import ops
 from kmax_tf.keras_api import keras
 from kmax_tf.model import (
     attention,
@@ -29,16 +30,23 @@ from kmax_tf.model import (
     transformer_decoder,
 )
 from kmax_tf.model.backbones import convnext, resnet
-from kmax_tf.model.residual import BlockOptions
+from tests.options import block_options, with_defaults
 
 BATCH = 2
-HEAD_OPTIONS = heads.HeadOptions(num_classes=3, kernel_size=3, channels=6, embedding_channels=4)
-BLOCK_OPTIONS = transformer_decoder.KMaXBlockOptions(
-    channels=8, key_channels=4, value_channels=8, num_heads=2, ffn_channels=12
+HEAD_OPTIONS = with_defaults(
+    heads.HeadOptions, num_classes=3, kernel_size=3, channels=6, embedding_channels=4
 )
-CONVOLUTION = BlockOptions(2, layers.gelu)
-DILATED = BlockOptions(2, layers.gelu, dilation=2)
-AXIAL = BlockOptions(2, tf.nn.relu, axial=True, num_heads=2, max_span=4)
+BLOCK_OPTIONS = with_defaults(
+    transformer_decoder.KMaXBlockOptions,
+    channels=8,
+    key_channels=4,
+    value_channels=8,
+    num_heads=2,
+    ffn_channels=12,
+)
+CONVOLUTION = block_options(2, ops.gelu)
+DILATED = block_options(2, ops.gelu, dilation=2)
+AXIAL = block_options(2, tf.nn.relu, axial=True, num_heads=2, max_span=4)
 FEATURES = {4: (17, 9, 3), 8: (9, 5, 4), 16: (5, 3, 5), 32: (3, 2, 6)}
 
 
@@ -61,7 +69,9 @@ def _aspp(norm, name="aspp"):
 
 def _resnet(norm, stem, **options):
     stages = [[CONVOLUTION], [CONVOLUTION, AXIAL], [CONVOLUTION], [AXIAL]]
-    return resnet.ResNet(stem, stages, norm, name="x", **options)
+    return with_defaults(
+        resnet.ResNet, stem=stem, stages=stages, batch_norm=norm, name="x", **options
+    )
 
 
 CASES = {
@@ -78,9 +88,7 @@ CASES = {
     "DepthwiseConvolution": Case(
         lambda _: convolutions.DepthwiseConvolution(3, name="x"), [(5, 4, 3)]
     ),
-    "ConvBN": Case(
-        lambda n: layers.ConvBN(4, n, 3, 2, activation=layers.gelu, name="x"), [(9, 5, 3)]
-    ),
+    "ConvBN": Case(lambda n: layers.ConvBN(4, n, 3, 2, activation=ops.gelu, name="x"), [(9, 5, 3)]),
     "DepthwiseBN": Case(lambda n: layers.DepthwiseBN(3, n, name="x"), [(5, 4, 3)]),
     "SeparableConvBN": Case(lambda n: layers.SeparableConvBN(4, 3, n, name="x"), [(5, 4, 3)]),
     "DenseBN": Case(lambda n: layers.DenseBN(4, n, tf.nn.relu, name="x"), [(5, 3)]),
@@ -107,7 +115,7 @@ CASES = {
         lambda n: _resnet(n, resnet.ThreeConvStem(2, tf.nn.relu, n, name="stem"), max_pool=True),
         [(33, 65, 3)],
     ),
-    "ThreeConvStem": Case(lambda n: resnet.ThreeConvStem(4, layers.gelu, n, name="x"), [(9, 5, 3)]),
+    "ThreeConvStem": Case(lambda n: resnet.ThreeConvStem(4, ops.gelu, n, name="x"), [(9, 5, 3)]),
     "Downsample": Case(lambda _: convnext.Downsample(4, name="x"), [(5, 3, 3)]),
     "Downsample-stem": Case(lambda _: convnext.Downsample(4, stem=True, name="x"), [(9, 5, 3)]),
     # Its layer normalizations divide rounding, too: by next to nothing where two or three channels
@@ -117,11 +125,23 @@ CASES = {
         lambda _: convnext.ConvNeXtStage(6, 1.0, [1.0, 0.9], name="x"), [(5, 7, 6)]
     ),
     "ConvNeXt": Case(
-        lambda _: convnext.ConvNeXt([1, 2, 1, 1], [6, 7, 8, 9], layer_scale=1.0, name="x"),
+        lambda _: with_defaults(
+            convnext.ConvNeXt,
+            blocks=[1, 2, 1, 1],
+            channels=[6, 7, 8, 9],
+            layer_scale=1.0,
+            name="x",
+        ),
         [(33, 65, 3)],
     ),
     "ConvNeXt-stride-2": Case(
-        lambda _: convnext.ConvNeXt([1] * 4, [6, 7, 8, 9], stem_to_stride_2=True, name="x"),
+        lambda _: with_defaults(
+            convnext.ConvNeXt,
+            blocks=[1] * 4,
+            channels=[6, 7, 8, 9],
+            stem_to_stride_2=True,
+            name="x",
+        ),
         [(33, 65, 3)],
     ),
     "Fuse": Case(lambda n: pixel_decoder.Fuse(3, n, name="x"), [[(3, 2, 5), (5, 3, 4)]]),
@@ -213,7 +233,7 @@ def random_inputs(case, dtype="float32"):
 
 
 def make(case):
-    return case.make(batch_norm.BatchNormFactory())
+    return case.make(with_defaults(batch_norm.BatchNormFactory))
 
 
 def built(case, seed=0):
@@ -254,8 +274,12 @@ def layer_classes():
 
 
 def test_every_layer_class_has_a_case():
-    """But for a base class, and for what takes the place of a normalization in a folded model."""
-    assert {name.split("-")[0] for name in CASES} == layer_classes() - {"Affine", "Attention"}
+    """But for base classes, and for what takes the place of a normalization in a folded model."""
+    assert {name.split("-")[0] for name in CASES} == layer_classes() - {
+        "Affine",
+        "Attention",
+        "Backbone",
+    }
 
 
 def test_symbolic_equals_eager(case, layer, inputs, outputs):

@@ -1,4 +1,4 @@
-"""Computes layers, operations and a training step; its process has oneDNN on or off.
+"""Computes operations, layers and a training step; its process has oneDNN on or off.
 
 python -m tests.conformance.on_these_kernels FILE writes what came out, as an .npz.
 """
@@ -10,12 +10,16 @@ import sys
 import numpy as np
 import tensorflow as tf
 
+from kmax_tf import ops
 from kmax_tf.cli import operation_checks
 from kmax_tf.devices import onednn_in_use
 from kmax_tf.losses.builder import build_loss
-from tests.conformance.layers_test import CASES, built, random_inputs
+from tests.conformance.layers_test import CASES as LAYERS
+from tests.conformance.layers_test import built, random_inputs
 from tests.model.building import build_with_zeros
 from tests.model.weights import randomize
+from tests.ops.operations_test import CASES as OPERATIONS
+from tests.ops.operations_test import computed, defined
 from tests.training.tiny import tiny_batch, tiny_experiment
 
 # Networks, whose parts are in the list and in the training step.
@@ -31,12 +35,15 @@ def main(path: str) -> None:
     """Computes and writes."""
     values = {"onednn": np.array(onednn_in_use())}
     values["failures"] = np.array([" ".join(failure) for failure in operation_checks.failures()])
-    for name in sorted(set(CASES) - COMPOSED):
-        case = CASES[name]
-        # Those with convolutions in inference, too, as one fine-tunes with frozen normalizations.
-        for training in (True, False)[: 2 if "Conv" in name or "Atrous" in name else 1]:
-            values.update(numbered(f"layer/{name}/{training}", layer_pass(case, training)))
-    values.update(numbered("step", training_pass()))
+    for name, case in OPERATIONS.items():
+        values.update(numbered(f"operation/{name}/definition", defined(case)))
+        for mode in ("graph", "inference"):
+            values.update(numbered(f"operation/{name}/{mode}", computed(case, mode)))
+    for name in sorted(set(LAYERS) - COMPOSED):
+        values.update(numbered(f"layer/{name}", layer_pass(LAYERS[name])))
+    values.update(numbered("step/fast", training_pass()))
+    with ops.definitions():
+        values.update(numbered("step/definitions", training_pass()))
     np.savez(path, **values)
 
 
@@ -45,13 +52,13 @@ def numbered(name, values):
     return {f"{name}/{i}": np.asarray(value) for i, value in enumerate(tf.nest.flatten(values))}
 
 
-def layer_pass(case, training):
+def layer_pass(case):
     """Returns outputs and all gradients of a layer."""
     layer, inputs = built(case), random_inputs(case)
     tf.random.set_seed(0)
     with tf.GradientTape() as tape:
         tape.watch(inputs)
-        outputs = layer(*inputs, training=training)
+        outputs = layer(*inputs, training=True)
         total = tf.add_n([tf.reduce_sum(tf.sin(x)) for x in tf.nest.flatten(outputs)])
     wanted = [inputs, layer.trainable_variables]
     gradients = tape.gradient(total, wanted, unconnected_gradients="zero")

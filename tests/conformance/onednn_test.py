@@ -62,16 +62,28 @@ def passes(results):
         yield name, [np.concatenate([r[k].ravel() for k in keys]) for r in results.values()]
 
 
-def test_layers_and_their_gradients_are_the_same(results):
+def test_operations_equal_their_definitions(results):
+    """Of those that this setting has the kernels of, and the other one."""
+    for setting in results.values():
+        for key in [key for key in setting if "/definition/" in key]:
+            for mode in ("graph", "inference"):
+                found, expected = setting[key.replace("definition", mode)], setting[key]
+                scale = max(1.0, np.abs(expected).max())
+                assert np.abs(found - expected).max() <= 100 * ROUNDING * scale, (key, mode)
+
+
+def test_operations_layers_and_their_gradients_are_the_same(results):
     assert results["on"].keys() == results["off"].keys()
-    layers = {name: values for name, values in passes(results) if name.startswith("layer/")}
-    assert len(layers) > 25
-    for name, (on, off) in layers.items():
+    compared = {name: values for name, values in passes(results) if not name.startswith("step/")}
+    assert len(compared) > 100
+    for name, (on, off) in compared.items():
         assert np.abs(on - off).max() <= 200 * ROUNDING * np.abs(on).max(), name
 
 
-def test_a_training_step_of_a_dilated_model_is_the_same(results):
+@pytest.mark.parametrize("form", ["fast", "definitions"])
+def test_a_training_step_of_a_dilated_model_is_the_same(results, form):
     """To what rounding becomes on its way through all layers and back."""
-    ((on, off),) = [values for name, values in passes(results) if name == "step"]
-    assert np.all(on > 0)
-    np.testing.assert_allclose(off, on, rtol=1e-3)
+    expected = dict(passes(results))["step/fast"][0]
+    assert np.all(expected > 0)
+    for found in dict(passes(results))[f"step/{form}"]:
+        np.testing.assert_allclose(found, expected, rtol=1e-3)

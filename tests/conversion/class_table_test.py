@@ -6,10 +6,10 @@ import unicodedata
 import pytest
 
 from kmax_tf.conversion.class_table import read_class_table
-from kmax_tf.conversion.descriptions import ClassEntry
 from kmax_tf.errors import UserError
+from kmax_tf.panoptic.entries import CategoryEntry
 
-BOLT, BELT = ClassEntry("bolt", True, 3, (255, 0, 16)), ClassEntry("belt", False, 4)
+BOLT, BELT = CategoryEntry(3, "bolt", True, (255, 0, 16)), CategoryEntry(4, "belt", False)
 
 
 def read(tmp_path, content):
@@ -43,14 +43,14 @@ def test_a_table_is_read_however_it_is_written(tmp_path, content):
 
 def test_values_of_a_table_count_rows(tmp_path):
     table = read(tmp_path, 'name,kind\n"nut, large",thing\nbelt,stuff\n')
-    assert [(e.name, e.value) for e in table.classes] == [("nut, large", 1), ("belt", 2)]
+    assert [(e.name, e.id) for e in table.classes] == [("nut, large", 1), ("belt", 2)]
     assert table.numbered
 
 
 def test_rows_of_kind_unlabeled_are_no_classes(tmp_path):
     text = "name,kind,value,color\nvoid,unlabeled,255,#e0e0c0\nbolt,thing\n,Unlabeled,9\n"
     table = read(tmp_path, text)
-    assert [(e.name, e.value) for e in table.classes] == [("bolt", 1)]
+    assert [(e.name, e.id) for e in table.classes] == [("bolt", 1)]
     assert table.numbered
     assert table.unlabeled_values == (255, 9)
     assert table.unlabeled_colors == ((224, 224, 192),)
@@ -64,7 +64,7 @@ def test_accents_are_composed(tmp_path):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "must be name, kind"),
+        ("", "is empty"),
         ("bolt,thing\n", "must be name, kind"),
         ("name,kind,size\n", "must be name, kind"),
         ("name,kind,name\n", "must be name, kind"),

@@ -10,14 +10,13 @@ import pathlib
 import pytest
 
 from kmax_tf.config.dataset import read_description
-from kmax_tf.conversion.layouts import LAYOUTS
 
 FACTS = json.loads((pathlib.Path(__file__).parent / "golden" / "datasets.json").read_text())
 
 
 @pytest.mark.parametrize("name", FACTS)
 def test_names_ids_order_and_colors_are_the_publishers(name):
-    labels, _ = read_description(LAYOUTS[name].description)
+    labels, _ = read_description(name)
     offset = 1 if name == "ade20k" else 0
     ours = [
         [c.id, c.original_id + offset, c.name, int(c.thing), "#{:02x}{:02x}{:02x}".format(*c.color)]

@@ -2,17 +2,17 @@ import pytest
 
 from kmax_tf.config.dataset import read_description
 from kmax_tf.conversion.descriptions import (
-    ClassEntry,
     classes_of_categories,
     description_text,
     with_splits,
 )
 from kmax_tf.errors import UserError
+from kmax_tf.panoptic.entries import CategoryEntry
 
 ENTRIES = [
-    ClassEntry('a "quoted" näme\\', True, 7, (1, 2, 3)),
-    ClassEntry("belt", False, 0),
-    ClassEntry("nut", True, 255, (255, 255, 255)),
+    CategoryEntry(7, 'a "quoted" näme\\', True, (1, 2, 3)),
+    CategoryEntry(0, "belt", False),
+    CategoryEntry(255, "nut", True, (255, 255, 255)),
 ]
 SPLIT = {"images": 5, "shards": 2, "checksum": "ab"}
 
@@ -28,7 +28,7 @@ def test_a_description_is_read_back(tmp_path):
     assert (labels.name, labels.num_ids, labels.ignore_label) == ("my data", 4, 0)
     assert labels.label_divisor == 1000
     found = {c.id: (c.name, c.thing, c.original_id) for c in labels.classes}
-    assert found == {i: (e.name, e.thing, e.value) for i, e in enumerate(ENTRIES, 1)}
+    assert found == {i: (e.name, e.thing, e.id) for i, e in enumerate(ENTRIES, 1)}
     assert labels.classes[0].color == (1, 2, 3)
 
 
@@ -46,8 +46,8 @@ def test_classes_of_a_coco_json():
         {"id": 0, "name": " grass ", "isthing": 0},
     ]
     assert classes_of_categories(categories, "a.json") == [
-        ClassEntry("cat", True, 30, (1, 2, 3)),
-        ClassEntry("grass", False, 0),
+        CategoryEntry(30, "cat", True, (1, 2, 3)),
+        CategoryEntry(0, "grass", False),
     ]
 
 
@@ -66,7 +66,7 @@ def test_classes_of_a_coco_json():
         ([{"id": 1, "name": "a", "isthing": 1, "color": [1, 2]}], "no color"),
         ([{"id": 1, "name": "a", "isthing": 1, "color": [1, 2, 300]}], "no color"),
         ([{"id": 1, "name": "a", "isthing": 1, "color": 7}], "no color"),
-        ([{"id": 1, "name": n, "isthing": 1} for n in "ab"], "two classes of value 1"),
+        ([{"id": 1, "name": n, "isthing": 1} for n in "ab"], "categories of a.json have the id 1"),
         ([{"id": i, "name": "a", "isthing": 1} for i in (1, 2)], "two classes of name a"),
     ],
 )

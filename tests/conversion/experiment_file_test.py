@@ -1,8 +1,9 @@
 import pytest
 
 from kmax_tf.config import load_experiment
-from kmax_tf.conversion.descriptions import ClassEntry, description_text
+from kmax_tf.conversion.descriptions import description_text
 from kmax_tf.conversion.experiment_file import crop_size, experiment_text
+from kmax_tf.panoptic.entries import CategoryEntry
 from kmax_tf.records.examples import shard_name
 from kmax_tf.records.index import find_files
 from kmax_tf.records.statistics import ClassStatistics, Statistics
@@ -41,7 +42,7 @@ def test_crops_hold_every_image(sizes, expected):
 @pytest.mark.parametrize("size", ["50x40", "640x480", "5000x5000"])
 @pytest.mark.parametrize("images", [1, 200, 10**6])
 def test_it_is_a_valid_experiment(tmp_path, most, size, images):
-    entries = [ClassEntry("bolt", True, 1), ClassEntry("belt", False, 2)]
+    entries = [CategoryEntry(1, "bolt", True), CategoryEntry(2, "belt", False)]
     (tmp_path / "dataset.textproto").write_text(description_text('a "b"/c', entries, 1000))
     splits = {"train": statistics(size, images=images, most=most), "val": statistics(size)}
     path = tmp_path / "experiment.textproto"
@@ -60,7 +61,7 @@ def test_folders_and_splits_may_have_any_name(tmp_path, name):
     folder = tmp_path / name
     folder.mkdir()
     (folder / "dataset.textproto").write_text(
-        description_text("a", [ClassEntry("bolt", True, 1)], 1000), "utf-8"
+        description_text("a", [CategoryEntry(1, "bolt", True)], 1000), "utf-8"
     )
     path = folder / "experiment.textproto"
     path.write_text(experiment_text("a", str(folder), {name: statistics("9x9")}), "utf-8")

@@ -1,7 +1,6 @@
 """Damaged and hostile files: each is read rightly or refused in a sentence, never anything else."""
 
 import copy
-import io
 import json
 import os
 import pathlib
@@ -21,12 +20,13 @@ from kmax_tf.conversion.convert import convert
 from kmax_tf.conversion.inspection import inspect
 from kmax_tf.conversion.label_pictures import read_labels
 from kmax_tf.errors import UserError
-from kmax_tf.files.images import BadExampleError, read_encoded, read_id_map, read_image
+from kmax_tf.files.images import BadExampleError, read_encoded, read_image
 from kmax_tf.files.reading import list_folder
+from kmax_tf.panoptic.png import read_ids
 from kmax_tf.records.examples import encode_example, write_shard
-from tests.files.pngs import png_of
+from tests.files.pngs import encoded, png_of
 
-# The same files in every run: what is found is mended here, not in somebody else's run.
+# The same files in every run: what is found is fixed here, not in somebody else's run.
 FUZZ = settings(
     derandomize=True,
     max_examples=60,
@@ -39,18 +39,12 @@ IDS = np.kron(RNG.integers(0, 6, (6, 5)), np.ones((8, 8))).astype(np.int32) * 70
 RGB = np.stack([IDS & 255, IDS >> 8 & 255, IDS >> 16], -1).astype(np.uint8)
 
 
-def encoded(image, kind, **options):
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
-
-
 FILES = {
-    "PNG": encoded(Image.fromarray(RGB), "PNG"),
-    "JPEG": encoded(Image.fromarray(RGB), "JPEG", quality=90),
-    "progressive JPEG": encoded(Image.fromarray(RGB), "JPEG", progressive=True),
-    "TIFF": encoded(Image.fromarray(RGB), "TIFF", compression="tiff_lzw"),
-    "GIF": encoded(Image.fromarray(RGB), "GIF"),
+    "PNG": encoded(RGB, "PNG"),
+    "JPEG": encoded(RGB, "JPEG", quality=90),
+    "progressive JPEG": encoded(RGB, "JPEG", progressive=True),
+    "TIFF": encoded(RGB, "TIFF", compression="tiff_lzw"),
+    "GIF": encoded(RGB, "GIF"),
 }
 
 
@@ -84,7 +78,7 @@ def damages(draw, size):
 def test_id_maps_are_read_rightly_or_refused(tmp_path, data):
     path = tmp_path / "ids.png"
     path.write_bytes(data.draw(damages(len(FILES["PNG"])))(FILES["PNG"]))
-    ids, error = attempt(read_id_map, path)
+    ids, error = attempt(read_ids, path)
     assert "\n" not in error
     if ids is None:
         assert "ids.png" in error
@@ -140,7 +134,7 @@ def jpeg_of_size(width, height):
 def test_declared_sizes_cost_nothing(tmp_path, content, words):
     path = tmp_path / "a.bin"
     path.write_bytes(content)
-    for read in (read_encoded, read_image, read_id_map, read_labels):
+    for read in (read_encoded, read_image, read_ids, read_labels):
         with pytest.raises(BadExampleError, match=words):
             read(path)
 
@@ -179,10 +173,10 @@ def test_id_maps_of_other_modes_are_refused(tmp_path, mode):
     grey = Image.fromarray((IDS // 70000).astype(np.uint16 if mode == "I;16" else np.uint8))
     (grey if mode == "I;16" else grey.convert(mode)).save(path)
     with pytest.raises(BadExampleError, match="must be RGB with 8 bits"):
-        read_id_map(path)
+        read_ids(path)
     path.write_bytes(png(1, 1, depth=16, data=b"\0" + b"\1\2\3\4\5\6"))
     with pytest.raises(BadExampleError, match="16 bits"):
-        read_id_map(path)
+        read_ids(path)
 
 
 STRANGE = [

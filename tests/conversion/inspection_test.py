@@ -1,4 +1,5 @@
 import collections
+import json
 import shutil
 
 import numpy as np
@@ -62,7 +63,7 @@ def test_bad_records_say_why(labels, content, words):
         check_record(content, labels)
 
 
-def test_whole_records_have_no_problems_and_the_converters_counts(records, capsys):
+def test_whole_records_have_no_problems_and_the_converters_counts(records, shapes_labels, capsys):
     assert main(["inspect-dataset", str(records)]) == 0
     out = capsys.readouterr().out
     assert "train: 14 examples in 2 files" in out
@@ -71,14 +72,8 @@ def test_whole_records_have_no_problems_and_the_converters_counts(records, capsy
         with Image.open(records / f"examples_{split}.png") as sheet:
             # Two examples a row, each a picture of 480 pixels' height.
             assert sheet.height > -(-count // 2) * 480
-    import json
-
     written = json.loads((records / "report.json").read_text())["train"]
-    from kmax_tf.config.dataset import read_description
-
-    labels, _ = read_description("shapes")
-    files = find_shards(str(records))["train"]
-    found = inspect(files, labels, "train", 1)
+    found = inspect(find_shards(str(records))["train"], shapes_labels, "train", 1)
     classes = {name: entry for name, entry in written["classes"].items() if entry["segments"]}
     assert found.statistics == Statistics.from_json({**written, "classes": classes})
 
@@ -95,7 +90,7 @@ def test_damage_is_told(records, capsys):
     out = capsys.readouterr().out
     assert f"of {first} doesn't have its checksum" in out
     assert f"{first} has not the checksum that" in out
-    assert "1 shards of val, but 2 were written" in out
+    assert "1 shard of val where 2 were written" in out
     assert "train.sha256 is not the one" in out
     assert "4 problems" in out
 
@@ -119,7 +114,7 @@ def test_records_of_another_dataset_are_told(records, capsys):
 def test_images_known_by_one_name_are_told(records, shapes_labels):
     (file, *_) = find_shards(str(records))["val"]
     found = inspect([file, file], shapes_labels, "val", 1)
-    assert [p for p in found.problems if "names are those of several images" in p]
+    assert [p for p in found.problems if "of several images, which" in p]
     assert not inspect([file], shapes_labels, "val", 1).names - collections.Counter(
         dict.fromkeys(found.names, 1)
     )
@@ -128,7 +123,7 @@ def test_images_known_by_one_name_are_told(records, shapes_labels):
 def test_a_file_alone_can_be_inspected(records, capsys):
     (file, *_) = sorted(records.glob("val-*.tfrecord"))
     assert main(["inspect-dataset", str(file), "--examples", "2"]) == 0
-    assert "val: 2 examples in 1 files" in capsys.readouterr().out
+    assert "val: 2 examples in 1 file," in capsys.readouterr().out
 
 
 def test_nothing_to_inspect_is_a_sentence(tmp_path, capsys):

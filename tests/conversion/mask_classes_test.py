@@ -1,7 +1,5 @@
 """The same picture means the same, however its file stores it."""
 
-import io
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -10,7 +8,7 @@ from kmax_tf.conversion.label_pictures import read_labels
 from kmax_tf.conversion.mask_classes import MaskRules, classes_of, inside_of
 from kmax_tf.files.images import BadExampleError
 from kmax_tf.labels import Category, LabelSpace
-from tests.files.pngs import GREY, GREY_ALPHA, PALETTE, RGB, RGBA, png
+from tests.files.pngs import GREY, GREY_ALPHA, PALETTE, RGB, RGBA, encoded, png
 
 PLAIN = MaskRules()
 RNG = np.random.default_rng(0)
@@ -39,13 +37,6 @@ def class_map(tmp_path, data, labels, rules=PLAIN):
     return classes_of(picture, labels, rules)[picture.kinds]
 
 
-def pillow(array, kind="PNG", mode=None, **options):
-    image = Image.fromarray(array)
-    buffer = io.BytesIO()
-    (image.convert(mode) if mode else image).save(buffer, kind, **options)
-    return buffer.getvalue()
-
-
 def palette_of(colors):
     return np.asarray(colors, np.uint8).tobytes()
 
@@ -62,9 +53,9 @@ def stored_in_every_way(shown):
     yield "rgba", png(opaque, RGBA)
     yield "rgba 16", png(opaque.astype(int) * 257, RGBA, 16)
     yield "rgb interlaced", png(shown, RGB, interlaced=True)
-    yield "bmp", pillow(shown, "BMP")
-    yield "tiff", pillow(shown, "TIFF", compression="tiff_lzw")
-    yield "gif", pillow(shown, "GIF")
+    yield "bmp", encoded(shown, "BMP")
+    yield "tiff", encoded(shown, "TIFF", compression="tiff_lzw")
+    yield "gif", encoded(shown, "GIF")
     ascending = np.arange(len(colors))
     for name, order in (("sorted", ascending), ("reversed", ascending[::-1])):
         place = np.argsort(order)
@@ -80,7 +71,7 @@ def stored_in_every_way(shown):
         yield "grey alpha", png(opaque[..., 2:], GREY_ALPHA)
         yield "grey alpha 16", png(opaque[..., 2:].astype(int) * 257, GREY_ALPHA, 16)
         yield "grey tRNS", png(grey, GREY, 8, transparency=b"\0\0")
-        yield "grey tiff", pillow(grey, "TIFF")
+        yield "grey tiff", encoded(grey, "TIFF")
         for depth in (1, 2, 4):
             step = 255 // (2**depth - 1)
             if (grey % step == 0).all():
@@ -129,6 +120,14 @@ def test_white_on_black_is_the_inside_in_any_file(tmp_path, way):
     np.testing.assert_array_equal(classes[picture.kinds], 2 * (WHICH > 1))
 
 
+def test_indices_without_a_color_are_values(tmp_path):
+    """Pillow writes so what gets no palette: one black entry, whatever the indices."""
+    inside = np.array([[0, 1], [1, 0]])
+    data = png(inside, PALETTE, 8, palette_of([[0, 0, 0]]))
+    found = class_map(tmp_path, data, space(1), MaskRules(numbered=True))
+    np.testing.assert_array_equal(found, inside)
+
+
 def test_a_palette_without_meaning_counts_by_its_indices(tmp_path):
     # Pascal VOC's colors, which are of no class here.
     palette = palette_of([(0, 0, 0), (128, 0, 0), (0, 128, 0), (128, 128, 0)])
@@ -146,8 +145,8 @@ def test_values_of_few_or_many_bits(tmp_path):
         data = png(WHICH, GREY, depth)
         np.testing.assert_array_equal(class_map(tmp_path, data, space(1, 2, 3)), WHICH)
     values = np.array([0, 1000, 300, 70])[WHICH]
-    files = [png(values, GREY, 16), pillow(values.astype(np.int32), "TIFF")]
-    files += [pillow(values.astype(np.float32), "TIFF"), pillow(values.astype(np.uint16), "TIFF")]
+    files = [png(values, GREY, 16), encoded(values.astype(np.int32), "TIFF")]
+    files += [encoded(values.astype(np.float32), "TIFF"), encoded(values.astype(np.uint16), "TIFF")]
     files += [png(np.repeat(values[..., np.newaxis], 3, -1), RGB, 16)]
     for data in files:
         np.testing.assert_array_equal(class_map(tmp_path, data, space(1000, 300, 70)), WHICH)
@@ -179,7 +178,7 @@ def test_colors_and_values_that_contradict_each_other_are_refused(tmp_path):
 def test_what_is_found_is_told(tmp_path):
     labels = space(1, 2, 3)
     values = np.array([[0, 7, 7, 7, 9, 1]])
-    with pytest.raises(BadExampleError, match=r"values .*: 7 \(3 pixels\), 9 \(1 pixels\) .*1 \(b"):
+    with pytest.raises(BadExampleError, match=r"values .*: 7 \(3 pixels\), 9 \(1 pixel\) .*1 \(b"):
         class_map(tmp_path, png(values, GREY), labels)
     with pytest.raises(BadExampleError, match="come of smoothing, resizing or a lossy format"):
         class_map(tmp_path, png(np.arange(256).reshape(16, 16), GREY), labels)
@@ -214,12 +213,12 @@ def test_pictures_that_are_no_labels_are_refused(tmp_path):
     rgb = COLORS[WHICH].astype(np.uint8)
     frames = {"save_all": True, "append_images": [Image.fromarray(rgb[::-1])]}
     for data, words in (
-        (pillow(rgb, "JPEG"), "is a JPEG, which changes values"),
-        (pillow(rgb, "WEBP"), "is a WEBP, which changes values"),
-        (pillow(rgb, "TIFF", **frames), "holds 2 pictures"),
-        (pillow(rgb, "PNG", **frames), "holds 2 pictures"),
-        (pillow(rgb, "TIFF", mode="CMYK"), "CMYK colors"),
-        (pillow(np.full((3, 4), 0.5, np.float32), "TIFF"), "floats that are no whole numbers"),
+        (encoded(rgb, "JPEG"), "is a JPEG, which changes values"),
+        (encoded(rgb, "WEBP"), "is a WEBP, which changes values"),
+        (encoded(rgb, "TIFF", **frames), "holds 2 pictures"),
+        (encoded(rgb, "PNG", **frames), "holds 2 pictures"),
+        (encoded(rgb, "TIFF", mode="CMYK"), "CMYK colors"),
+        (encoded(np.full((3, 4), 0.5, np.float32), "TIFF"), "floats that are no whole numbers"),
         (png(RNG.integers(0, 2**16, (3, 4, 3)), RGB, 16), "colors of 16 bits"),
         (png(np.zeros((3, 4, 4)), RGBA), "transparent all over"),
     ):
@@ -230,5 +229,5 @@ def test_pictures_that_are_no_labels_are_refused(tmp_path):
 def test_labels_are_turned_as_images_are(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
-    data = pillow(WHICH.astype(np.uint8), exif=exif)
+    data = encoded(WHICH.astype(np.uint8), exif=exif)
     np.testing.assert_array_equal(class_map(tmp_path, data, space(1, 2, 3)), np.rot90(WHICH, -1))

@@ -14,6 +14,7 @@ from kmax_tf.conversion.shapes_scene import (
     draw_example,
 )
 from kmax_tf.errors import OutputError, UserError
+from kmax_tf.files import workers
 
 OPTIONS = ShapesOptions(size=(64, 64), seed=5)
 
@@ -109,15 +110,16 @@ def test_files_hold_what_was_drawn(tmp_path, capsys):
         assert difference.mean() < 8
 
 
-def test_processes_draw_the_same(tmp_path):
+def test_processes_draw_the_same(tmp_path, monkeypatch):
+    monkeypatch.setattr(workers, "seconds_a_helper", lambda: 1e-9)
     small = ShapesOptions(size=(16, 16))
     alone, together = (
-        write_shapes(tmp_path / str(workers), "train", 101, small, workers) for workers in (1, 2)
+        write_shapes(tmp_path / str(count), "train", 201, small, count) for count in (1, 2)
     )
     assert alone.read_text() == together.read_text()
     files = [sorted(path.parents[1].rglob("*.*g")) for path in (alone, together)]
     assert [path.name for path in files[0]] == [path.name for path in files[1]]
-    assert len(files[0]) == 202
+    assert len(files[0]) == 402
     assert all(one.read_bytes() == other.read_bytes() for one, other in zip(*files))
 
 

@@ -8,12 +8,13 @@ from kmax_tf.data.augmentation import (
     cut_image,
     cut_label,
     pad_to_crop,
-    random_place,
     random_size,
+    random_window,
     scale_levels,
     scaled_size,
 )
-from kmax_tf.data.preprocessing import resize_image, resize_map
+from kmax_tf.data.preprocessing import resize_image
+from kmax_tf.ops.resizing import resize_map
 
 SCALES = (0.5, 2.0, 0.1)
 
@@ -78,18 +79,18 @@ def test_scales_are_the_levels_or_anything_between():
 )
 def test_a_crop_is_a_window_of_the_image(height, width, crop, seed):
     image, label = sample(height, width, seed)
-    place = random_place(tf.shape(label), tf.constant([seed, 1]), crop)
-    window = cut_image(image, place, crop).numpy()
-    ids = pad_to_crop(cut_label(label, place, ()), place, crop, -1).numpy()
-    assert window.shape == (*crop, 3)
+    window = random_window(tf.shape(label), tf.constant([seed, 1]), crop)
+    found = cut_image(image, window, crop).numpy()
+    ids = pad_to_crop(cut_label(label, window, ()), window, crop, -1).numpy()
+    assert found.shape == (*crop, 3)
     assert ids.shape == crop
     inside = ids != -1
     assert inside.sum() == min(height, crop[0]) * min(width, crop[1])
-    np.testing.assert_array_equal(window[inside][:, 0], ids[inside])
-    np.testing.assert_array_equal(window[~inside], 0)
-    top, left = place.start.numpy()
-    above, before = place.before.numpy()
-    seen_height, seen_width = place.size.numpy()
+    np.testing.assert_array_equal(found[inside][:, 0], ids[inside])
+    np.testing.assert_array_equal(found[~inside], 0)
+    top, left = window.start.numpy()
+    above, before = window.before.numpy()
+    seen_height, seen_width = window.size.numpy()
     np.testing.assert_array_equal(
         ids[above : above + seen_height, before : before + seen_width],
         label.numpy()[top : top + seen_height, left : left + seen_width],
@@ -105,18 +106,18 @@ SIZES = st.tuples(SIDES, SIDES)
 def test_a_label_is_cut_as_if_it_were_resized_whole(sizes, crop, seed):
     _, label = sample(*sizes[0], seed)
     resized = resize_map(resize_map(label, tf.constant(sizes[1])), tf.constant(sizes[2]))
-    place = random_place(tf.constant(sizes[2]), tf.constant([seed, 1]), crop)
-    top, left = place.start.numpy()
-    height, width = place.size.numpy()
+    window = random_window(tf.constant(sizes[2]), tf.constant([seed, 1]), crop)
+    top, left = window.start.numpy()
+    height, width = window.size.numpy()
     np.testing.assert_array_equal(
-        cut_label(label, place, (tf.constant(sizes[1]), tf.constant(sizes[2]))),
+        cut_label(label, window, (tf.constant(sizes[1]), tf.constant(sizes[2]))),
         resized.numpy()[top : top + height, left : left + width],
     )
 
 
 def test_every_place_of_the_crop_occurs():
     places = {
-        (*place.start.numpy().tolist(), *place.before.numpy().tolist())
-        for place in (random_place(tf.constant([5, 3]), seed, (3, 5)) for seed in seeds(150))
+        (*window.start.numpy().tolist(), *window.before.numpy().tolist())
+        for window in (random_window(tf.constant([5, 3]), seed, (3, 5)) for seed in seeds(150))
     }
     assert places == {(top, 0, 0, left) for top in range(3) for left in range(3)}

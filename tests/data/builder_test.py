@@ -1,6 +1,4 @@
 import itertools
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -15,6 +13,7 @@ from kmax_tf.data.copy_paste import CopyPasteOptions
 from kmax_tf.errors import UserError
 from kmax_tf.files.images import read_image
 from kmax_tf.protos import data_pb2
+from tests.processes import run_python
 
 
 def take(dataset, count):
@@ -113,44 +112,23 @@ def test_copy_paste_makes_targets_of_two_images(experiment, shapes_labels):
 
 
 def test_examples_come_from_a_service(experiment):
-    program = [sys.executable, "-m", "tests.data.service_client", "equal_batches"]
-    command = [*program, experiment_text(experiment)]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout == "3 batches are equal\n"
+    words = ["tests.data.service_client", "equal_batches", experiment_text(experiment)]
+    assert run_python("-m", *words).stdout == "3 batches are equal\n"
 
 
-def test_options_reach_what_they_name():
+def test_changes_of_color_and_pasting_are_there_if_the_experiment_has_them():
     experiment = kmax_tf.load_experiment("cityscapes/resnet50.textproto")
     made = training_example(experiment)
     assert made.options.crop_size == (1025, 2049)
-    assert made.options.scales == pytest.approx((0.5, 2.0, 0.1))
     assert made.options.copy_paste == CopyPasteOptions(0.5, "ALL", "RANDOM", "NONE")
-    assert made.options.compile
-    assert not made.options.color.mean_grey_contrast
-    assert made.targets.drop_smallest
-    assert made.targets.small_instance_area == 4096
+    assert made.options.color.contrast_target == "PIXEL_COUNT"
+    assert made.targets.compile
     assert made.num_examples == 2
-    data = experiment.train_data
-    data.augmentation.color.contrast_target = data_pb2.ColorPolicy.MEAN_GREY
-    data.augmentation.copy_paste.stuff = data_pb2.CopyPaste.NONE
-    data.on_crowded = data_pb2.Data.ERROR
-    data.compile = False
-    made = training_example(experiment)
-    assert made.options.color.mean_grey_contrast
-    assert made.options.copy_paste.stuff == "NONE"
-    assert not made.targets.drop_smallest
-    assert not made.options.compile
-    data.augmentation.ClearField("color")
-    data.augmentation.ClearField("copy_paste")
+    experiment.train_data.augmentation.ClearField("color")
+    experiment.train_data.augmentation.ClearField("copy_paste")
     made = training_example(experiment)
     assert made.options.color is made.options.copy_paste is None
     assert made.num_examples == 1
-
-
-def test_laptop_experiments_neither_recolor_nor_paste():
-    made = training_example(kmax_tf.load_experiment("shapes/laptop.textproto"))
-    assert made.options.color is made.options.copy_paste is None
 
 
 def test_evaluation_elements_follow_the_files(experiment, shapes_source, shapes_labels):
@@ -170,7 +148,7 @@ def test_evaluation_elements_follow_the_files(experiment, shapes_source, shapes_
             np.testing.assert_array_equal(raw["panoptic"][b, :height, :width], expected)
             assert (raw["panoptic"][b, height:] == void).all()
             assert (raw["panoptic"][b, :, width:] == void).all()
-            resized = raw["resized_size"][b]
+            resized = raw["fitted_size"][b]
             assert resized.max() == 65
             assert (images[b, resized[0] :] == 127.5).all()
             assert (targets["segment_map"][b, :, resized[1] :] == -1).all()

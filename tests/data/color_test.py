@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kmax_tf.data import color
-from kmax_tf.data.color import ColorPolicy, Step, operation, random_color
+from kmax_tf.data.color import OPERATIONS, ColorPolicy, Step, random_color
 
 PUBLISHED = ("simple_classification_policy", "simple_classification_policy_magnitude_scale_0.2")
 
@@ -21,7 +20,7 @@ def test_operations_are_those_recorded(recorded_augmentation, policy):
     assert len(sequences) == 5
     for number, steps in enumerate(sequences):
         for place, (name, _, level) in enumerate(steps):
-            changed = operation(name.upper(), level)(image)
+            changed = OPERATIONS[name.upper()](level)(image)
             expected = recorded_augmentation[f"color/{policy}/{number}_{place}_{name}"]
             np.testing.assert_array_equal(changed, expected, err_msg=f"{name} {level}")
 
@@ -56,25 +55,25 @@ def test_operations_without_recordings_are_those_of_pillow(level):
     if bits:
         pairs["POSTERIZE"] = ImageOps.posterize(pil, bits)
     for name, expected in pairs.items():
-        changed = operation(name, level)(tf.constant(image))
+        changed = OPERATIONS[name](level)(tf.constant(image))
         np.testing.assert_array_equal(changed, np.asarray(expected), err_msg=name)
-    stretched = operation("AUTOCONTRAST", level)(tf.constant(image)).numpy().astype(int)
+    stretched = OPERATIONS["AUTOCONTRAST"](level)(tf.constant(image)).numpy().astype(int)
     # Pillow computes in double, which rounds down to another integer at times.
     assert np.abs(stretched - np.asarray(ImageOps.autocontrast(pil)).astype(int)).max() <= 1
     assert (stretched.min((0, 1)) == 0).all()
     assert (stretched.max((0, 1)) == 255).all()
 
 
-@pytest.mark.parametrize("name", sorted(color.OPERATIONS))
+@pytest.mark.parametrize("name", sorted(OPERATIONS))
 @pytest.mark.parametrize("shape", [(1, 1), (2, 5), (64, 3)])
 def test_operations_take_images_of_any_size_and_one_color(name, shape):
     apply = tf.function(
-        operation(name, 9.0), input_signature=[tf.TensorSpec([None, None, 3], tf.uint8)]
+        OPERATIONS[name](9.0), input_signature=[tf.TensorSpec([None, None, 3], tf.uint8)]
     )
     for image in (random_image(*shape), np.full((*shape, 3), 77, np.uint8)):
         changed = apply(tf.constant(image))
         assert changed.dtype == tf.uint8
-        np.testing.assert_array_equal(changed, operation(name, 9.0)(tf.constant(image)))
+        np.testing.assert_array_equal(changed, OPERATIONS[name](9.0)(tf.constant(image)))
     if name in ("EQUALIZE", "AUTOCONTRAST", "COLOR", "SHARPNESS", "CONTRAST_TO_MEAN_GREY"):
         np.testing.assert_array_equal(changed, image)  # one grey stays what it is
 
@@ -82,10 +81,15 @@ def test_operations_take_images_of_any_size_and_one_color(name, shape):
 def test_contrast_fades_to_what_its_field_says():
     image = np.full((100, 128, 3), 200, np.uint8)  # 50 = 12800 / 256
     image[:50] = 100
-    published = operation("CONTRAST", 0.0)(tf.constant(image)).numpy()  # a factor of 0.1
+
+    def faded(target):  # by a factor of 0.1
+        policy = ColorPolicy(((Step("CONTRAST", 1.0, 0.0),),), target)
+        return random_color(tf.constant(image), tf.constant([0, 0]), policy).numpy()
+
+    published = faded("PIXEL_COUNT")
     assert published[0, 0, 0] == 55
     assert published[-1, 0, 0] == 65
-    clean = operation("CONTRAST", 0.0, mean_grey_contrast=True)(tf.constant(image)).numpy()
+    clean = faded("MEAN_GREY")
     assert clean[0, 0, 0] == pytest.approx(145, abs=1)
     assert clean[-1, 0, 0] == pytest.approx(155, abs=1)
 
@@ -93,7 +97,8 @@ def test_contrast_fades_to_what_its_field_says():
 def test_sequences_and_probabilities_are_drawn_from_the_seed():
     image = tf.constant(random_image(4, 4, 0, 100))
     half = ColorPolicy(
-        ((Step("INVERT", 0.5, 0), Step("SOLARIZE", 1.0, 10)), (Step("POSTERIZE", 1.0, 10),))
+        ((Step("INVERT", 0.5, 0), Step("SOLARIZE", 1.0, 10)), (Step("POSTERIZE", 1.0, 10),)),
+        "PIXEL_COUNT",
     )
     inverted, posterized = image.numpy() ^ 255, image.numpy() & 0xF0
     pipeline = tf.data.Dataset.range(300).map(

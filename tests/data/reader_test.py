@@ -1,16 +1,16 @@
 import itertools
 import struct
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from kmax_tf.data.reader import ReaderOptions, read_forever, read_once
+from kmax_tf.data.reader import read_forever, read_once
 from kmax_tf.files.images import EncodedImage
 from kmax_tf.records.examples import LabeledImage, encode_example, write_shard
 from kmax_tf.records.index import index_records
+from tests.options import reader_options
+from tests.processes import run_python
 
 PNG = tf.io.encode_png(np.zeros((4, 4, 3), np.uint8)).numpy()
 
@@ -37,12 +37,12 @@ def names(dataset, count=None):
 
 
 def read(files, **options):
-    return names(read_once(index_records(files), ReaderOptions(**options)))
+    return names(read_once(index_records(files), reader_options(**options)))
 
 
 def train(files, count, streams=1, **options):
     """Returns the names of the first examples of training, a tuple each if there are streams."""
-    dataset = read_forever(index_records(files), ReaderOptions(**options), streams)
+    dataset = read_forever(index_records(files), reader_options(**options), streams)
     found = [
         tuple(example["image_id"].numpy().decode() for example in examples)
         for _, examples in itertools.islice(dataset, count)
@@ -100,7 +100,7 @@ def test_the_second_stream_has_an_order_of_its_own(files):
 
 
 def test_numbers_count_over_all_pipelines(files):
-    options = ReaderOptions(shard=(1, 3), first=6)
+    options = reader_options(shard=(1, 3), first=6)
     dataset = read_forever(index_records(files), options)
     assert [int(number) for number, _ in itertools.islice(dataset, 3)] == [7, 10, 13]
 
@@ -161,7 +161,7 @@ def test_a_bad_example_stops_with_its_place_or_is_skipped(tmp_path, capfd, bad):
     write_shard(path, [record("d0"), record("d1"), bad, record("d3"), bad])
     with pytest.raises(tf.errors.InvalidArgumentError, match=r"record 2 of .*d\.tfrecord"):
         read([path])
-    assert read([path], skip_bad=True) == ["d0", "d1", "d3"]
+    assert read([path], on_bad_record="SKIP") == ["d0", "d1", "d3"]
     log = capfd.readouterr().err
     assert f"skipped record 2 of {path}" in log
     assert f"skipped record 4 of {path}" in log
@@ -172,15 +172,15 @@ def test_a_bad_record_is_replaced_in_training(files, capfd):
     whole = train(files, 30)
     damage(files[1], 2)
     damage(files[1], 3)
-    assert train(files, 30, skip_bad=True) == [
+    assert train(files, 30, on_bad_record="SKIP") == [
         "b4" if name in ("b2", "b3") else name for name in whole
     ]
     log = capfd.readouterr().err
     for number in (2, 3):
         assert f"skipped record {number} of {files[1]}" in log
     assert "(6 so far)" in log  # b2 leads to b3, twice each
-    assert read(files, skip_bad=True) == [name for name in ALL if name not in ("b2", "b3")]
-    cached = train(files, 26, skip_bad=True, cache="", shuffle_buffer=15)
+    assert read(files, on_bad_record="SKIP") == [name for name in ALL if name not in ("b2", "b3")]
+    cached = train(files, 26, on_bad_record="SKIP", cache="", shuffle_buffer=15)
     assert {*cached} == {*ALL} - {"b2", "b3"}
 
 
@@ -188,13 +188,11 @@ def test_skipping_everything_ends(tmp_path):
     path = str(tmp_path / "d.tfrecord")
     write_shard(path, [b"garbage"] * 50)
     with pytest.raises(tf.errors.InvalidArgumentError, match="50 bad records in a row, the last"):
-        train([path], 1, skip_bad=True)
+        train([path], 1, on_bad_record="SKIP")
 
 
 def test_a_service_prepares_every_example_once(files):
-    command = [sys.executable, "-m", "tests.data.service_client", "numbers", *files]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-3000:]
+    done = run_python("-m", "tests.data.service_client", "numbers", *files)
     numbers = [int(number) for number in done.stdout.split()]
     assert len(set(numbers)) == len(numbers) == 60
     assert max(numbers) < 200

@@ -14,9 +14,10 @@ import tensorflow as tf
 from google.protobuf import text_format
 
 from kmax_tf.data.builder import build_dataset
-from kmax_tf.data.reader import ReaderOptions, read_forever
+from kmax_tf.data.reader import read_forever
 from kmax_tf.protos import experiment_pb2
 from kmax_tf.records.index import index_records
+from tests.options import reader_options
 
 
 def take(experiment: experiment_pb2.Experiment, count: int) -> list:
@@ -50,7 +51,7 @@ def equal_batches(text: str) -> None:
 def numbers(*files: str) -> None:
     """Prints the numbers of examples that two workers share."""
     address, _kept = start(2)
-    dataset = read_forever(index_records(files, in_memory=True), ReaderOptions(seed=3))
+    dataset = read_forever(index_records(files, in_memory=True), reader_options(seed=3))
     service = tf.data.experimental.service
     served = dataset.apply(service.distribute(service.ShardingPolicy.DYNAMIC, address))
     print(*(int(number) for number, _ in itertools.islice(served, 60)), flush=True)

@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from kmax_tf.data.targets import TargetOptions, make_targets
+from kmax_tf.data.targets import make_targets
+from tests.options import target_options
 from tests.reference import panoptic_targets
 
 # Unlabeled (with and without instance), crowds, instances, stuff with and without instance.
@@ -25,7 +26,7 @@ def as_numpy(targets):
     )
 )
 def test_targets_agree_with_the_oracle(labels, panoptic):
-    options = TargetOptions(max_segments=9, small_instance_area=3, small_instance_weight=2.5)
+    options = target_options(max_segments=9, small_instance_area=3, small_instance_weight=2.5)
     targets = as_numpy(make_targets(tf.constant(panoptic), labels, options))
     expected = panoptic_targets.make_targets(panoptic, labels, 9, 3, 2.5)
     for key, value in expected.items():
@@ -33,31 +34,11 @@ def test_targets_agree_with_the_oracle(labels, panoptic):
         assert targets[key].dtype == value.dtype
 
 
-def test_crowds_and_unlabeled_pixels_belong_to_no_segment(labels):
-    panoptic = tf.constant([[300, 301, 0, 1, 200]])
-    targets = as_numpy(make_targets(panoptic, labels, TargetOptions(max_segments=3)))
-    np.testing.assert_array_equal(targets["segment_map"], [[-1, 0, -1, -1, 1]])
-    np.testing.assert_array_equal(targets["semantic_map"], [[3, 3, 0, 0, 2]])
-    np.testing.assert_array_equal(targets["segment_classes"], [0, 2, -1])
-
-
-def test_panoptic_ids_come_back_from_targets(labels):
-    ids = np.array([[101, 102, 102, 301], [200, 0, 500, 301]], np.int32)
-    targets = as_numpy(make_targets(tf.constant(ids), labels, TargetOptions(max_segments=8)))
-    for segment, index in enumerate(targets["segment_classes"]):
-        found = np.unique(ids[targets["segment_map"] == segment])
-        if index < 0:
-            assert not len(found)
-        else:
-            assert found // labels.label_divisor == labels.ids[index]
-    np.testing.assert_array_equal(targets["segment_map"] < 0, ids == 0)
-
-
 @pytest.mark.parametrize("name", ["coco_b", "coco_c", "cityscapes"])
 def test_targets_are_those_of_the_reference(golden, golden_labels, name):
     space = golden_labels[name]
     panoptic = tf.constant(golden[f"{name}/panoptic_gt"])
-    small = TargetOptions(small_instance_area=4096) if name == "cityscapes" else TargetOptions()
+    small = target_options(small_instance_area=4096) if name == "cityscapes" else target_options()
     targets = as_numpy(make_targets(panoptic, space, small))
     np.testing.assert_array_equal(targets["semantic_map"], golden[f"{name}/semantic_gt"])
     thing_map = golden[f"{name}/thing_id_mask_gt"]
@@ -77,18 +58,18 @@ def test_targets_are_those_of_the_reference(golden, golden_labels, name):
 
 def test_more_segments_than_the_room_is_an_error(labels):
     panoptic = tf.constant([[101, 102, 103, 200]])
-    assert make_targets(panoptic, labels, TargetOptions(max_segments=4))
+    assert make_targets(panoptic, labels, target_options(max_segments=4))
     with pytest.raises(
         tf.errors.InvalidArgumentError, match="has 4 segments but max_segments allows 3"
     ):
-        make_targets(panoptic, labels, TargetOptions(max_segments=3))
+        make_targets(panoptic, labels, target_options(max_segments=3))
 
 
 def test_the_smallest_segments_lose_theirs_where_there_is_no_room(labels, capfd):
     panoptic = tf.constant([[500, 101, 101, 102, 103, 103, 103], [200, 200, 500, 1, 300, 501, 103]])
-    everything = as_numpy(make_targets(panoptic, labels, TargetOptions(max_segments=5)))
+    everything = as_numpy(make_targets(panoptic, labels, target_options(max_segments=5)))
     assert not capfd.readouterr().err
-    options = TargetOptions(max_segments=3, drop_smallest=True)
+    options = target_options(max_segments=3, on_crowded="DROP_SMALLEST")
     targets = as_numpy(make_targets(panoptic, labels, options))
     # Dog 103 has 4 pixels, the sky (of two ids) 3, then dog 101 comes before the grass.
     np.testing.assert_array_equal(
@@ -97,15 +78,15 @@ def test_the_smallest_segments_lose_theirs_where_there_is_no_room(labels, capfd)
     np.testing.assert_array_equal(targets["segment_classes"], [1, 1, 3])
     np.testing.assert_array_equal(targets["semantic_map"], everything["semantic_map"])
     assert "5 segments but max_segments allows 3" in capfd.readouterr().err
-    roomy = TargetOptions(max_segments=5, drop_smallest=True)
+    roomy = target_options(max_segments=5, on_crowded="DROP_SMALLEST")
     for key, value in as_numpy(make_targets(panoptic, labels, roomy)).items():
         np.testing.assert_array_equal(value, everything[key])
 
 
 def test_compiled_targets_are_the_same(labels):
     panoptic = tf.constant(np.random.default_rng(1).choice(np.array(IDS, np.int32), (12, 17)))
-    options = TargetOptions(max_segments=10, small_instance_area=20)
-    compiled = TargetOptions(max_segments=10, small_instance_area=20, compile=True)
+    options = target_options(max_segments=10, small_instance_area=20)
+    compiled = target_options(max_segments=10, small_instance_area=20, compile=True)
     expected = as_numpy(make_targets(panoptic, labels, options))
     for key, value in as_numpy(make_targets(panoptic, labels, compiled)).items():
         np.testing.assert_array_equal(value, expected[key])
@@ -117,14 +98,15 @@ def test_ids_of_no_class_are_an_error(labels, strange):
         tf.errors.InvalidArgumentError,
         match=rf"no classes of the dataset.*'pets'.*{strange // 100}",
     ):
-        make_targets(tf.constant([[101, strange]]), labels, TargetOptions())
+        make_targets(tf.constant([[101, strange]]), labels, target_options())
 
 
 def test_eager_and_piped_targets_agree_with_static_shapes(labels):
     panoptic = np.random.default_rng(0).choice(np.array(IDS, np.int32), (5, 12, 17))
+    options = target_options(max_segments=10)
 
     def make(label):
-        return make_targets(label, labels, TargetOptions(max_segments=10))
+        return make_targets(label, labels, options)
 
     piped = tf.data.Dataset.from_tensor_slices(panoptic).map(make)
     shapes = {key: tuple(spec.shape) for key, spec in piped.element_spec.items()}

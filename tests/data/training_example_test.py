@@ -8,19 +8,27 @@ from scipy.ndimage import maximum_filter, minimum_filter
 from kmax_tf.data.color import ColorPolicy, Step
 from kmax_tf.data.copy_paste import CopyPasteOptions
 from kmax_tf.data.preprocessing import PADDING_VALUE
-from kmax_tf.data.targets import TargetOptions
 from kmax_tf.data.training_example import AugmentationOptions, TrainingExample
+from tests.options import target_options, with_defaults
 
 CROP = (33, 65)
-PLAIN = AugmentationOptions(CROP, flip_probability=0.0, compile=False)
-FULL = AugmentationOptions(
-    CROP,
+PLAIN = with_defaults(
+    AugmentationOptions,
+    crop_size=CROP,
+    flip_probability=0.0,
+    color=None,
+    copy_paste=None,
+    compile=False,
+)
+FULL = dataclasses.replace(
+    PLAIN,
     min_size=60,
     max_size=90,
-    scales=(0.5, 2.0, 0.1),
-    color=ColorPolicy(((Step("SHARPNESS", 0.5, 9),), (Step("POSTERIZE", 0.9, 4),))),
-    copy_paste=CopyPasteOptions(),
-    compile=False,
+    min_scale=0.5,
+    max_scale=2.0,
+    flip_probability=0.5,
+    color=ColorPolicy(((Step("SHARPNESS", 0.5, 9),), (Step("POSTERIZE", 0.9, 4),)), "PIXEL_COUNT"),
+    copy_paste=with_defaults(CopyPasteOptions),
 )
 # In the network's order: cat 3 and dog 1 are things, grass 2 and sky 5 are not.
 IDS = np.array([0, 100, 101, 102, 199, 300, 301, 200, 500], np.int32)
@@ -37,7 +45,7 @@ def example(height, width, seed):
 
 
 def make(options, labels, **targets):
-    return TrainingExample(options, TargetOptions(max_segments=20, **targets), labels, seed=5)
+    return TrainingExample(options, target_options(max_segments=20, **targets), labels, seed=5)
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +95,7 @@ def test_all_on_is_a_function_of_seed_and_number(labels, pair):
             np.testing.assert_array_equal(value, eager_targets[key])
         seen.add(image.numpy().tobytes())
     assert len(seen) == 6
-    other = TrainingExample(FULL, TargetOptions(), labels, seed=6)
+    other = TrainingExample(FULL, target_options(), labels, seed=6)
     assert other.augment(tf.constant(0, tf.int64), pair)[0].numpy().tobytes() not in seen
 
 
@@ -146,7 +154,8 @@ def test_small_instances_are_weighed_after_pasting(labels):
     below = {"image": tf.zeros([*CROP, 3], tf.uint8), "panoptic": tf.constant(ids)}
     above_ids = np.full((66, 130), 200, np.int32)
     above = {"image": tf.zeros([66, 130, 3], tf.uint8), "panoptic": tf.constant(above_ids)}
-    options = dataclasses.replace(PLAIN, copy_paste=CopyPasteOptions(0.45, stuff="ALL"))
+    pasting = with_defaults(CopyPasteOptions, scale_factor=0.45, stuff="ALL")
+    options = dataclasses.replace(PLAIN, copy_paste=pasting)
     maker = make(options, labels, small_instance_area=1000)
     _, targets = maker(tf.constant(0, tf.int64), (below, above))
     cat = targets["semantic_map"].numpy() == 3

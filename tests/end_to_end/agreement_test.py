@@ -15,16 +15,16 @@ from pycocotools.coco import COCO
 
 from kmax_tf.checkpoints.restore import restore_weights
 from kmax_tf.config import label_space, load_experiment
-from kmax_tf.evaluation.coco_results import read_panoptic_png
 from kmax_tf.evaluation.evaluator import evaluate_model
 from kmax_tf.evaluation.submission import CocoSubmission
-from kmax_tf.export.agreement import count_agreeing
 from kmax_tf.export.instances import coco_instances
+from kmax_tf.export.map_agreement import count_agreeing
 from kmax_tf.export.serving_model import SIGNATURES
 from kmax_tf.files.images import read_image
 from kmax_tf.model.builder import build_model
 from kmax_tf.run_record import write_run_record
 from tests.end_to_end.conftest import TinyRun, kmax
+from tests.reference.panoptic_png import read_panoptic_png
 
 # By orientation in EXIF data, what a camera stores of an upright image.
 STORED = {3: Image.Transpose.ROTATE_180, 6: Image.Transpose.ROTATE_90}

@@ -5,18 +5,15 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
-import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from kmax_tf.cli.main import main
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.processes import run_python
 
 # The laptop experiment, made smaller: seconds instead of minutes.
 TINY = [
@@ -57,29 +54,6 @@ class TinyRun:
     @property
     def images(self) -> list[Path]:
         return sorted((self.folder / "coco" / "val2017").glob("*.jpg"))
-
-
-def run_python(
-    *words: object, check: bool = True, **variables: str
-) -> subprocess.CompletedProcess[str]:
-    """Runs Python in the repository, as on a machine where the package is installed."""
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(ROOT),
-        "TF_CPP_MIN_LOG_LEVEL": "2",
-        **variables,
-    }
-    done = subprocess.run(
-        [sys.executable, *(str(word) for word in words)],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if check and done.returncode:
-        raise AssertionError(f"{words} exited with {done.returncode}:\n{done.stdout}{done.stderr}")
-    return done
 
 
 def kmax(*words: object, check: bool = True) -> subprocess.CompletedProcess[str]:

@@ -17,7 +17,6 @@ from PIL import Image
 import kmax_tf
 from kmax_tf.cli import saved_model_client
 from kmax_tf.cli.demo import STAGES
-from kmax_tf.evaluation.coco_results import read_panoptic_png
 from kmax_tf.export.saved_model import read_labels
 from tests.end_to_end.conftest import TINY, TinyRun, demo_arguments, kmax, run_python, train
 
@@ -98,6 +97,8 @@ def test_training_resumes_and_does_nothing_when_finished(
     tiny_run: TinyRun, longer_run: TinyRun
 ) -> None:
     assert "going on" not in tiny_run.output
+    assert "saving the fresh weights ..." in tiny_run.output
+    assert f"restoring the checkpoint {longer_run.folder / 'ckpt-4'} ..." in longer_run.output
     assert re.search(r"going on from step 4, after 16 training examples", longer_run.output)
     assert "step 4/6" not in longer_run.output
     assert "step 6/6" in longer_run.output
@@ -127,9 +128,9 @@ def test_losses_that_stay_not_finite_roll_the_run_back_and_then_stop_it(
     ]
     printed = train(tmp_path, tiny_run.records, changes, check=False)
     assert "step 4: skipped 2 of the last steps (2 in all): loss terms" in printed
-    assert "going back to the last checkpoint (1 of at most 1 times)" in printed
-    assert "trainer: error: 4 steps in a row were not finite" in printed
-    assert "after going back 1 times: loss terms that are not finite: pq_mask (2)" in printed
+    assert "going back to the last checkpoint (1 of at most 1 time)" in printed
+    assert "trainer: error: 4 steps in a row without finite values" in printed
+    assert "after going back 1 time: loss terms that are not finite: pq_mask (2)" in printed
     assert "gradients that are not finite: backbone/stem/conv/kernel" in printed
     assert "Traceback" not in printed
     # What was saved is from before the first failure.
@@ -201,26 +202,6 @@ def test_both_signatures_agree_and_take_any_size(tiny_run: TinyRun) -> None:
         assert (together["panoptic"][index, height:] == labels.void_panoptic_id).numpy().all()
 
 
-def test_prediction_is_the_same_from_the_export_and_from_the_run(
-    tiny_run: TinyRun, tmp_path: Path
-) -> None:
-    for model, name in ((tiny_run.export, "export"), (tiny_run.folder, "run")):
-        kmax("predict", "--model", model, *tiny_run.images[:2], "--output", tmp_path / name)
-    labels = read_labels(tiny_run.export / "1")
-    for path in tiny_run.images[:2]:
-        maps = []
-        for name in ("export", "run"):
-            base = tmp_path / name / path.stem
-            content = json.loads(base.with_suffix(".json").read_text())
-            (annotation,) = content["annotations"]
-            assert annotation["file_name"] == f"{path.stem}.png"
-            segments = annotation["segments_info"]
-            maps.append(read_panoptic_png(base.with_suffix(".png"), segments, labels))
-            with Image.open(tmp_path / name / f"{path.stem}_overlay.png") as overlay:
-                assert min(overlay.size) >= 400
-        assert np.array_equal(maps[0], maps[1])
-
-
 def test_prediction_writes_what_it_is_asked_for(tiny_run: TinyRun, tmp_path: Path) -> None:
     printed = kmax(
         *("predict", "--model", tiny_run.export, tiny_run.images[0], "--output", tmp_path),
@@ -262,30 +243,6 @@ def test_an_export_gives_the_maps_and_the_views_of_its_experiment_as_the_next_ve
     )
     assert done.returncode == 2
     assert "doesn't give panoptic" in done.stderr
-
-
-def test_prediction_names_bad_images_and_does_the_others(tiny_run: TinyRun, tmp_path: Path) -> None:
-    broken = tmp_path / "broken.jpg"
-    broken.write_bytes(tiny_run.images[0].read_bytes()[:300])
-    gray = tmp_path / "gray.png"
-    Image.new("L", (50, 40), 120).save(gray)
-    done = kmax(
-        "predict",
-        "--model",
-        tiny_run.export,
-        broken,
-        tmp_path / "missing.jpg",
-        gray,
-        "--output",
-        tmp_path / "out",
-        check=False,
-    )
-    assert done.returncode == 2
-    assert "broken.jpg" in done.stderr
-    assert "missing.jpg" in done.stderr
-    assert "2 of 3 images could not be read" in done.stderr
-    assert "Traceback" not in done.stderr
-    assert (tmp_path / "out" / "gray_overlay.png").exists()
 
 
 @pytest.mark.parametrize(

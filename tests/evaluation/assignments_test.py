@@ -9,7 +9,7 @@ import tensorflow as tf
 from kmax_tf import figures
 from kmax_tf.evaluation import assignments
 from kmax_tf.evaluation.assignments import InputSizes, assignments_by_block, draw_assignments
-from tests.reference.panoptic_maps import LABELS, ROADS, SKIES
+from tests.reference.panoptic_maps import LABELS, ROADS, SKIES, resized
 
 # The network's input, and the image in it; the rest is padding.
 WHOLE, FITTED = (65, 97), (65, 49)
@@ -27,24 +27,14 @@ def random_maps(num_centers=5, seed=0):
     return [rng.integers(0, num_centers, size).astype(np.int32) for size in sizes]
 
 
-def nearest(values, height, width):
-    """Resizes a map [h, w] with aligned corners, halves go up."""
-    rows, columns = (
-        np.arange(new, dtype=np.float32) * np.float32((old - 1) / max(new - 1, 1))
-        for old, new in zip(values.shape, (height, width))
-    )
-    half = np.float32(0.5)
-    return values[np.ix_(np.floor(rows + half).astype(int), np.floor(columns + half).astype(int))]
-
-
 @pytest.fixture
 def drawn(monkeypatch):
     """Returns a function that draws and returns what `draw_clusters` was given."""
     given = {}
 
-    def record(image, stages, panoptic, label_space, shown):
+    def record(image, stages, panoptic, labels, shown):
         given.update(image=image, stages=stages, panoptic=panoptic, shown=shown)
-        return figures.draw_clusters(image, stages, panoptic, label_space, shown)
+        return figures.draw_clusters(image, stages, panoptic, labels, shown)
 
     monkeypatch.setattr(assignments, "draw_clusters", record)
 
@@ -86,8 +76,8 @@ def test_maps_come_back_to_the_image(drawn):
     assert [stage.name for stage in stages] == ["block 1", "block 2", "final masks"]
     assert [stage.stride for stage in stages] == [32, 16, 4]
     for stage, values in zip(stages, maps):
-        in_input = nearest(values, *WHOLE)[: FITTED[0], : FITTED[1]]
-        np.testing.assert_array_equal(stage.centers, nearest(in_input, 130, 98))
+        in_input = resized(values, *WHOLE)[: FITTED[0], : FITTED[1]]
+        np.testing.assert_array_equal(stage.centers, resized(in_input, 130, 98))
 
 
 def test_padding_is_not_drawn(drawn):
@@ -114,7 +104,7 @@ def test_large_images_are_shrunk_for_drawing(drawn):
     assert given["image"].dtype == np.uint8
     assert given["panoptic"].shape == (640, 482)
     assert {stage.centers.shape for stage in given["stages"]} == {(640, 482)}
-    np.testing.assert_array_equal(given["panoptic"], nearest(given["truth"], 640, 482))
+    np.testing.assert_array_equal(given["panoptic"], resized(given["truth"], 640, 482))
     # Smoothly: each pixel is the mean of about four.
     assert given["image"].mean() == pytest.approx(given["original"].mean(), abs=0.5)
     assert given["image"].std() < 0.6 * given["original"].std()

@@ -6,9 +6,8 @@ import json
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from kmax_tf.evaluation.coco_results import id2rgb
+from kmax_tf.panoptic.png import encode_ids
 
 CATEGORIES = [
     {"id": 3, "name": "dog", "isthing": 1, "color": [200, 60, 40]},
@@ -35,7 +34,7 @@ def write_set(folder: Path, images, categories=CATEGORIES) -> tuple[Path, Path]:
             ("truth", truth, true_ids, true_info),
             ("predictions", predictions, predicted_ids, predicted_info),
         ):
-            Image.fromarray(id2rgb(np.asarray(ids))).save(folder / name / f"{number}.png")
+            (folder / name / f"{number}.png").write_bytes(encode_ids(np.asarray(ids)))
             entry = {"image_id": number, "file_name": f"{number}.png", "segments_info": info}
             content["annotations"].append(entry)
     for name, content in (("truth", truth), ("predictions", predictions)):

@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 
 from kmax_tf.errors import UserError
-from kmax_tf.evaluation.coco_results import read_panoptic_png
 from kmax_tf.evaluation.submission import SUBMISSIONS
 from kmax_tf.labels import Category, LabelSpace
 from tests.reference.panoptic_maps import CAT_1, DIVISOR, DOG_1, DOG_2, LABELS, ROADS, VOID, runs
+from tests.reference.panoptic_png import read_panoptic_png
 
 PANOPTIC = runs((DOG_1, 4), (DOG_2, 6), (ROADS, 5), (CAT_1, 3), (VOID, 2))
 

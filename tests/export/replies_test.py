@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as rle_masks
 
-from kmax_tf.evaluation.coco_results import encode_panoptic
 from kmax_tf.export import replies
 from kmax_tf.labels import Category, LabelSpace
+from kmax_tf.panoptic.coco_results import encode_panoptic
 
 DIVISOR = 100
 LABELS = LabelSpace(

@@ -146,14 +146,6 @@ def test_a_part_of_the_stages_is_drawn_as_among_all(sheet_of):
         np.testing.assert_array_equal(picture, all_pictures[index])
 
 
-def test_share_changed_is_exact():
-    before = np.array([[0, 0, 1, 1], [2, 2, 3, 3]])
-    after = np.array([[0, 0, 1, 2], [2, 3, 3, 3]])
-    assert clusters.share_changed(before, after) == 0.25
-    assert clusters.share_changed(before, before) == 0.0
-    assert clusters.share_changed(before, before + 1) == 1.0
-
-
 def test_small_images_are_enlarged_without_inventing_centers(sheet_of):
     maps = np.array([[0, 1], [2, 3]])
     picture = figures.draw_clusters(

@@ -1,14 +1,12 @@
 """Pictures of panoptic maps: colors, names, sizes, and that nothing is left to chance."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 
 from kmax_tf import figures
 from kmax_tf.figures import overlay, text
+from tests.processes import run_python
 from tests.reference.panoptic_maps import (
     CAT_1,
     DIVISOR,
@@ -167,4 +165,4 @@ def test_old_pillow_has_one_small_font(monkeypatch):
 def test_tensorflow_is_not_needed():
     """Pictures are also drawn where there is no TensorFlow."""
     code = "import sys; sys.modules['tensorflow'] = None; import kmax_tf.figures"
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    run_python("-c", code)

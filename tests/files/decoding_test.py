@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import struct
 import zlib
 
@@ -13,6 +12,7 @@ from PIL import Image
 
 from kmax_tf.files.decoding import decode_record_image, decode_upright
 from kmax_tf.files.images import read_image
+from tests.files.pngs import encoded
 
 RNG = np.random.default_rng(0)
 JPEG_SIZES = [(63, 97), (17, 33), (1, 1), (2, 3)]
@@ -35,12 +35,6 @@ def decode():
 def photo(height=63, width=97):
     coarse = RNG.integers(0, 256, (max(2, height // 6), max(2, width // 6), 3), np.uint8)
     return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
-
-
-def encoded(image, kind, **options):
-    file = io.BytesIO()
-    image.save(file, kind, **options)
-    return file.getvalue()
 
 
 def read(data, tmp_path):

@@ -3,7 +3,6 @@
 What a record holds decodes in TensorFlow to what `read_image` gives.
 """
 
-import io
 import struct
 
 import numpy as np
@@ -19,6 +18,7 @@ from kmax_tf.files.images import (
     read_encoded,
     read_image,
 )
+from tests.files import pngs
 from tests.files.pngs import GREY, GREY_ALPHA, PALETTE, png
 from tests.files.pngs import RGB as PNG_RGB
 from tests.files.pngs import RGBA as PNG_RGBA
@@ -33,10 +33,7 @@ TURNED[0x0112] = 6
 
 
 def encoded(kind, image=PICTURE, mode=None, **options):
-    buffer = io.BytesIO()
-    image = image if isinstance(image, Image.Image) else Image.fromarray(image)
-    (image.convert(mode) if mode else image).save(buffer, kind, **options)
-    return buffer.getvalue()
+    return pngs.encoded(image, kind, mode, **options)
 
 
 def tiff(samples, photometric=1, sample_format=1, extra=(), tags=(), order="<"):

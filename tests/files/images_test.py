@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kmax_tf.files.images import BadExampleError, read_encoded, read_id_map, read_image
+from kmax_tf.files.images import BadExampleError, read_encoded, read_image
 
 RNG = np.random.default_rng(0)
 # Smooth, so that JPEG changes it little.
@@ -109,15 +109,3 @@ def test_missing_files_and_folders_are_named(tmp_path):
     for path in (tmp_path / "absent.jpg", tmp_path):
         with pytest.raises(BadExampleError, match=path.name):
             read_image(path)
-
-
-def test_id_maps_need_three_channels(tmp_path):
-    colors = RNG.integers(0, 256, (4, 5, 3), dtype=np.uint8)
-    path = save(tmp_path / "ids.png", Image.fromarray(colors))
-    np.testing.assert_array_equal(read_id_map(path), colors.astype(int) @ [1, 256, 65536])
-    alpha = RNG.integers(0, 256, (4, 5, 1), dtype=np.uint8)
-    path = save(tmp_path / "alpha.png", Image.fromarray(np.concatenate([colors, alpha], -1)))
-    np.testing.assert_array_equal(read_id_map(path), colors.astype(int) @ [1, 256, 65536])
-    path = save(tmp_path / "grey.png", Image.fromarray(colors[..., 0]))
-    with pytest.raises(BadExampleError, match="must be RGB"):
-        read_id_map(path)

@@ -1,11 +1,14 @@
-"""PNGs of every kind, which Pillow doesn't write: any depth, and interlaced."""
+"""Image files: PNGs of every kind, also those that Pillow doesn't write, and what it writes."""
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
+from typing import Any
 
 import numpy as np
+from PIL import Image
 
 GREY, RGB, PALETTE, GREY_ALPHA, RGBA = 0, 2, 3, 4, 6
 # Of Adam7: first column and row, steps.
@@ -41,6 +44,16 @@ def png(
     chunks += [(b"IDAT", zlib.compress(data)), (b"IEND", b"")]
     kept = [(kind, content) for kind, content in chunks if content or kind == b"IEND"]
     return png_of(kept)
+
+
+def encoded(
+    pixels: np.ndarray | Image.Image, kind: str = "PNG", mode: str | None = None, **options: Any
+) -> bytes:
+    """Returns a file that Pillow writes, of pixels converted to a mode first."""
+    image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
+    buffer = io.BytesIO()
+    (image.convert(mode) if mode else image).save(buffer, kind, **options)
+    return buffer.getvalue()
 
 
 def png_of(chunks: list[tuple[bytes, bytes]]) -> bytes:

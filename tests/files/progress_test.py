@@ -32,6 +32,14 @@ def test_a_terminal_is_rewritten_in_place():
     assert "draw: 3/3" in stream.getvalue()
 
 
+def test_a_line_of_its_own_takes_the_place_of_the_one_that_is_rewritten():
+    stream = Terminal()
+    counter = progress.Progress(2, "draw", stream)
+    counter.advance(2)
+    counter.say("one failed")
+    assert stream.getvalue().endswith("\r\x1b[Kone failed\n")
+
+
 def test_hours_are_shown():
     stream = io.StringIO()
     assert progress._duration(3 * 3600 + 65) == "3:01:05"

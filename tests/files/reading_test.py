@@ -1,7 +1,10 @@
 import os
 import unicodedata
 
-from kmax_tf.files.reading import located, name_key
+import pytest
+
+from kmax_tf.errors import UserError
+from kmax_tf.files.reading import located, name_key, names_in, read_file
 
 COMPOSED = unicodedata.normalize("NFC", "Größe é.jpg")
 DECOMPOSED = unicodedata.normalize("NFD", COMPOSED)
@@ -48,3 +51,17 @@ def test_other_names_stay_apart():
     assert name_key("a.jpg") != name_key("A.jpg")
     assert name_key("a.jpg") != name_key("a.jpeg")
     assert name_key(DECOMPOSED) == name_key(COMPOSED) == COMPOSED
+
+
+def test_a_folder_is_no_file(tmp_path):
+    with pytest.raises(OSError, match="it is a folder"):
+        read_file(tmp_path)
+
+
+def test_a_folder_that_cannot_be_read_is_not_an_empty_one(tmp_path, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr(os, "listdir", refuse)  # root may read everything
+    with pytest.raises(UserError, match=f"cannot read the folder {tmp_path}: Permission denied"):
+        names_in(tmp_path)

@@ -1,3 +1,5 @@
+"""Tasks shared with helpers: results in order, the first error, no process where few tasks wait."""
+
 import io
 import os
 import platform
@@ -8,6 +10,7 @@ import time
 import pytest
 
 from kmax_tf.errors import UserError
+from kmax_tf.files import workers
 from kmax_tf.files.progress import Progress
 from kmax_tf.files.workers import available_cores, run_tasks
 
@@ -16,44 +19,63 @@ def work(task, advance):
     """Takes longer for earlier tasks, so that later ones finish first."""
     number, what = task
     advance()
-    if what == "die":
+    if what == "die" and os.getpid() != int(os.environ["KMAX_TEST_PARENT"]):
         os._exit(1)
     if what == "fail":
         raise UserError(f"task {number}")
     if what == "endless":
-        while True:
+        while os.getpid() != int(os.environ["KMAX_TEST_PARENT"]):
             time.sleep(0.01)
             advance()
     time.sleep(0.3 / (1 + number))
     return number, os.getpid()
 
 
-def run(kinds, workers):
-    progress = Progress(None, "work", io.StringIO())
-    return list(run_tasks(work, list(enumerate(kinds)), workers, progress)), progress.done
+@pytest.fixture
+def run(monkeypatch):
+    """Runs tasks; helpers are started after the first one, however short it was."""
+    monkeypatch.setattr(workers, "seconds_a_helper", lambda: 1e-9)
+    monkeypatch.setenv("KMAX_TEST_PARENT", str(os.getpid()))
+
+    def run(kinds, count):
+        progress = Progress(None, "work", io.StringIO())
+        return list(run_tasks(work, list(enumerate(kinds)), count, progress)), progress.done
+
+    return run
 
 
-def test_one_worker_is_this_process():
+def test_one_worker_is_this_process(run):
     results, done = run(["fine"] * 3, 1)
     assert results == [(number, os.getpid()) for number in range(3)]
     assert done == 3
 
 
-def test_processes_return_in_order_and_count_steps():
-    results, done = run(["fine"] * 5, 2)
-    assert [number for number, _ in results] == list(range(5))
-    assert os.getpid() not in {pid for _, pid in results}
-    assert done == 5
+def test_results_come_in_order_and_steps_are_counted(run):
+    results, done = run(["fine"] * 60, 2)
+    assert [number for number, _ in results] == list(range(60))
+    processes = {process for _, process in results}
+    assert os.getpid() in processes
+    assert len(processes) == 2
+    assert done == 60
 
 
-def test_the_first_error_in_order_is_raised_and_the_rest_is_stopped():
-    with pytest.raises(UserError, match="task 1"):
-        run(["fine", "fail", "endless", "fail", "endless"], 2)
+def test_no_helper_is_started_for_little_work(run, monkeypatch):
+    monkeypatch.setattr(workers, "seconds_a_helper", lambda: 10)
+    results, _ = run(["fine"] * 4, 8)
+    assert {process for _, process in results} == {os.getpid()}
+    assert run([], 8) == ([], 0)
 
 
-def test_a_process_that_dies_is_a_sentence():
+@pytest.mark.parametrize("count", [1, 3])
+def test_the_first_error_in_order_is_raised_and_the_rest_is_stopped(run, count):
+    kinds = ["fine", "fine", "fine", "fail", "endless", "fail", "endless", "fine"]
+    with pytest.raises(UserError, match="task 3"):
+        run(kinds, count)
+
+
+def test_a_process_that_dies_is_a_sentence(run):
     with pytest.raises(UserError, match=r"a worker process died.*fewer --workers"):
-        run(["fine", "die", "fine"], 2)
+        run(["fine", *["die"] * 50], 2)
 
 
 def test_there_is_a_core():

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from kmax_tf.checkpoints.deeplab2 import SUFFIX, checkpoint_keys
-from kmax_tf.keras_api import keras
+from kmax_tf.model.kmax import KMaX
 from tests.golden import pytorch_weights_recipe, sampling, weights_recipe
 
 FOLDER = pathlib.Path(__file__).parent
@@ -50,9 +50,9 @@ def name(variable: tf.Variable) -> str:
     return variable.name.split(":")[0]
 
 
-def keys(model: keras.Model) -> dict[str, str]:
+def keys(model: KMaX) -> dict[str, str]:
     """Returns the key in the public TensorFlow checkpoints of each variable's name."""
-    return checkpoint_keys([name(variable) for variable in model.variables])
+    return checkpoint_keys(model)
 
 
 def recipe_weights(model_name: str) -> dict[str, np.ndarray]:
@@ -82,7 +82,7 @@ def pytorch_recipe_weights(model_name: str) -> dict[str, np.ndarray]:
     return weights
 
 
-def assign(model: keras.Model, weights: Mapping[str, np.ndarray]) -> None:
+def assign(model: KMaX, weights: Mapping[str, np.ndarray]) -> None:
     """Gives every variable its weight. Shapes may differ by axes of length 1."""
     keys_by_name = keys(model)
     assert set(keys_by_name.values()) == set(weights)

@@ -11,6 +11,7 @@ from kmax_tf.losses.builder import build_loss
 from tests.golden import recordings, weights_recipe
 from tests.model.building import build_with_zeros
 
+pytestmark = pytest.mark.slow  # the whole network, forth and back
 NAME = "coco_resnet50"
 # Blocks, branches of the transformer and the feed-forward network end in these.
 LAST_OF_BRANCH = ("_conv3_bn/_batch_norm/gamma", "_memory_ffn_conv2_bn/_batch_norm/gamma")

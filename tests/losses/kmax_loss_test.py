@@ -10,20 +10,32 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kmax_tf.errors import UserError
-from kmax_tf.losses.kmax_loss import KMaXLoss, LossOptions, subsample
+from kmax_tf.losses.instance_discrimination import InstanceDiscrimination
+from kmax_tf.losses.kmax_loss import KMaXLoss
+from kmax_tf.losses.mask_id import MaskId
 from kmax_tf.losses.matching import match_in_graph, match_on_host
+from kmax_tf.losses.pq_style import PqClass, PqMask
+from kmax_tf.losses.semantic import Semantic
+from kmax_tf.losses.truth import TruthOptions
 from tests.losses.problems import IGNORE, random_prediction, random_problem
+from tests.options import with_defaults
 from tests.reference import layers_oracle, losses_oracle
 
 PIXELS = 35
-OPTIONS = LossOptions(
-    num_classes=4,
-    ignore_label=IGNORE,
-    sample_count=PIXELS,  # all of them, so that nothing is random
-    sample_temperature=1.5,
-    unmatched_gradient=False,
-)
+OPTIONS = TruthOptions(num_classes=4, ignore_label=IGNORE, unmatched_gradient=False)
+SPREAD = dataclasses.replace(OPTIONS, unmatched_gradient=True)
+TERMS = [
+    with_defaults(PqMask),
+    with_defaults(PqClass),
+    with_defaults(MaskId),
+    # All pixels, so that nothing is random.
+    with_defaults(InstanceDiscrimination, sample_count=PIXELS),
+    with_defaults(Semantic),
+]
+
+
+def loss_of(options=OPTIONS, match=match_on_host, terms=TERMS):
+    return KMaXLoss(terms, options, match)
 
 
 @pytest.fixture
@@ -74,7 +86,7 @@ def expected_terms(problem, image):
 @pytest.mark.parametrize("match", [match_on_host, match_in_graph])
 def test_equals_the_oracle(seed, match):
     problem = random_problem(seed)
-    terms = KMaXLoss(OPTIONS, match).per_example(*problem.tensors())
+    terms = loss_of(match=match).per_example(*problem.tensors())
     for image in range(2):
         expected = expected_terms(problem, image)
         assert set(terms) == set(expected)
@@ -83,7 +95,7 @@ def test_equals_the_oracle(seed, match):
 
 
 def test_call_gives_means_over_the_batch(problem):
-    loss = KMaXLoss(OPTIONS)
+    loss = loss_of()
     tensors = problem.tensors()
     examples = loss.per_example(*tensors)
     for name, value in loss(*tensors).items():
@@ -91,38 +103,27 @@ def test_call_gives_means_over_the_batch(problem):
         assert float(value) == pytest.approx(float(tf.reduce_mean(examples[name])), rel=1e-6)
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {},
-        {"pq_style_weight": 0.0},
-        {"mask_id_weight": 0.0},
-        {"instance_discrimination_weight": 0.0},
-        {"semantic_weight": 0.0},
-        {"pq_style_weight": 0.0, "mask_id_weight": 0.0, "semantic_weight": 0.0},
-    ],
-)
-def test_term_names_are_those_that_come(problem, changes):
-    loss = KMaXLoss(dataclasses.replace(OPTIONS, **changes))
+@pytest.mark.parametrize("off", [*([i] for i in range(5)), [0, 1, 3, 4]])
+def test_term_names_are_those_that_come(problem, off):
+    terms = [dataclasses.replace(t, weight=0.0) if i in off else t for i, t in enumerate(TERMS)]
+    loss = loss_of(terms=terms)
     targets, predictions = problem.tensors()
-    assert loss.term_names(2, semantic=True) == list(loss(targets, predictions))
+    assert loss.term_names(predictions) == list(loss(targets, predictions))
+    assert {name.split("/")[-1] for name in loss.term_names(predictions)} == {
+        term.name for term in terms if term.weight
+    }
     del predictions["semantic_logits"], predictions["intermediate"]
-    assert loss.term_names(0, semantic=False) == list(loss(targets, predictions))
+    assert loss.term_names(predictions) == list(loss(targets, predictions))
 
 
 def test_weights_are_factors(problem):
     tensors = problem.tensors()
-    plain = KMaXLoss(OPTIONS)(*tensors)
-    fields = {
-        "pq_style_weight": ("pq_mask", "pq_class"),
-        "mask_id_weight": ("mask_id",),
-        "instance_discrimination_weight": ("instance_discrimination",),
-        "semantic_weight": ("semantic",),
-    }
-    for field, names in fields.items():
-        doubled = dataclasses.replace(OPTIONS, **{field: 2 * getattr(OPTIONS, field)})
-        for name, value in KMaXLoss(doubled)(*tensors).items():
-            factor = 2.0 if name.split("/")[-1] in names else 1.0
+    plain = loss_of()(*tensors)
+    for changed in TERMS:
+        doubled = dataclasses.replace(changed, weight=2 * changed.weight)
+        terms = [doubled if term is changed else term for term in TERMS]
+        for name, value in loss_of(terms=terms)(*tensors).items():
+            factor = 2.0 if name.split("/")[-1] == changed.name else 1.0
             assert float(value) == pytest.approx(factor * float(plain[name]), rel=1e-5), name
 
 
@@ -130,7 +131,7 @@ def test_weights_are_factors(problem):
 @given(seed=st.integers(0, 10**6))
 def test_terms_are_not_negative_and_blind_to_the_order_of_segments(seed):
     problem = random_problem(seed)
-    loss = KMaXLoss(OPTIONS)
+    loss = loss_of()
     plain = loss.per_example(*problem.tensors())
     assert all((value.numpy() >= 0).all() for value in plain.values())
     order = np.random.default_rng(seed).permutation(5)
@@ -144,7 +145,7 @@ def test_terms_are_not_negative_and_blind_to_the_order_of_segments(seed):
 
 
 def test_more_padding_changes_nothing(problem):
-    loss = KMaXLoss(OPTIONS)
+    loss = loss_of()
     targets, predictions = problem.tensors()
     plain = loss.per_example(targets, predictions)
     targets["segment_classes"] = tf.pad(
@@ -155,7 +156,7 @@ def test_more_padding_changes_nothing(problem):
 
 
 def test_segments_without_a_pixel_on_the_grid_are_padding(problem):
-    loss = KMaXLoss(OPTIONS)
+    loss = loss_of()
     targets, predictions = problem.tensors()
     plain = loss.per_example(targets, predictions)
     targets["segment_classes"] = tf.where(
@@ -201,8 +202,8 @@ def uniform_targets(segment, semantic, classes):
     ids=["all unlabeled", "all crowd", "one segment"],
 )
 def test_bare_images_give_finite_losses(problem, targets, unmatched_gradient, match):
-    options = dataclasses.replace(OPTIONS, unmatched_gradient=unmatched_gradient)
-    terms, gradient = gradients(KMaXLoss(options, match), targets, problem.tensors()[1])
+    options = SPREAD if unmatched_gradient else OPTIONS
+    terms, gradient = gradients(loss_of(options, match), targets, problem.tensors()[1])
     assert_finite(terms, gradient)
     if targets["segment_classes"][0, 0] < 0:  # no segment
         for name in ("pq_mask", "mask_id", "instance_discrimination"):
@@ -217,7 +218,7 @@ def test_more_segments_than_centers_gives_finite_losses(problem, match):
         "mask_logits": predictions["mask_logits"][..., :2],
         "class_logits": predictions["class_logits"][:, :2],
     }
-    terms, gradient = gradients(KMaXLoss(OPTIONS, match), targets, predictions)
+    terms, gradient = gradients(loss_of(match=match), targets, predictions)
     assert_finite(terms, gradient)
     assert float(terms["pq_mask"]) > 0
 
@@ -228,7 +229,7 @@ def unlabeled_on_grid(problem):
 
 def test_unlabeled_pixels_get_no_gradient(problem):
     targets, predictions = problem.tensors()
-    _, gradient = gradients(KMaXLoss(OPTIONS), targets, predictions)
+    _, gradient = gradients(loss_of(), targets, predictions)
     unlabeled = unlabeled_on_grid(problem)
     assert unlabeled.any()
     assert (gradient["mask_logits"].numpy()[unlabeled] == 0).all()
@@ -239,18 +240,17 @@ def test_unlabeled_pixels_get_no_gradient(problem):
 
 def test_unlabeled_pixels_are_not_sampled_where_there_are_enough_others(problem):
     labeled = int((~unlabeled_on_grid(problem)).reshape(2, -1).sum(1).min())
-    options = dataclasses.replace(OPTIONS, sample_count=labeled, unmatched_gradient=True)
+    terms = [with_defaults(InstanceDiscrimination, sample_count=labeled)]
     targets, predictions = problem.tensors()
-    _, gradient = gradients(KMaXLoss(options), targets, predictions)
+    _, gradient = gradients(loss_of(SPREAD, terms=terms), targets, predictions)
     ignored = gradient["pixel_embeddings"].numpy()[unlabeled_on_grid(problem)]
     assert (ignored == 0).all()
 
 
 def test_unmatched_gradient_changes_gradients_of_crowds_but_no_value(problem):
     targets, predictions = problem.tensors()
-    plain = gradients(KMaXLoss(OPTIONS), targets, predictions)
-    options = dataclasses.replace(OPTIONS, unmatched_gradient=True)
-    spread = gradients(KMaXLoss(options), targets, predictions)
+    plain = gradients(loss_of(), targets, predictions)
+    spread = gradients(loss_of(SPREAD), targets, predictions)
     for name, value in spread[0].items():
         assert float(value) == pytest.approx(float(plain[0][name]), rel=1e-6), name
     differs = np.abs(spread[1]["mask_logits"] - plain[1]["mask_logits"]).max(-1) > 1e-7
@@ -274,7 +274,7 @@ def test_perfect_predictions_have_almost_no_loss():
         "class_logits": 60.0 * np.eye(5, dtype=np.float32)[labels],
         "pixel_embeddings": embeddings,
     }
-    terms = KMaXLoss(OPTIONS)(*tf.nest.map_structure(tf.constant, (problem.targets, predictions)))
+    terms = loss_of()(*tf.nest.map_structure(tf.constant, (problem.targets, predictions)))
     assert float(terms["pq_class"]) < 1e-4
     assert float(terms["mask_id"]) < 1e-4
     # Crowds take no space, as dice counts pixels of segments only.
@@ -283,10 +283,10 @@ def test_perfect_predictions_have_almost_no_loss():
 
 def test_is_the_same_in_a_graph_and_under_xla(problem):
     tensors = problem.tensors()
-    plain = KMaXLoss(OPTIONS)(*tensors)
+    plain = loss_of()(*tensors)
     runs = [
-        tf.function(KMaXLoss(OPTIONS)),
-        tf.function(KMaXLoss(OPTIONS, match_in_graph), jit_compile=True),
+        tf.function(loss_of()),
+        tf.function(loss_of(match=match_in_graph), jit_compile=True),
     ]
     for run in runs:
         for name, value in run(*tensors).items():
@@ -295,23 +295,11 @@ def test_is_the_same_in_a_graph_and_under_xla(problem):
 
 def test_intermediate_predictions_do_not_change_the_matching(problem):
     targets, predictions = problem.tensors()
-    plain = KMaXLoss(OPTIONS)(targets, predictions)
+    plain = loss_of()(targets, predictions)
     rng = np.random.default_rng(9)
     predictions["intermediate"] = [
         tf.nest.map_structure(tf.constant, random_prediction(rng, 3, 4)) for _ in range(2)
     ]
-    for name, value in KMaXLoss(OPTIONS)(targets, predictions).items():
+    for name, value in loss_of()(targets, predictions).items():
         if "/" not in name:
             assert float(value) == pytest.approx(float(plain[name]), rel=1e-6), name
-
-
-def test_subsample_takes_every_stride_th_pixel():
-    full = tf.reshape(tf.range(17 * 25), [1, 17, 25])
-    taken = subsample(full, tf.zeros([1, 5, 7, 2]))
-    np.testing.assert_array_equal(taken, full[:, ::4, ::4])
-
-
-@pytest.mark.parametrize("grid", [(5, 6), (4, 7), (6, 7), (5, 13)])
-def test_subsample_refuses_what_does_not_divide(grid):
-    with pytest.raises(UserError, match="32k"):
-        subsample(tf.zeros([1, 17, 25]), tf.zeros([1, *grid, 2]))

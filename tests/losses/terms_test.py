@@ -8,8 +8,16 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kmax_tf.losses import terms
-from kmax_tf.losses.rows import segment_sums
+from kmax_tf import ops
+from kmax_tf.losses.instance_discrimination import (
+    instance_discrimination,
+    interpolate_pixels,
+    sample_pixels,
+)
+from kmax_tf.losses.pq_style import class_cross_entropy, mask_dice
+from kmax_tf.losses.prediction import pixel_entropy_and_mask_sizes
+from kmax_tf.losses.semantic import semantic_cross_entropy
+from kmax_tf.losses.term import mean_of_nonzero
 from tests.reference import layers_oracle, losses_oracle
 
 PIXELS, CENTERS, SEGMENTS, CLASSES = 12, 5, 4, 3
@@ -46,14 +54,14 @@ class Case:
 
     def entropy_and_sizes(self, mask_logits, spread=False):
         crowd = self.labeled & (self.segments < 0) & spread
-        return terms.pixel_entropy_and_mask_sizes(
+        return pixel_entropy_and_mask_sizes(
             mask_logits, batch(self.segments), batch(self.center), tf.constant(crowd[np.newaxis])
         )
 
     def pq_mask(self, mask_logits, segment_weights=None):
         weights = self.segment_weights if segment_weights is None else segment_weights
         entropy, mask_sizes = self.entropy_and_sizes(mask_logits)
-        return terms.mask_dice(
+        return mask_dice(
             mask_sizes, entropy, batch(self.segments), batch(self.center), batch(weights)
         )
 
@@ -62,7 +70,7 @@ class Case:
         for segment, center in self.truth.matches():
             target[center] = self.classes[segment]
             weight[center] = self.truth.mask_similarity[segment, center]
-        return terms.class_cross_entropy(class_logits, batch(target), batch(weight), 0.75)
+        return class_cross_entropy(class_logits, batch(target), batch(weight), 0.75)
 
 
 def batch(array):
@@ -116,7 +124,7 @@ def test_class_cross_entropy(seed):
 def test_pixel_cross_entropy(seed):
     case = Case(seed)
     check_value_and_gradient(
-        lambda logits: terms.mean_of_nonzero(case.cross_entropy(logits)),
+        lambda logits: mean_of_nonzero(case.cross_entropy(logits)),
         lambda logits: losses_oracle.mask_id(case.truth, logits, weight=1),
         case.mask_logits,
         case.rng,
@@ -130,7 +138,7 @@ def test_instance_discrimination(seed):
     embeddings = case.rng.normal(size=[PIXELS, 3])
     embeddings /= np.linalg.norm(embeddings, axis=-1, keepdims=True)
     check_value_and_gradient(
-        lambda x: terms.instance_discrimination(x, batch(case.segments), SEGMENTS, 0.3, False),
+        lambda x: instance_discrimination(x, batch(case.segments), SEGMENTS, 0.3, False),
         lambda x: losses_oracle.instance_discrimination(x, masks),
         embeddings,
         case.rng,
@@ -146,7 +154,7 @@ def test_semantic_cross_entropy(seed, top_fraction):
     weights = rng.uniform(0.5, 3, 10)
     counted = np.where(ids == 0, 0.0, weights)
     check_value_and_gradient(
-        lambda x: terms.semantic_cross_entropy(x, batch(ids), batch(counted), top_fraction),
+        lambda x: semantic_cross_entropy(x, batch(ids), batch(counted), top_fraction),
         lambda x: losses_oracle.semantic(x, ids, weights, 0, top_fraction),
         rng.normal(size=[10, 4]),
         rng,
@@ -157,7 +165,7 @@ def test_ids_of_unweighted_pixels_may_be_out_of_range():
     """Cityscapes' unlabeled pixels have the id 255."""
     logits = tf.random.normal([1, 3, 4], seed=0)
     ids, weights = tf.constant([[1, 255, 2]]), tf.constant([[1.0, 0.0, 1.0]])
-    value = terms.semantic_cross_entropy(logits, ids, weights, 1.0)
+    value = semantic_cross_entropy(logits, ids, weights, 1.0)
     expected = losses_oracle.semantic(logits[0].numpy(), [1, 255, 2], [1.0] * 3, 255)
     assert float(value[0]) == pytest.approx(expected, rel=1e-5)
 
@@ -203,7 +211,7 @@ def test_spread_gives_the_contrastive_loss_the_dense_gradient(seed):
         similarity = tf.matmul(embeddings, embeddings, transpose_b=True) / 0.3
         dense = tf.nn.softmax_cross_entropy_with_logits(target, similarity)
         dense = tf.reduce_sum(dense) / float((case.segments >= 0).sum())
-        ours = terms.instance_discrimination(embeddings, batch(case.segments), SEGMENTS, 0.3, True)
+        ours = instance_discrimination(embeddings, batch(case.segments), SEGMENTS, 0.3, True)
     assert float(ours[0]) == pytest.approx(float(dense), rel=1e-5)
     np.testing.assert_allclose(
         tape.gradient(ours, embeddings), tape.gradient(dense, embeddings), rtol=1e-4, atol=1e-6
@@ -216,7 +224,7 @@ def test_segment_sums(seed, pixels):
     rng = np.random.default_rng(seed)
     values = rng.normal(size=[2, pixels, 3]).astype(np.float32)
     segments = rng.integers(-1, 4, [2, pixels]).astype(np.int32)
-    sums = segment_sums(tf.constant(values), tf.constant(segments), 4).numpy()
+    sums = ops.segment_sums(tf.constant(values), tf.constant(segments), 4).numpy()
     for image in range(2):
         masks = losses_oracle.one_hot_masks(segments[image], 4)
         np.testing.assert_allclose(sums[image], masks.T @ values[image], rtol=1e-4, atol=1e-5)
@@ -224,7 +232,7 @@ def test_segment_sums(seed, pixels):
 
 def test_mean_of_nonzero_is_zero_where_all_are():
     values = tf.constant([[0.0, 2.0, 4.0], [0.0, 0.0, 0.0]])
-    np.testing.assert_array_equal(terms.mean_of_nonzero(values), [3.0, 0.0])
+    np.testing.assert_array_equal(mean_of_nonzero(values), [3.0, 0.0])
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.6, 1.5])
@@ -239,7 +247,7 @@ def test_sampling_follows_the_inverse_area(temperature):
         return tf.repeat(tf.constant(array)[tf.newaxis], draws, axis=0)
 
     areas = repeat(np.array([4, 2, 1], np.float32))
-    chosen = terms.sample_pixels(
+    chosen = sample_pixels(
         repeat(segments.astype(np.int32)), repeat(labeled), areas, 1, temperature, uniform
     )
     frequency = np.bincount(chosen.numpy().ravel(), minlength=9) / draws
@@ -258,7 +266,7 @@ def test_interpolated_pixels_are_those_of_the_resized_grid(side):
     pixels[:, 0], pixels[:, 1] = 0, size[0] * size[1] - 1
     resized = layers_oracle.resize(grid, *size).reshape([2, -1, 3])
     expected = np.stack([image[rows] for image, rows in zip(resized, pixels)])
-    values = terms.interpolate_pixels(tf.constant(grid), size, tf.constant(pixels))
+    values = interpolate_pixels(tf.constant(grid), size, tf.constant(pixels))
     np.testing.assert_allclose(values, expected, atol=1e-5)
 
 
@@ -268,7 +276,7 @@ def test_sampling_is_without_replacement_and_takes_unlabeled_pixels_last():
     areas = tf.constant([[2.0, 1.0]])
     for seed in range(5):
         uniform = tf.random.stateless_uniform([1, 6], [seed, 0])
-        chosen = terms.sample_pixels(segments, labeled, areas, 4, 1.5, uniform).numpy()[0]
+        chosen = sample_pixels(segments, labeled, areas, 4, 1.5, uniform).numpy()[0]
         assert sorted(chosen) == [0, 1, 2, 3]
 
 
@@ -276,7 +284,7 @@ def test_sampling_is_without_replacement_and_takes_unlabeled_pixels_last():
 def test_sampling_survives_extreme_random_numbers(extreme):
     segments, labeled = tf.constant([[0, 0, -1]]), tf.constant([[True, True, True]])
     uniform = tf.fill([1, 3], extreme)
-    chosen = terms.sample_pixels(segments, labeled, tf.constant([[2.0]]), 3, 1.5, uniform)
+    chosen = sample_pixels(segments, labeled, tf.constant([[2.0]]), 3, 1.5, uniform)
     assert sorted(chosen.numpy()[0]) == [0, 1, 2]
 
 
@@ -296,6 +304,6 @@ def test_weights_have_a_floor():
     at_one = case.pq_mask(logits, np.ones(SEGMENTS))
     np.testing.assert_allclose(at_zero, 1e-5 * at_one, rtol=1e-4)
     classes, target = batch(case.class_logits), tf.fill([1, CENTERS], 1)
-    at_zero = terms.class_cross_entropy(classes, target, tf.zeros([1, CENTERS]), 0.75)
-    at_one = terms.class_cross_entropy(classes, target, tf.ones([1, CENTERS]), 0.75)
+    at_zero = class_cross_entropy(classes, target, tf.zeros([1, CENTERS]), 0.75)
+    at_one = class_cross_entropy(classes, target, tf.ones([1, CENTERS]), 0.75)
     np.testing.assert_allclose(at_zero, 1e-5 * at_one, rtol=1e-4)

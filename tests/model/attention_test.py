@@ -9,6 +9,7 @@ import tensorflow as tf
 from kmax_tf.model.attention import SelfAttention, SoftmaxAttention
 from kmax_tf.model.batch_norm import BatchNormFactory
 from tests.model.weights import array, norm_of, random, randomize
+from tests.options import with_defaults
 from tests.reference import layers_oracle as oracle
 
 HEADS = 2
@@ -40,7 +41,7 @@ def self_attention(layer, centers):
 
 @pytest.fixture
 def among_centers():
-    layer = SelfAttention(**WIDTHS, batch_norm=BatchNormFactory())
+    layer = SelfAttention(**WIDTHS, batch_norm=with_defaults(BatchNormFactory))
     layer(random(2, 5, 8))
     randomize(layer)
     return layer
@@ -48,7 +49,7 @@ def among_centers():
 
 @pytest.fixture
 def to_pixels():
-    layer = SoftmaxAttention(**WIDTHS, batch_norm=BatchNormFactory())
+    layer = SoftmaxAttention(**WIDTHS, batch_norm=with_defaults(BatchNormFactory))
     layer(random(2, 5, 8), random(2, 4, 3, 7), random(2, 4, 3, 5))
     randomize(layer)
     return layer

@@ -9,9 +9,10 @@ import tensorflow as tf
 from kmax_tf.model.axial_attention import AxialAttention, AxisAttention
 from kmax_tf.model.batch_norm import BatchNormFactory
 from tests.model.weights import array, norm_of, random, randomize
+from tests.options import with_defaults
 from tests.reference import layers_oracle as oracle
 
-NORM = BatchNormFactory()
+NORM = with_defaults(BatchNormFactory)
 
 
 def weights_of(layer):
@@ -55,7 +56,7 @@ def test_height_comes_before_width_and_each_is_subsampled_after_its_pass(stride)
 
 
 def test_tables_do_not_grow_with_the_image():
-    layer = AxialAttention(8, NORM)
+    layer = AxialAttention(8, NORM, num_heads=8, max_span=255)
     layer(random(1, 3, 3, 4))
     for axis in (layer.height_axis, layer.width_axis):
         assert axis.query_positions.shape == [509, 1]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 
 import pytest
 import tensorflow as tf
 
+from kmax_tf import ops
 from kmax_tf.keras_api import keras
-from kmax_tf.model import kmeans_attention
 from kmax_tf.model.complexity import multiply_adds
 from tests.model.building import build_with_zeros
 from tests.training.tiny import tiny_experiment
@@ -161,12 +162,13 @@ def test_what_several_outputs_need_counts_once():
     assert count(model) == HEIGHT * WIDTH * 3 * 2
 
 
-@pytest.mark.parametrize("name", ["sum_by_segments", "sum_by_product"])
-def test_sums_of_pixels_have_no_products_however_they_are_written(name):
+@pytest.mark.parametrize("form", [contextlib.nullcontext, ops.definitions])
+def test_sums_of_pixels_have_no_products_however_they_are_written(form):
     def model(images, training):
         values = tf.reshape(images, [1, HEIGHT * WIDTH, 3])
         assignment = tf.argmax(values, axis=-1, output_type=tf.int32)
-        return getattr(kmeans_attention, name)(assignment, values, 3)
+        with form():
+            return ops.sum_by_center(values, assignment, 3)
 
     assert count(model) == 0
 

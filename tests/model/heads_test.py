@@ -10,10 +10,11 @@ import pytest
 from kmax_tf.model.batch_norm import BatchNormFactory
 from kmax_tf.model.heads import ClassHead, HeadOptions, MaskHead, PixelHead, PredictionHeads
 from tests.model.weights import array, norm_of, random, randomize
+from tests.options import with_defaults
 from tests.reference import layers_oracle as oracle
 
-NORM = BatchNormFactory()
-OPTIONS = HeadOptions(num_classes=3, kernel_size=5, channels=6, embedding_channels=4)
+NORM = with_defaults(BatchNormFactory)
+OPTIONS = with_defaults(HeadOptions, num_classes=3, kernel_size=5, channels=6, embedding_channels=4)
 
 
 def test_pixel_head_equals_the_oracle():
@@ -66,7 +67,7 @@ def test_class_head_adds_the_prior_of_void():
 
 @pytest.mark.parametrize("prior", [0.5, 0.9])
 def test_an_untrained_center_says_void_with_its_prior(prior):
-    layer = ClassHead(HeadOptions(num_classes=133, void_prior=prior))
+    layer = ClassHead(with_defaults(HeadOptions, num_classes=133, void_prior=prior))
     logits = layer(np.zeros([1, 2, 8], np.float32)).numpy()
     np.testing.assert_allclose(oracle.softmax(logits)[..., -1], prior, rtol=1e-5)
     if prior == 0.9:

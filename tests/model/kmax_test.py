@@ -8,7 +8,6 @@ import tensorflow as tf
 
 import kmax_tf
 from kmax_tf.keras_api import keras
-from kmax_tf.model.kmax import check_image_size
 from tests.model.building import build_with_zeros
 from tests.model.weights import randomize
 
@@ -127,17 +126,6 @@ def test_images_are_scaled_to_between_minus_one_and_one(model):
 def test_other_sizes_are_refused_with_the_nearest_valid_ones(model, size, below, above):
     with pytest.raises(kmax_tf.UserError, match=rf"nearest are {below} and {above}\b"):
         model(np.zeros([1, *size, 3], np.uint8))
-
-
-@pytest.mark.parametrize("size", [1, 16, 32])
-def test_images_below_the_smallest_size_are_refused(size):
-    with pytest.raises(kmax_tf.UserError, match="33"):
-        check_image_size(tf.TensorShape([1, size, 33, 3]))
-
-
-def test_every_size_of_the_form_is_accepted():
-    for k in range(1, 60):
-        check_image_size(tf.TensorShape([None, 32 * k + 1, None, 3]))
 
 
 def test_examples_do_not_depend_on_each_other(model):

@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from kmax_tf import ops
 from kmax_tf.model.batch_norm import BatchNormFactory
-from kmax_tf.model.layers import gelu
 from kmax_tf.model.pixel_decoder import Fuse, PixelDecoder
-from kmax_tf.model.residual import BlockOptions
 from tests.model.weights import array, norm_of, random, randomize
+from tests.options import block_options, with_defaults
 from tests.reference import layers_oracle as oracle
 
-NORM = BatchNormFactory()
-CONVOLUTION = BlockOptions(2, gelu)
-AXIAL = BlockOptions(2, gelu, axial=True, num_heads=2, max_span=5)
+NORM = with_defaults(BatchNormFactory)
+CONVOLUTION = block_options(2, ops.gelu)
+AXIAL = block_options(2, ops.gelu, axial=True, num_heads=2, max_span=5)
 
 
 @pytest.mark.parametrize("coarse_channels", [3, 5])

@@ -7,23 +7,28 @@ import pytest
 import tensorflow as tf
 
 import kmax_tf
+from kmax_tf import ops
 from kmax_tf.keras_api import keras
 from kmax_tf.model.backbones.convnext import ConvNeXtStage
 from kmax_tf.model.batch_norm import BatchNorm, BatchNormFactory
-from kmax_tf.model.layers import DropPath, gelu
+from kmax_tf.model.layers import DropPath
 from kmax_tf.model.recompute import call_block
-from kmax_tf.model.residual import BlockOptions, ResidualStage
+from kmax_tf.model.residual import ResidualStage
 from tests.model.weights import random, randomize
+from tests.options import block_options, with_defaults
 from tests.training.tiny import tiny_experiment
 
 
-def stage(kind: str, keep_prob: float = 1.0) -> keras.layers.Layer:
+def stage(kind: str, recompute_blocks: bool) -> keras.layers.Layer:
     if kind == "convnext":
-        layer = ConvNeXtStage(8, 1.0, [keep_prob] * 2, name="stage")
+        layer = ConvNeXtStage(8, 1.0, [1.0] * 2, recompute_blocks, name="stage")
     else:
-        options = BlockOptions(2, gelu, axial=kind == "axial", num_heads=2, max_span=8)
+        options = block_options(2, ops.gelu, axial=kind == "axial", num_heads=2, max_span=8)
         layer = ResidualStage(
-            [options] * 2, BatchNormFactory(), stride=2, drop_path_keep_probs=[keep_prob] * 2
+            [options] * 2,
+            with_defaults(BatchNormFactory),
+            stride=2,
+            recompute_blocks=recompute_blocks,
         )
     layer(tf.zeros([2, 5, 5, 8]))
     randomize(layer)
@@ -36,8 +41,7 @@ def test_gradients_and_statistics_are_the_same(kind: str, mode: str) -> None:
     x = random(2, 5, 5, 8)
     results = []
     for recompute in (False, True):
-        layer = stage(kind)
-        layer.recompute_blocks = recompute
+        layer = stage(kind, recompute)
 
         def step(x, layer=layer):
             with tf.GradientTape() as tape:

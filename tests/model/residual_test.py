@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from kmax_tf import ops
 from kmax_tf.model.batch_norm import BatchNormFactory
-from kmax_tf.model.layers import gelu
-from kmax_tf.model.residual import BlockOptions, ResidualBlock, ResidualStage
+from kmax_tf.model.residual import ResidualBlock, ResidualStage
 from tests.model.weights import array, norm_of, random, randomize
+from tests.options import block_options, with_defaults
 from tests.reference import layers_oracle as oracle
 
-NORM = BatchNormFactory()
-ACTIVATIONS = {"relu": (tf.nn.relu, oracle.relu), "gelu": (gelu, oracle.gelu)}
+NORM = with_defaults(BatchNormFactory)
+ACTIVATIONS = {"relu": (tf.nn.relu, oracle.relu), "gelu": (ops.gelu, oracle.gelu)}
 
 
 def conv_bn(layer, x, stride=1, dilation=1):
@@ -34,7 +35,7 @@ def residual_block(block, x, act, middle):
 )
 def test_bottleneck_equals_the_oracle(activation, stride, dilation, channels):
     ours, theirs = ACTIVATIONS[activation]
-    block = ResidualBlock(BlockOptions(2, ours, dilation=dilation), NORM, stride)
+    block = ResidualBlock(block_options(2, ours, dilation=dilation), NORM, stride)
     x = random(2, 5, 7, channels)
     block(x)
     randomize(block)
@@ -48,7 +49,7 @@ def test_bottleneck_equals_the_oracle(activation, stride, dilation, channels):
 @pytest.mark.parametrize("stride", [1, 2])
 def test_axial_block_equals_the_oracle_around_its_attention(stride):
     """The attention itself has its own test."""
-    options = BlockOptions(2, gelu, axial=True, num_heads=2, max_span=4)
+    options = block_options(2, ops.gelu, axial=True, num_heads=2, max_span=4)
     block = ResidualBlock(options, NORM, stride)
     x = random(2, 5, 7, 8)
     block(x)
@@ -66,13 +67,13 @@ def test_axial_block_equals_the_oracle_around_its_attention(stride):
 
 
 def test_a_fresh_block_is_its_activated_input():
-    block = ResidualBlock(BlockOptions(2, tf.nn.relu), NORM)
+    block = ResidualBlock(block_options(2, tf.nn.relu), NORM)
     x = random(2, 5, 3, 8)
     np.testing.assert_array_equal(block(x, training=True), np.maximum(x, 0.0))
 
 
 def test_drop_path_is_on_the_branch_only():
-    block = ResidualBlock(BlockOptions(2, tf.nn.relu), NORM, drop_path_keep_prob=1e-9)
+    block = ResidualBlock(block_options(2, tf.nn.relu), NORM, drop_path_keep_prob=1e-9)
     x = random(2, 5, 3, 8)
     block(x)
     randomize(block)
@@ -80,7 +81,9 @@ def test_drop_path_is_on_the_branch_only():
 
 
 def test_stage_subsamples_in_its_first_block():
-    stage = ResidualStage([BlockOptions(2, gelu)] * 3, NORM, stride=2, drop_path_keep_probs=0.9)
+    stage = ResidualStage(
+        [block_options(2, ops.gelu)] * 3, NORM, stride=2, drop_path_keep_probs=0.9
+    )
     x = random(1, 9, 5, 3)
     assert stage(x).shape == [1, 5, 3, 8]
     assert [block.stride for block in stage.blocks] == [2, 1, 1]

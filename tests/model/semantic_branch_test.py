@@ -13,9 +13,10 @@ from kmax_tf.model.semantic_branch import (
     SemanticHead,
 )
 from tests.model.weights import array, norm_of, random, randomize
+from tests.options import with_defaults
 from tests.reference import layers_oracle as oracle
 
-NORM = BatchNormFactory()
+NORM = with_defaults(BatchNormFactory)
 FEATURES = {
     stride: random(2, 32 // stride + 1, 64 // stride + 1, channels)
     for stride, channels in ((4, 3), (8, 4), (16, 5), (32, 6))

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 import kmax_tf
+from kmax_tf.grids import grid_side, valid_sides_near
 from tests.model.building import build_with_zeros
 from tests.model.weights import randomize
 
@@ -85,13 +86,13 @@ def test_known_and_unknown_sizes_give_the_same(built, size):
 def test_strides_of_the_outputs(built, size):
     outputs = built.model(images(*size), training=False)
     for name, stride in built.strides.items():
-        expected = tuple((side - 1) // stride + 1 for side in size)
+        expected = tuple(grid_side(side, stride) for side in size)
         assert outputs[name].shape[1:3] == expected, name
 
 
 @pytest.mark.parametrize("size", [(64, 33), (33, 40), (32, 65)])
 def test_other_sizes_are_refused_by_a_graph_for_any_size(built, size):
-    nearest = [max(33, (side - 1) // 32 * 32 + 1) for side in size]
+    nearest = [valid_sides_near(side)[0] for side in size]
     with pytest.raises(tf.errors.InvalidArgumentError) as caught:
         built.dynamic(images(*size))
     assert f"images are] [{size[0]} {size[1]}] [but the model takes sizes" in str(caught.value)

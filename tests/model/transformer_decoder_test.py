@@ -15,10 +15,12 @@ from kmax_tf.model.transformer_decoder import (
 )
 from tests.model.attention_test import self_attention
 from tests.model.weights import array, norm_of, random, randomize
+from tests.options import with_defaults
 from tests.reference import layers_oracle as oracle
 
-NORM = BatchNormFactory()
-OPTIONS = KMaXBlockOptions(
+NORM = with_defaults(BatchNormFactory)
+OPTIONS = with_defaults(
+    KMaXBlockOptions,
     channels=8,
     key_channels=4,
     value_channels=8,
@@ -26,7 +28,7 @@ OPTIONS = KMaXBlockOptions(
     ffn_channels=12,
     drop_path_keep_prob=0.5,
 )
-HEADS = HeadOptions(num_classes=3, kernel_size=3, channels=6, embedding_channels=4)
+HEADS = with_defaults(HeadOptions, num_classes=3, kernel_size=3, channels=6, embedding_channels=4)
 
 
 def dense_bn(layer, x, activation=None):

@@ -9,8 +9,16 @@ import math
 import pytest
 
 from kmax_tf.errors import UserError
-from kmax_tf.panoptic import coco_json, fields
-from kmax_tf.panoptic.coco_json import Segment
+from kmax_tf.panoptic import fields
+from kmax_tf.panoptic.coco_json import (
+    GROUND_TRUTH,
+    PREDICTIONS,
+    TRAINING,
+    entries,
+    parse_categories,
+    read_panoptic_json,
+)
+from kmax_tf.panoptic.entries import Segment
 
 MISSING = object()
 CONTENT = {
@@ -69,17 +77,19 @@ FAULTS = {
 ENTRIES = [path[:-1] for path in FAULTS]
 
 
-def read(content):
-    """Reads all of a file."""
-    return read_text(json.dumps(content))
+@pytest.fixture
+def read(tmp_path, monkeypatch):
+    """Reads all of a file, given as what json.dumps takes or as bytes."""
+    monkeypatch.chdir(tmp_path)
 
+    def read(content, use=GROUND_TRUTH, refused=None):
+        data = content if isinstance(content, bytes) else json.dumps(content).encode()
+        (tmp_path / "the.json").write_bytes(data)
+        found = read_panoptic_json("the.json", use, refused)
+        listed = entries(found.categories, "categories", "the.json")
+        return found.images, found.annotations, parse_categories(listed, "the.json")
 
-def read_text(text):
-    parsed = coco_json.parse_json(text.encode(), "the.json")
-    images = coco_json.parse_images(coco_json.entries(parsed, "images", "the.json"), "the.json")
-    annotations = [coco_json.parse_annotation(entry) for entry in parsed["annotations"]]
-    listed = coco_json.entries(parsed, "categories", "the.json")
-    return images, annotations, coco_json.parse_categories(listed, "the.json")
+    return read
 
 
 def changed(path, value):
@@ -94,7 +104,7 @@ def changed(path, value):
     return content
 
 
-def test_what_is_right_is_read():
+def test_what_is_right_is_read(read):
     images, (annotation,), (dog, street) = read(CONTENT)
     assert images == {1: "cam1/0.jpg", 2: "cam2/0.jpg"}
     assert (annotation.image_id, annotation.file_name) == (1, "cam1/0.png")
@@ -106,20 +116,25 @@ def test_what_is_right_is_read():
 @pytest.mark.parametrize(
     ("path", "value"), [(path, value) for path, values in FAULTS.items() for value in values]
 )
-def test_what_is_wrong_is_refused_by_name(path, value):
+def test_what_is_wrong_is_refused_by_name(read, path, value):
     with pytest.raises(UserError, match=path[-1]) as caught:
         read(changed(path, value))
     message = str(caught.value)
     assert len(message) < 250
     if "segments_info" in path[:-1]:
         assert "segments_info[1]" in message
-    if path[0] != "annotations":
-        assert f"{path[0]}[{path[1]}] of the.json" in message
+    key, number, *_ = path
+    assert message.startswith(f"{key}[{number}] of the.json: ")
+    if key != "categories":  # or left out, for the same reason
+        refused = []
+        read(changed(path, value), TRAINING, refused)
+        reason = message.partition(": ")[2]
+        assert (f"{key[:-1]} {number} of the.json", reason) in refused
 
 
 @pytest.mark.parametrize("path", ENTRIES)
 @pytest.mark.parametrize("value", [None, 7, "text", [1], True])
-def test_an_entry_that_is_no_object_is_refused(path, value):
+def test_an_entry_that_is_no_object_is_refused(read, path, value):
     with pytest.raises(UserError, match="must be an object"):
         read(changed(path, value))
 
@@ -138,7 +153,7 @@ def test_an_entry_that_is_no_object_is_refused(path, value):
         (("categories", 0, "color"), None, None),
     ],
 )
-def test_what_has_one_meaning_is_read(path, value, meant):
+def test_what_has_one_meaning_is_read(read, path, value, meant):
     images, (annotation,), categories = read(changed(path, value))
     if path[0] == "images":
         assert list(images)[1] == meant
@@ -155,9 +170,11 @@ def test_what_has_one_meaning_is_read(path, value, meant):
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        (("images", 1, "id"), 1, "several images of the id 1"),
-        (("images", 1, "id"), 1.0, "several images of the id 1"),
-        (("images", 1, "file_name"), "cam1/0.jpg", "several images of the file_name cam1/0.jpg"),
+        (("images", 1, "id"), 1, r"images.0. and images.1. have one id, 1; keep one"),
+        (("images", 1, "id"), 1.0, r"images.0. and images.1. have one id, 1; keep one"),
+        (("images", 1, "file_name"), "cam1/./0.jpg", "ids 1 and 2 are one file, cam1/0.jpg"),
+        (("annotations",), 2 * CONTENT["annotations"], "annotations.1. have one image_id, 1; keep"),
+        (("annotations",), [], "lists no annotations; there is nothing to evaluate"),
         (("categories", 1, "id"), 3, "several categories of the.json have the id 3"),
         (("images",), {"a": 1}, "'images' of the.json must be a list"),
         (("categories",), "dog", "'categories' of the.json must be a list"),
@@ -165,15 +182,14 @@ def test_what_has_one_meaning_is_read(path, value, meant):
         (("annotations",), MISSING, "the list 'annotations'"),
     ],
 )
-def test_lists_that_contradict_themselves_are_refused(path, value, message):
+def test_lists_that_contradict_themselves_are_refused(read, path, value, message):
     with pytest.raises(UserError, match=message):
         read(changed(path, value))
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
-def test_texts_of_any_unicode_are_read(encoding):
-    data = json.dumps(CONTENT, ensure_ascii=False).encode(encoding)
-    assert coco_json.parse_json(data, "the.json") == CONTENT
+def test_texts_of_any_unicode_are_read(read, encoding):
+    assert read(json.dumps(CONTENT, ensure_ascii=False).encode(encoding)) == read(CONTENT)
 
 
 @pytest.mark.parametrize(
@@ -190,9 +206,43 @@ def test_texts_of_any_unicode_are_read(encoding):
         (b'{"annotations": [{"caption": "a dog"}]}', "annotations of captions, not panoptic"),
     ],
 )
-def test_files_of_another_kind_are_refused(data, message):
+def test_files_of_another_kind_are_refused(read, data, message):
     with pytest.raises(UserError, match=message):
-        coco_json.parse_json(data, "the.json")
+        read(data)
+    with pytest.raises(UserError, match=r"cannot read absent.json: No such file"):
+        read_panoptic_json("absent.json", GROUND_TRUTH)
+
+
+def test_uses_differ_where_they_must(read):
+    """Training needs the images, predictions may repeat them and list the id 0."""
+    no_images = {**CONTENT, "images": []}
+    assert read(no_images, GROUND_TRUTH)[0] == {}
+    with pytest.raises(UserError, match="lists no images; there is nothing to convert"):
+        read(no_images, TRAINING, [])
+    refused = []
+    for image_id, meant in ((7, ""), ("2", ", which have 2")):
+        content = changed(("annotations", 0, "image_id"), image_id)
+        assert read(content, GROUND_TRUTH)[1]
+        assert not read(content, TRAINING, refused)[1]
+        reason = f"image_id {json.dumps(image_id)} is not among the images{meant}"
+        assert refused[-3] == ("annotation 0 of the.json", reason)
+        assert refused[-2] == ("cam1/0.jpg", "it has no annotation in the.json")
+    twice = changed(("annotations", 0, "segments_info", 0, "id"), 0)
+    twice["annotations"] *= 2
+    assert len(read(twice, PREDICTIONS)[1]) == 2
+
+
+def test_an_entry_that_is_left_out_leaves_the_others(read):
+    content = changed(("images", 0, "file_name"), None)
+    content["annotations"].append({"image_id": 2, "file_name": "a.png", "segments_info": 5})
+    refused = []
+    images, annotations, _ = read(content, TRAINING, refused)
+    assert images == {1: "", 2: "cam2/0.jpg"}  # the annotation of 1 isn't of an unknown image
+    assert [annotation.image_id for annotation in annotations] == [1]
+    assert refused == [
+        ("image 0 of the.json", "file_name must be a text, not null"),
+        ("annotation 1 of the.json", "segments_info must be a list, not 5"),
+    ]
 
 
 def test_values_are_shown_as_json_and_shortened():
@@ -201,10 +251,10 @@ def test_values_are_shown_as_json_and_shortened():
     assert len(fields.show(["a"] * 1000)) == 60
 
 
-def test_deep_values_are_refused_in_a_sentence():
+def test_deep_values_are_refused_in_a_sentence(read):
     """Of which some can be parsed, but not written again."""
     for depth in range(900, 1000, 3):
         area = "[" * depth + "]" * depth
         text = json.dumps(CONTENT).replace('"area": 7', f'"area": {area}')
         with pytest.raises(UserError, match=r"area must be a finite number|not valid JSON"):
-            read_text(text)
+            read(text.encode())

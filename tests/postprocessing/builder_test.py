@@ -8,14 +8,17 @@ import tensorflow as tf
 
 import kmax_tf
 from kmax_tf.config import label_space
+from kmax_tf.postprocessing import builder
 from kmax_tf.postprocessing.builder import (
     build_postprocessor,
     build_views,
     output_maps,
 )
 from kmax_tf.postprocessing.merging import MaskWise, PixelWise
+from kmax_tf.postprocessing.merging_by_cells import MaskWiseByCells, PixelWiseByCells
 from kmax_tf.postprocessing.postprocessor import MAPS
 from kmax_tf.postprocessing.views import Views
+from tests.options import with_defaults
 
 
 def build(*overrides):
@@ -30,7 +33,7 @@ def test_published_values():
     thresholds = (0.7,) * 80 + (0.5,) * 53
     assert postprocess.merging.class_thresholds == pytest.approx(thresholds)
     options = {**vars(postprocess.merging), "class_thresholds": thresholds}
-    assert options == pytest.approx(vars(MaskWise(thresholds, 0.8, 1.0, 1.0)))
+    assert options == pytest.approx(vars(MaskWise(thresholds, 0.8, 1.0, 1.0, False)))
 
 
 @pytest.mark.parametrize(
@@ -66,7 +69,7 @@ def test_threshold_reaches_the_classes_of_its_kind(kind):
 
 
 def test_pixel_wise_takes_the_place_of_mask_wise():
-    assert build("postprocessing.pixel_wise.class_threshold=0.25").merging == PixelWise(
+    assert build("postprocessing.pixel_wise.class_threshold=0.25").merging.class_thresholds == (
         (0.25,) * 133
     )
 
@@ -101,7 +104,7 @@ def test_class_threshold_takes_the_place_of_that_of_the_kind(merging):
     ).merging.class_thresholds
     changed = [index for index in range(133) if thresholds[index] != others[index]]
     assert [thresholds[index] for index in changed] == [0.125]
-    labels = build().label_space
+    labels = build().labels
     assert labels.classes[changed[0]].name == "car"
 
 
@@ -112,15 +115,19 @@ def test_the_ranking_of_the_pytorch_implementation_comes_with_its_network():
 
 
 @pytest.mark.parametrize(
-    ("override", "static"),
+    ("override", "forms"),
     [
-        ("runtime.jit_compile=false", False),
-        ("runtime.jit_compile=true", True),
-        ("runtime.strategy=TPU", True),
+        ("runtime.jit_compile=false", (MaskWiseByCells, PixelWiseByCells)),
+        ("runtime.jit_compile=true", (MaskWise, PixelWise)),
+        ("runtime.strategy=TPU", (MaskWise, PixelWise)),
     ],
 )
-def test_shapes_are_known_where_xla_compiles(override, static):
-    assert build(override).static == static
+def test_xla_compiles_the_definition_and_cpus_merge_by_cells(override, forms, monkeypatch):
+    monkeypatch.setattr(builder, "accelerated", lambda: False)
+    pixel_wise = "postprocessing={pixel_wise: {}}"
+    assert (type(build(override).merging), type(build(override, pixel_wise).merging)) == forms
+    monkeypatch.setattr(builder, "accelerated", lambda: True)
+    assert type(build(override).merging) is MaskWise
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])
@@ -140,14 +147,14 @@ def test_any_graph_may_postprocess(jit_compile):
 
 def test_views_and_maps():
     experiment = kmax_tf.load_experiment("coco/resnet50.textproto")
-    assert build_views(experiment) == Views()
+    assert build_views(experiment) == with_defaults(Views)
     assert output_maps(experiment) == MAPS
     changes = [
         "postprocessing.test_time_augmentation={scales: [0.5, 1.5] flip: true}",
         "postprocessing.maps=INSTANCE_SCORES,PANOPTIC",
     ]
     experiment = kmax_tf.load_experiment("coco/resnet50.textproto", changes)
-    assert build_views(experiment) == Views((0.5, 1.5), flip=True)
+    assert build_views(experiment) == with_defaults(Views, scales=(0.5, 1.5), flip=True)
     assert output_maps(experiment) == ("panoptic", "instance_scores")
 
 

@@ -1,8 +1,6 @@
-"""Merging against its oracle on random and awkward predictions, and what any map must fulfil."""
+"""Merging against its oracle, its two forms against each other, and what any map must fulfil."""
 
 from __future__ import annotations
-
-import functools
 
 import numpy as np
 import pytest
@@ -12,7 +10,9 @@ from hypothesis import strategies as st
 
 from kmax_tf.labels import Category, LabelSpace
 from kmax_tf.postprocessing.merging import MaskWise, PixelWise
-from kmax_tf.postprocessing.postprocessor import Fate, Postprocessor
+from kmax_tf.postprocessing.merging_by_cells import MaskWiseByCells, PixelWiseByCells
+from kmax_tf.postprocessing.postprocessor import Postprocessor, RejectionReason
+from tests.options import with_defaults
 from tests.reference import merging_oracle
 
 # The network's order is not that of the ids.
@@ -35,12 +35,34 @@ STRIDE = 2
 def mask_wise(thing_threshold=0.7, stuff_threshold=0.7, *options, **named):
     """Returns the merging with one threshold for both things and one for both kinds of stuff."""
     thresholds = (thing_threshold, thing_threshold, stuff_threshold, stuff_threshold)
-    return MaskWise(thresholds, *options, **named)
+    names = ("overlap_threshold", "class_weight", "mask_weight")
+    given = {"class_thresholds": thresholds, **dict(zip(names, options)), **named}
+    return with_defaults(MaskWise, **given)
 
 
 def pixel_wise(threshold=0.7):
     """Returns the merging with one threshold for all classes."""
     return PixelWise((threshold,) * 4)
+
+
+def postprocessor(merging, stride=STRIDE, **options):
+    """Returns the post-processing of LABELS."""
+    named = {"labels": LABELS, "merging": merging, "output_stride": stride}
+    return with_defaults(Postprocessor, **named, **options)
+
+
+def by_cells(merging):
+    """Returns the form for CPUs of a merging."""
+    form = MaskWiseByCells if isinstance(merging, MaskWise) else PixelWiseByCells
+    return form(**vars(merging))
+
+
+def as_defined(merging):
+    """Returns the merging itself."""
+    return merging
+
+
+both_forms = pytest.mark.parametrize("form", [as_defined, by_cells], ids=["definition", "cells"])
 
 
 def random_predictions(seed, batch=1, height=4, width=5, centers=6, sharpness=6.0):
@@ -57,9 +79,7 @@ def random_predictions(seed, batch=1, height=4, width=5, centers=6, sharpness=6.
 
 
 def run(merging, predictions, **options):
-    result = Postprocessor(LABELS, merging, STRIDE, **options)(
-        tf.nest.map_structure(tf.constant, predictions)
-    )
+    result = postprocessor(merging, **options)(tf.nest.map_structure(tf.constant, predictions))
     return {key: value.numpy() for key, value in result.items()}
 
 
@@ -84,7 +104,7 @@ MERGINGS = [
     mask_wise(0.5, 0.4, 0.5, 1.0, 1.0),
     mask_wise(0.3, 0.6, 0.8, 0.5, 2.0),
     mask_wise(0.5, 0.5, 0.2, 1.0, 0.0),
-    MaskWise((0.2, 0.9, 0.5, 0.7), 0.5, 1.0, 1.0, full_size_scores=True),
+    MaskWise((0.2, 0.9, 0.5, 0.7), 0.5, 1.0, 1.0, True),
     pixel_wise(0.5),
     pixel_wise(0.0),
     PixelWise((0.2, 0.9, 0.5, 0.7)),
@@ -94,10 +114,10 @@ MERGINGS = [
 @pytest.mark.parametrize("merging", MERGINGS, ids=str)
 # A threshold of 1/3 or less lets three masks overlap, 0 makes every mask cover everything.
 @pytest.mark.parametrize("pixel_threshold", [0.4, 0.6, 1 / 3, 0.2, 0.0])
-@pytest.mark.parametrize("static", [False, True])
-def test_equals_the_oracle(merging, pixel_threshold, static):
+@both_forms
+def test_equals_the_oracle(merging, pixel_threshold, form):
     predictions = random_predictions(0, batch=6)
-    result = run(merging, predictions, pixel_threshold=pixel_threshold, static=static)
+    result = run(form(merging), predictions, pixel_threshold=pixel_threshold)
     seen = set()
     for image in range(6):
         panoptic, _ = expected_map(merging, predictions, image, pixel_threshold)
@@ -106,32 +126,114 @@ def test_equals_the_oracle(merging, pixel_threshold, static):
     assert len(seen) > 2
 
 
+@both_forms
 @pytest.mark.parametrize("merging", [mask_wise(0.3, 0.3), pixel_wise(0.3)], ids=["mask", "pixel"])
 @pytest.mark.parametrize("centers", [1, 2, 3])
-@pytest.mark.parametrize("batch", [1, 2, 3])
-def test_few_centers_at_any_threshold_equal_the_oracle(merging, centers, batch):
+@pytest.mark.parametrize("batch", [1, 3])
+def test_few_centers_at_any_threshold_equal_the_oracle(merging, centers, batch, form):
     predictions = random_predictions(centers, batch, 3, 4, centers, sharpness=2.0)
     for threshold in (0.0, 0.2, 1 / 3, 0.34, 0.5, 1.0):
-        for static in (False, True):
-            maps = run(merging, predictions, pixel_threshold=threshold, static=static)
-            for image in range(batch):
-                expected, _ = expected_map(merging, predictions, image, threshold)
-                np.testing.assert_array_equal(maps["panoptic"][image], expected)
+        maps = run(form(merging), predictions, pixel_threshold=threshold)
+        for image in range(batch):
+            expected, _ = expected_map(merging, predictions, image, threshold)
+            np.testing.assert_array_equal(maps["panoptic"][image], expected)
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
+def assert_same(results, expected):
+    """Compares outputs to the last bit."""
+    assert results.keys() == expected.keys()
+    for key, values in expected.items():
+        assert results[key].dtype == values.dtype, key
+        np.testing.assert_array_equal(results[key], values, err_msg=key)
+
+
+def awkward_predictions(seed, batch, size, centers, awkward):
+    """Returns random predictions, some with what breaks comparisons."""
+    rng = np.random.default_rng(seed)
+    sharpness = rng.choice([0.5, 3.0, 12.0])
+    predictions = random_predictions(seed, batch, *size, centers, sharpness)
+    masks, classes = predictions["mask_logits"], predictions["class_logits"]
+    if awkward == "ties":
+        masks[:], classes[:] = masks.round(), classes.round()
+    elif awkward == "one mask":
+        masks[..., rng.integers(centers)] += 9  # cells are settled
+    elif awkward == "no class":
+        classes[:, :, -1] = 99.0
+    elif awkward is not None:
+        masks[rng.random(masks.shape) < 0.02] = awkward
+        classes[rng.random(classes.shape) < 0.02] = awkward
+    if rng.random() < 0.3:
+        probabilities = rng.dirichlet(np.ones(5) * 0.2, [batch, *size])[..., :4].astype("f4")
+        predictions["class_maps"] = np.where(masks[..., :1] == awkward, np.nan, probabilities)
+    return predictions
+
+
+@pytest.mark.parametrize(
+    "merging",
+    [
+        mask_wise(0.3, 0.2, 0.5, 1.0, 1.0),
+        mask_wise(0.2, 0.3, 0.2, 0.5, 2.0, full_size_scores=True),
+        PixelWise((0.2, 0.6, 0.4, 0.0)),
+    ],
+    ids=["mask", "full size scores", "pixel"],
+)
+@settings(max_examples=25, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    batch=st.integers(1, 3),
+    size=st.tuples(st.integers(1, 6), st.integers(1, 6)),
+    centers=st.sampled_from([1, 2, 3, 7, 16, 21]),
+    stride=st.sampled_from([1, 2, 4]),
+    threshold=st.sampled_from([0.0, 0.05, 0.2, 1 / 3, 0.34, 0.4, 0.5, 0.8, 1.0]),
+    awkward=st.sampled_from(
+        [None, "ties", "one mask", "no class", float("nan"), float("inf"), float("-inf")]
+    ),
+)
+def test_both_forms_give_the_same_bits(
+    merging, seed, batch, size, centers, stride, threshold, awkward
+):
+    predictions = tf.nest.map_structure(
+        tf.constant, awkward_predictions(seed, batch, size, centers, awkward)
+    )
+    definition, cells = (
+        postprocessor(
+            form, stride, pixel_threshold=threshold, thing_area_limit=2, stuff_area_limit=3
+        )(predictions)
+        for form in (merging, by_cells(merging))
+    )
+    assert_same(cells, definition)
+
+
+@pytest.mark.parametrize("merging", [MERGINGS[0], MERGINGS[3], MERGINGS[5]], ids=str)
+def test_settled_cells_change_nothing(merging):
+    # Large, sure masks, many centers, and sides that differ: most cells are settled.
+    rng = np.random.default_rng(7)
+    middles = rng.uniform(0, 30, [8, 2])
+    y, x = np.mgrid[0:17, 0:30]
+    distance = np.stack([np.hypot(y - m[0], x - m[1]) for m in middles], axis=-1)
+    masks = rng.normal(size=[2, 17, 30, 256], scale=0.3)
+    masks[0, :, :, 100:108] += 12 - 2 * (distance - distance.min(-1, keepdims=True))
+    masks[1, :, :, :8] += 12 - 2 * (distance - distance.min(-1, keepdims=True))[::-1]
+    classes = rng.normal(size=[2, 256, 5], scale=4.0)
+    predictions = {"mask_logits": masks.astype("f4"), "class_logits": classes.astype("f4")}
+    tensors = tf.nest.map_structure(tf.constant, predictions)
+    definition, cells = (postprocessor(form, 4)(tensors) for form in (merging, by_cells(merging)))
+    assert_same(cells, definition)
+    assert len(np.unique(cells["panoptic"])) > 4
+
+
 @pytest.mark.parametrize(("centers", "batch"), [(1, 1), (1, 2), (3, 1)])
 @pytest.mark.parametrize("threshold", [0.2, 0.5])
-def test_graphs_of_known_shapes_take_few_centers(centers, batch, threshold, jit_compile):
+def test_graphs_of_known_shapes_take_few_centers(centers, batch, threshold):
     predictions = random_predictions(centers, batch, 3, 4, centers, sharpness=2.0)
-    merge = Postprocessor(
-        LABELS, mask_wise(0.3, 0.3), STRIDE, pixel_threshold=threshold, static=jit_compile
-    )
-    traced = tf.function(lambda p: merge(p)["panoptic"], jit_compile=jit_compile, autograph=False)
-    panoptic = traced({name: tf.constant(values) for name, values in predictions.items()})
-    for image in range(batch):
-        expected, _ = expected_map(merge.merging, predictions, image, threshold)
-        np.testing.assert_array_equal(panoptic[image], expected)
+    tensors = {name: tf.constant(values) for name, values in predictions.items()}
+    merging = mask_wise(0.3, 0.3)
+    for form, jit_compile in ((by_cells, None), (as_defined, None), (as_defined, True)):
+        merge = postprocessor(form(merging), pixel_threshold=threshold)
+        panoptic = tf.function(merge, jit_compile=jit_compile, autograph=False)(tensors)["panoptic"]
+        for image in range(batch):
+            expected, _ = expected_map(merging, predictions, image, threshold)
+            np.testing.assert_array_equal(panoptic[image], expected)
 
 
 @pytest.mark.parametrize("merging", [MERGINGS[0], MERGINGS[4]], ids=str)
@@ -171,31 +273,40 @@ def test_every_map_is_consistent(merging):
     assert (result["panoptic"] != VOID).any()
 
 
+@both_forms
 @pytest.mark.parametrize("merging", MERGINGS, ids=str)
-def test_batch_equals_single_images_and_the_graph(merging):
+def test_batch_equals_single_images_and_the_graph(merging, form):
     predictions = random_predictions(2, batch=3)
-    batched = run(merging, predictions)
-    postprocess = tf.function(Postprocessor(LABELS, merging, STRIDE))
+    batched = run(form(merging), predictions)
+    postprocess = tf.function(postprocessor(form(merging)), autograph=False)
     compiled = postprocess(tf.nest.map_structure(tf.constant, predictions))
     for image in range(3):
-        single = run(merging, {key: x[image : image + 1] for key, x in predictions.items()})
+        single = run(form(merging), {key: x[image : image + 1] for key, x in predictions.items()})
         for key, value in single.items():
             np.testing.assert_allclose(batched[key][image], value[0], rtol=1e-6, err_msg=key)
             np.testing.assert_allclose(compiled[key][image], value[0], rtol=1e-6, err_msg=key)
 
 
+@pytest.mark.parametrize("batch", [1, 3])
 @pytest.mark.parametrize("merging", MERGINGS[:5], ids=str)
-def test_sizes_may_be_unknown_until_the_call(merging):
-    predictions = random_predictions(3)
+def test_sizes_may_be_unknown_until_the_call(merging, batch):
+    predictions = tf.nest.map_structure(tf.constant, random_predictions(3, batch))
     signature = {
         "mask_logits": tf.TensorSpec([None, None, None, 6]),
         "class_logits": tf.TensorSpec([None, 6, 5]),
     }
-    postprocess = tf.function(Postprocessor(LABELS, merging, STRIDE), input_signature=[signature])
-    result = postprocess(tf.nest.map_structure(tf.constant, predictions))
-    assert result["panoptic"].shape == [1, 7, 9]
-    for key, value in run(merging, predictions).items():
-        np.testing.assert_allclose(result[key], value, rtol=1e-6, err_msg=key)
+    definition, cells = (
+        tf.function(
+            postprocessor(form(merging)),
+            input_signature=[signature],
+            autograph=False,
+        )(predictions)
+        for form in (as_defined, by_cells)
+    )
+    assert_same(cells, definition)
+    assert definition["panoptic"].shape == [batch, 7, 9]
+    for key, value in postprocessor(merging)(predictions).items():
+        np.testing.assert_allclose(definition[key], value, rtol=1e-6, err_msg=key)
 
 
 def confident(class_of_center, certainty=20.0):
@@ -231,10 +342,10 @@ def test_overlap_must_be_exceeded():
     masks[:, :, 1, 1] = 9.5  # a share of the middle for both, above the threshold of 0.3
     masks[..., 2] = -20.0
     predictions = {"mask_logits": masks, "class_logits": confident([0, 2, 2])}
-    postprocess = Postprocessor(LABELS, mask_wise(overlap_threshold=0.0), 1, pixel_threshold=0.3)
+    postprocess = postprocessor(mask_wise(overlap_threshold=0.0), 1, pixel_threshold=0.3)
     free = postprocess(tf.nest.map_structure(tf.constant, predictions))["panoptic"].numpy()[0]
     np.testing.assert_array_equal(free, [[301, 301, 200]] * 3)
-    postprocess = Postprocessor(LABELS, mask_wise(overlap_threshold=0.5), 1, pixel_threshold=0.3)
+    postprocess = postprocessor(mask_wise(overlap_threshold=0.5), 1, pixel_threshold=0.3)
     half = postprocess(tf.nest.map_structure(tf.constant, predictions))["panoptic"].numpy()[0]
     np.testing.assert_array_equal(half, [[301, 301, VOID]] * 3)  # 3 of 6 pixels are not more
 
@@ -264,11 +375,11 @@ def test_stuff_of_several_centers_is_one_segment():
     masks = np.full([1, 3, 3, 2], -9.0, np.float32)
     masks[:, :, :1, 0] = masks[:, :, 1:, 1] = 9.0
     predictions = {"mask_logits": masks, "class_logits": confident([2, 2])}
-    postprocess = Postprocessor(LABELS, mask_wise(), 1, stuff_area_limit=9)
+    postprocess = postprocessor(mask_wise(), 1, stuff_area_limit=9)
     result = postprocess(tf.nest.map_structure(tf.constant, predictions))
     assert (result["panoptic"].numpy() == 200).all()  # 3 and 6 pixels, 9 together
     things = {**predictions, "class_logits": confident([0, 0])}
-    postprocess = Postprocessor(LABELS, mask_wise(), 1, thing_area_limit=4)
+    postprocess = postprocessor(mask_wise(), 1, thing_area_limit=4)
     result = postprocess(tf.nest.map_structure(tf.constant, things))
     np.testing.assert_array_equal(result["panoptic"][0], [[VOID, 302, 302]] * 3)
 
@@ -295,52 +406,28 @@ def test_lower_precision_is_merged_in_float32():
     predictions = random_predictions(6)
     half = {key: tf.cast(value, tf.bfloat16) for key, value in predictions.items()}
     rounded = {key: tf.cast(value, tf.float32) for key, value in half.items()}
-    postprocess = Postprocessor(LABELS, mask_wise(), STRIDE)
+    postprocess = postprocessor(mask_wise())
     np.testing.assert_array_equal(postprocess(half)["panoptic"], postprocess(rounded)["panoptic"])
-
-
-@pytest.mark.parametrize("merging", [MERGINGS[0], MERGINGS[3], MERGINGS[5]], ids=str)
-def test_settled_cells_change_nothing(merging):
-    # Large, sure masks, many centers, and sides that differ: most cells are settled.
-    rng = np.random.default_rng(7)
-    middles = rng.uniform(0, 30, [8, 2])
-    y, x = np.mgrid[0:17, 0:30]
-    distance = np.stack([np.hypot(y - m[0], x - m[1]) for m in middles], axis=-1)
-    masks = rng.normal(size=[2, 17, 30, 256], scale=0.3)
-    masks[0, :, :, 100:108] += 12 - 2 * (distance - distance.min(-1, keepdims=True))
-    masks[1, :, :, :8] += 12 - 2 * (distance - distance.min(-1, keepdims=True))[::-1]
-    classes = rng.normal(size=[2, 256, 5], scale=4.0)
-    predictions = {"mask_logits": masks.astype("f4"), "class_logits": classes.astype("f4")}
-    tensors = tf.nest.map_structure(tf.constant, predictions)
-    fast, slow = (
-        Postprocessor(LABELS, merging, 4, static=static)(tensors) for static in (False, True)
-    )
-    for key, values in slow.items():
-        compare = np.testing.assert_array_equal
-        if values.dtype == tf.float32:
-            compare = functools.partial(np.testing.assert_allclose, rtol=1e-5)
-        compare(fast[key], values, err_msg=key)
-    assert len(np.unique(fast["panoptic"])) > 4
 
 
 def test_compiled_by_xla_the_maps_are_the_same():
     predictions = tf.nest.map_structure(tf.constant, random_predictions(8, batch=2))
     for merging in (MERGINGS[0], MERGINGS[5]):
-        expected = Postprocessor(LABELS, merging, STRIDE)(predictions)
-        postprocess = Postprocessor(LABELS, merging, STRIDE, static=True)
-        compiled = tf.function(postprocess, jit_compile=True)(predictions)
+        expected = postprocessor(merging)(predictions)
+        postprocess = postprocessor(merging)
+        compiled = tf.function(postprocess, jit_compile=True, autograph=False)(predictions)
         for key, values in expected.items():
             np.testing.assert_allclose(compiled[key], values, rtol=1e-5, err_msg=key)
 
 
-@pytest.mark.parametrize("static", [False, True])
+@both_forms
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_pixels_without_finite_logits_are_unlabeled(value, static):
+def test_pixels_without_finite_logits_are_unlabeled(value, form):
     predictions = random_predictions(9)
-    clean = run(MERGINGS[0], predictions, static=static)
+    clean = run(form(MERGINGS[0]), predictions)
     assert (clean["panoptic"] != VOID).any()
     predictions["mask_logits"][0, 1, 2, 3] = value
-    result = run(MERGINGS[0], predictions, static=static)
+    result = run(form(MERGINGS[0]), predictions)
     bad = np.zeros([7, 9], bool)
     bad[1:4, 3:6] = True  # what is interpolated from the mask logit
     for key in ("panoptic", "semantic", "semantic_scores", "instance_scores"):
@@ -349,13 +436,13 @@ def test_pixels_without_finite_logits_are_unlabeled(value, static):
     assert np.isfinite(result["segment_scores"]).all()
 
 
-@pytest.mark.parametrize("static", [False, True])
-def test_minus_infinity_is_a_probability_of_zero(static):
+@both_forms
+def test_minus_infinity_is_a_probability_of_zero(form):
     predictions = random_predictions(9)
     predictions["mask_logits"][0, :, :, 3] = predictions["mask_logits"][0, 1, 2, 1] = -np.inf
-    result = run(MERGINGS[0], predictions, static=static)
+    result = run(form(MERGINGS[0]), predictions)
     predictions["mask_logits"] = np.maximum(predictions["mask_logits"], -1e5)
-    expected = run(MERGINGS[0], predictions, static=static)
+    expected = run(form(MERGINGS[0]), predictions)
     for key in ("panoptic", "semantic", "instance_scores"):
         np.testing.assert_array_equal(result[key], expected[key], err_msg=key)
 
@@ -374,30 +461,31 @@ def test_a_center_without_finite_class_logits_has_no_confidence(value):
         predictions["class_logits"][0, 2, 1] = value
 
 
-@pytest.mark.parametrize("static", [False, True])
-def test_a_probability_at_a_threshold(static):
+@both_forms
+def test_a_probability_at_a_threshold(form):
     # Of classes it is enough, of pixels it isn't.
     predictions = {
         "mask_logits": np.zeros([1, 3, 3, 2], np.float32),
         "class_logits": np.array([[[0, 0, -99, -99, -99]] * 2], np.float32),
     }
     merging = mask_wise(0.5, 0.5, 0.5, 1.0, 1.0)
-    result = run(merging, predictions, pixel_threshold=0.5, static=static)
+    result = run(form(merging), predictions, pixel_threshold=0.5)
     assert (result["panoptic"] == VOID).all()
-    assert (result["segment_fates"] == Fate.EMPTY).all()
-    result = run(merging, predictions, pixel_threshold=0.49, static=static)
+    assert (result["segment_fates"] == RejectionReason.EMPTY).all()
+    result = run(form(merging), predictions, pixel_threshold=0.49)
     assert (result["panoptic"] == 301).all()
-    np.testing.assert_array_equal(result["segment_fates"], [[Fate.KEPT, Fate.OVERLAP]])
+    np.testing.assert_array_equal(
+        result["segment_fates"], [[RejectionReason.KEPT, RejectionReason.OVERLAP]]
+    )
 
 
-def test_each_fate():
+def test_each_reason():
     masks = np.full([1, 4, 4, 6], -9.0, np.float32)
     masks[:, :, :2, 0] = masks[:, :, 2:3, 1] = masks[:, :3, 3, 2] = masks[:, 3, 3, 3] = 9.0
     masks[:, :, 1, 4] = 9.1  # half of this mask's pixels are shared with center 0
     predictions = {"mask_logits": masks, "class_logits": confident([0, 2, 1, 3, 1, 0])}
     predictions["class_logits"][0, 2] = [0, 0.1, 0, 0, 0]
-    postprocess = Postprocessor(
-        LABELS,
+    postprocess = postprocessor(
         mask_wise(0.7, 0.7, 0.5, 1.0, 0.0),
         1,
         pixel_threshold=0.4,
@@ -405,8 +493,8 @@ def test_each_fate():
         stuff_area_limit=2,
     )
     result = postprocess(tf.nest.map_structure(tf.constant, predictions))
-    fates = [Fate(int(fate)).name for fate in result["segment_fates"][0]]
-    assert fates == ["KEPT", "KEPT", "CLASS_THRESHOLD", "AREA_LIMIT", "OVERLAP", "EMPTY"]
+    reasons = [RejectionReason(int(reason)).name for reason in result["segment_fates"][0]]
+    assert reasons == ["KEPT", "KEPT", "CLASS_THRESHOLD", "AREA_LIMIT", "OVERLAP", "EMPTY"]
     np.testing.assert_array_equal(result["mask_areas"][0], [8, 4, 0, 1, 4, 0])
     np.testing.assert_array_equal(result["painted_areas"][0], [8, 4, 0, 1, 0, 0])
     np.testing.assert_array_equal(result["segment_classes"][0], [3, 2, 1, 5, 1, 3])

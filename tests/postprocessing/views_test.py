@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from kmax_tf.postprocessing.views import Views
+from tests.options import with_defaults
 from tests.reference.layers_oracle import softmax
 
 IMAGES = tf.constant(np.random.default_rng(0).uniform(0, 255, [2, 65, 97, 3]), tf.float32)
@@ -34,12 +35,12 @@ class Network:
 
 
 def test_one_view_is_the_prediction_itself():
-    predictions = Views()(Network(), IMAGES)
+    predictions = with_defaults(Views)(Network(), IMAGES)
     assert predictions.keys() == {"mask_logits", "class_logits"}
 
 
 def test_a_mirrored_view_that_agrees_changes_nothing():
-    alone, averaged = Network()(IMAGES), Views(flip=True)(Network(), IMAGES)
+    alone, averaged = Network()(IMAGES), with_defaults(Views, flip=True)(Network(), IMAGES)
     for name, axis in (("mask_logits", -1), ("class_logits", -1)):
         expected = tf.nn.softmax(alone[name], axis=axis)
         np.testing.assert_allclose(
@@ -53,7 +54,7 @@ def test_a_mirrored_view_that_agrees_changes_nothing():
 
 def test_every_scale_is_seen_and_mirrored():
     network = Network()
-    averaged = Views((0.5, 1.5), flip=True)(network, IMAGES)
+    averaged = with_defaults(Views, scales=(0.5, 1.5), flip=True)(network, IMAGES)
     assert network.sizes == [(65, 97)] * 2 + [(33, 65)] * 2 + [(97, 129)] * 2
     assert averaged["mask_logits"].shape == [2, 17, 25, 6]
     sums = tf.reduce_sum(tf.exp(averaged["mask_logits"]), axis=-1)
@@ -64,7 +65,7 @@ def test_every_scale_is_seen_and_mirrored():
 def test_a_smooth_image_is_predicted_alike_at_every_scale():
     ramp = np.linspace(0, 255, 97) * np.linspace(0.5, 1, 65)[:, np.newaxis]
     images = tf.constant(np.stack([ramp, 255 - ramp, ramp], axis=-1)[np.newaxis], tf.float32)
-    alone, averaged = Network()(images), Views((2.0,))(Network(), images)
+    alone, averaged = Network()(images), with_defaults(Views, scales=(2.0,))(Network(), images)
     expected = tf.nn.softmax(alone["mask_logits"])
     np.testing.assert_allclose(tf.nn.softmax(averaged["mask_logits"]), expected, atol=2e-2)
 
@@ -85,7 +86,7 @@ def test_centers_without_a_partner_keep_what_the_image_says(found_again):
             "class_logits": tf.constant(class_logits.copy()),
         }
 
-    averaged = Views(flip=True)(network, tf.zeros([1, 13, 13, 3]))
+    averaged = with_defaults(Views, flip=True)(network, tf.zeros([1, 13, 13, 3]))
     np.testing.assert_array_equal(averaged["mask_logits"].numpy().argmax(-1), masks.argmax(-1))
     np.testing.assert_array_equal(averaged["class_logits"].numpy().argmax(-1), [[0, 1]])
     # The semantic probabilities are a mean over views in any case.
@@ -102,7 +103,7 @@ def test_sizes_may_be_unknown_until_the_call():
             masks = tf.einsum("bhwc,cn->bhwn", view[:, ::4, ::4], COLORS)
             return {"mask_logits": masks, "class_logits": classes}
 
-        return Views((0.5, 1.5), flip=True)(network, images)
+        return with_defaults(Views, scales=(0.5, 1.5), flip=True)(network, images)
 
-    expected = Views((0.5, 1.5), flip=True)(Network(), IMAGES)
+    expected = with_defaults(Views, scales=(0.5, 1.5), flip=True)(Network(), IMAGES)
     np.testing.assert_allclose(predict(IMAGES)["class_maps"], expected["class_maps"], atol=1e-5)

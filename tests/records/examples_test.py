@@ -72,18 +72,6 @@ def test_ids_that_other_tools_wrote_are_names(text):
     assert source_id_of(text) == text
 
 
-def test_features_are_those_of_the_reference():
-    features = tf.train.Example.FromString(encode_example(example())).features.feature
-    assert features["image/format"].bytes_list.value == [b"png"]
-    assert features["image/filename"].bytes_list.value == [b"000001"]
-    for key, value in (("height", 5), ("width", 7), ("channels", 3)):
-        assert features[f"image/{key}"].int64_list.value == [value]
-    raw = features["image/segmentation/class/encoded"].bytes_list.value[0]
-    assert raw == LABEL.astype("<i4").tobytes()
-    assert features["image/segmentation/class/format"].bytes_list.value == [b"raw"]
-    assert len(features) == 8
-
-
 @pytest.mark.parametrize("label", [LABEL[:4], LABEL[:, :6], np.zeros((0, 0), np.int32)])
 def test_a_label_of_another_size_is_an_error(label):
     with pytest.raises(tf.errors.InvalidArgumentError, match="panoptic label has another size"):

@@ -55,6 +55,15 @@ def renumber(panoptic: np.ndarray, numbers: dict[int, int]) -> np.ndarray:
     return np.vectorize(lambda i: numbers.get(int(i), int(i)), otypes=[np.int32])(panoptic)
 
 
+def resized(values: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Resizes a map [H, W] to the nearest, with aligned corners; halves go up."""
+    rows, columns = (
+        np.arange(new, dtype=np.float32) * np.float32((old - 1) / max(new - 1, 1)) + np.float32(0.5)
+        for old, new in zip(values.shape, (height, width))
+    )
+    return values[np.ix_(np.floor(rows).astype(int), np.floor(columns).astype(int))]
+
+
 def runs(*lengths: tuple[int, int]) -> np.ndarray:
     """Makes a [1, W] int32 map of (id, length) runs."""
     return np.repeat(*zip(*lengths)).astype(np.int32)[np.newaxis]

@@ -8,8 +8,8 @@ import kmax_tf
 from kmax_tf.keras_api import keras
 from kmax_tf.training.builder import build_training_step
 from kmax_tf.training.optimizer import AdamW, without_loss_scaling
-from kmax_tf.training.step import StepOptions
-from kmax_tf.training.strategy import set_precision
+from kmax_tf.training.strategy import RuntimeOptions, set_precision
+from tests.options import with_defaults
 from tests.training.tiny import tiny_experiment
 
 SCALING = keras.mixed_precision.LossScaleOptimizer
@@ -18,18 +18,6 @@ SCALING = keras.mixed_precision.LossScaleOptimizer
 @pytest.fixture(scope="module")
 def model():
     return kmax_tf.build_model(tiny_experiment())
-
-
-def test_options_and_terms(model) -> None:
-    experiment = tiny_experiment(
-        "training.optimizer={clip_norm: 2 micro_batches: 4}", "runtime.jit_compile=true"
-    )
-    step = build_training_step(experiment, model)
-    assert step.options == StepOptions(2.0, 4, True)
-    assert not build_training_step(experiment, model, jit_compile=False).options.jit_compile
-    assert type(step.optimizer) is AdamW
-    assert {"pq_mask", "block1/mask_id", "semantic", "loss", "gradient_norm"} <= {*step.value_names}
-    assert len(step.health.variable_names) == len(model.trainable_variables)
 
 
 def test_only_float16_scales_losses(model) -> None:
@@ -57,7 +45,7 @@ def test_other_optimizers_are_wrapped_to_skip_steps(model, kind) -> None:
 @pytest.mark.parametrize("precision", ["FLOAT32", "MIXED_BFLOAT16", "MIXED_FLOAT16"])
 def test_precision_is_the_policy_of_keras(precision: str) -> None:
     try:
-        set_precision(tiny_experiment(f"runtime.precision={precision}").runtime)
+        set_precision(with_defaults(RuntimeOptions, precision=precision))
         assert keras.mixed_precision.global_policy().name == precision.lower()
     finally:
         keras.mixed_precision.set_global_policy("float32")

@@ -7,8 +7,8 @@ import pytest
 import tensorflow as tf
 
 import kmax_tf
-from kmax_tf.training.groups import build_groups, layers_by_depth
-from kmax_tf.training.optimizer import build_optimizer
+from kmax_tf.training.builder import build_optimizer, group_options
+from kmax_tf.training.groups import build_groups
 from tests.training.tiny import tiny_experiment
 
 CONVNEXT = "model.convnext={blocks: [2, 1, 3, 1] channels: [8, 8, 16, 16]}"
@@ -31,7 +31,7 @@ def convnext():
 
 
 def options(*overrides: str):
-    return tiny_experiment(*PUBLISHED, *overrides).training.optimizer
+    return group_options(tiny_experiment(*PUBLISHED, *overrides).training.optimizer)
 
 
 def leaf(name: str) -> str:
@@ -121,4 +121,4 @@ def test_blocks_of_the_backbone_learn_the_slower_the_nearer_to_the_image(family,
         rate = 0.25 * 0.5 ** (depth - expected[prefix])
         assert rates[variable.name] == pytest.approx(rate), variable.name
     assert seen == set(range(depth + 1))
-    assert len(layers_by_depth(model.backbone)) == depth + 1
+    assert len(model.backbone.layers_by_depth()) == depth + 1

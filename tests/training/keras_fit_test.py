@@ -162,8 +162,7 @@ def test_predictions_merge_into_maps(fitted: Fitted) -> None:
     assert maps["panoptic"].dtype == tf.int32
 
 
-def test_fit_without_the_loss_says_what_to_do(loaded: KMaX, monkeypatch) -> None:
-    monkeypatch.setattr(loaded, "training_step", None)
+def test_fit_without_the_loss_says_what_to_do(loaded: KMaX) -> None:
     loaded.compile(keras.optimizers.legacy.Adam())
     with pytest.raises(kmax_tf.UserError, match="compile_for_training"):
         loaded.fit(dataset(), verbose=0)

@@ -10,19 +10,19 @@ import tensorflow as tf
 
 import kmax_tf
 from kmax_tf.keras_api import keras
+from kmax_tf.training.builder import build_optimizer
 from kmax_tf.training.groups import VariableGroups
 from kmax_tf.training.optimizer import (
     LAMB,
     SGDW,
     AdamW,
     GroupedOptimizer,
-    Rules,
-    build_optimizer,
     rectified_adam,
     without_loss_scaling,
 )
 from kmax_tf.training.schedule import WarmupPoly
 from tests.reference import optimizer_oracle
+from tests.training.small import make_rules
 from tests.training.tiny import tiny_experiment
 
 SHAPES = {"part/kernel": [3, 2], "part/bias": [2], "slow/kernel": [2, 2], "slow/gamma": [2]}
@@ -44,8 +44,9 @@ def variables(values):
 def make(name: str, rate, **rules) -> GroupedOptimizer:
     decay = 0.05
     if name == "lamb":
-        return LAMB(Rules(GROUPS, **rules), learning_rate=rate, weight_decay_rate=decay)
-    rules = Rules(GROUPS, weight_decay=decay, **rules)
+        rules = make_rules(GROUPS, 0.0, **rules)
+        return LAMB(rules, learning_rate=rate, weight_decay_rate=decay)
+    rules = make_rules(GROUPS, decay, **rules)
     if name == "rectified_adam":
         return rectified_adam()(rules, learning_rate=rate, beta_2=0.9)
     if name == "adamw":
@@ -199,7 +200,7 @@ def test_gathered_variables_follow_the_rules() -> None:
     for rows in ([0, 0, 0, 1], None):
         table = tf.Variable([[3.0], [1.0], [2.0]], name="table")
         groups = VariableGroups({"table:0": 0.25}, frozenset({"table:0"}))
-        optimizer = AdamW(Rules(groups, weight_decay=0.1), learning_rate=0.1, epsilon=1.0)
+        optimizer = AdamW(make_rules(groups, 0.1), learning_rate=0.1, epsilon=1.0)
         with tf.GradientTape() as tape:
             read = table * [[3.0], [1.0], [0.0]] if rows is None else tf.gather(table, rows)
             loss = tf.reduce_sum(read)
@@ -245,24 +246,15 @@ def test_experiment_reaches_the_optimizer(model, algorithm: str, kind: str) -> N
     optimizer = build_optimizer(experiment, model)
     assert type(optimizer).__name__ == kind
     rules = optimizer.rules
-    assert (rules.average_decay, rules.lookahead_period, rules.lookahead_share) == (
-        pytest.approx(0.9),
-        3,
-        0.75,
-    )
-    config = optimizer.get_config()
-    if name == "lamb":
+    assert rules.averaging.decay == pytest.approx(0.9)
+    assert (rules.lookahead.period, rules.lookahead.kept_share) == (3, 0.75)
+    given = getattr(experiment.training.optimizer, name)
+    found = {**optimizer.get_config(), "weight_decay": rules.weight_decay}
+    if name == "lamb":  # its decay is inside of the algorithm
         assert rules.weight_decay == 0.0
-        assert config["weight_decay_rate"] == pytest.approx(0.02)
-        assert config["epsilon"] == pytest.approx(1e-6)
-    elif name == "sgd":
-        assert rules.weight_decay == pytest.approx(1e-4)
-        assert (config["momentum"], config["nesterov"]) == (0.5, True)
-    else:
-        assert rules.weight_decay == pytest.approx(0.05)
-        assert config["beta_1"] == pytest.approx(0.9)
-        assert config["beta_2"] == pytest.approx(0.999)
-        assert config["epsilon"] == pytest.approx(1e-6 if name == "rectified_adam" else 1e-7)
+        found["weight_decay"] = found["weight_decay_rate"]
+    for field in given.DESCRIPTOR.fields:
+        assert found[field.name] == pytest.approx(getattr(given, field.name)), field.name
     assert isinstance(optimizer.learning_rate, keras.optimizers.schedules.LearningRateSchedule)
     assert without_loss_scaling(keras.mixed_precision.LossScaleOptimizer(optimizer)) is optimizer
 

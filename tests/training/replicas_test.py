@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.end_to_end.conftest import run_python
+from tests.processes import run_python
 
 
 def weights(folder: Path, devices: int, jit_compile: bool) -> dict[str, np.ndarray]:

@@ -1,15 +1,9 @@
 import itertools
 
 import numpy as np
-import pytest
 import tensorflow as tf
 from official.core import config_definitions
 
-from kmax_tf.config.dataset import read_description
-from kmax_tf.conversion.coco_format import read_split
-from kmax_tf.conversion.convert import convert
-from kmax_tf.conversion.shapes import write_shapes
-from kmax_tf.conversion.shapes_scene import ShapesOptions
 from kmax_tf.training.run import trained_steps
 from kmax_tf.training.task import KMaXTask, experiment_config
 from tests.training.tiny import tiny_experiment
@@ -28,17 +22,9 @@ def test_steps_are_those_of_the_newest_checkpoint(tmp_path):
     assert trained_steps(str(tmp_path)) == 8
 
 
-@pytest.fixture
-def records(tmp_path):
-    write_shapes(tmp_path, "train", 4, ShapesOptions(size=(48, 64)))
-    annotations = read_split(tmp_path, "train2017").annotations
-    convert(annotations, tmp_path / "records", "train", read_description("shapes")[0])
-    return tmp_path / "records"
-
-
-def test_the_task_goes_on_with_the_data_of_its_first_step(records):
+def test_the_task_goes_on_with_the_data_of_its_first_step(shapes_records):
     overrides = ("train_data.batch_size=2", "train_data.max_segments=24")
-    experiment = tiny_experiment(f"data_dir={records}", *overrides)
+    experiment = tiny_experiment(f"data_dir={shapes_records}", *overrides)
     task = KMaXTask(experiment_config(experiment).task)
     params = config_definitions.DataConfig(is_training=True)
     whole = [images.numpy() for images, _ in itertools.islice(task.build_inputs(params), 5)]

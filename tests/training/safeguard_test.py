@@ -9,9 +9,11 @@ import tensorflow as tf
 from kmax_tf.keras_api import keras
 from kmax_tf.model.batch_norm import BatchNorm
 from kmax_tf.model.kmax import KMaX
-from kmax_tf.training.keras_fit import Safeguard
+from kmax_tf.training.keras_fit import StepFitting
+from kmax_tf.training.safeguard import Safeguard
 from kmax_tf.training.stability import NonFiniteError, Patience
 from kmax_tf.training.step import StepOptions, TrainingStep
+from tests.options import with_defaults
 from tests.training.small import adamw
 
 
@@ -49,8 +51,8 @@ def loss(targets, predictions):
 
 def model(patience: Patience, **rules: float) -> KMaX:
     built = KMaX(Backbone(), PixelDecoder(), Decoder(), Heads())
-    step = TrainingStep(built, loss, ["class"], adamw(0.1, **rules), StepOptions())
-    built.set_training(loss, ["class"], step, [Safeguard(step, patience)])
+    step = TrainingStep(built, loss, ["class"], adamw(0.1, **rules), with_defaults(StepOptions))
+    built.fitting = StepFitting(step, [Safeguard(step, patience)])
     built.compile(optimizer=step.optimizer)
     return built
 
@@ -73,7 +75,7 @@ def test_failed_steps_are_skipped_and_told(capsys: pytest.CaptureFixture[str]) -
     history = trained.fit(dataset(4, spoiled=(1,)), epochs=2, verbose=0).history
     assert np.isfinite(history["loss"]).all()
     printed = capsys.readouterr().out
-    assert "skipped 1 steps in the batches up to 2 of this epoch: loss terms" in printed
+    assert "skipped 1 step in the batches up to 2 of this epoch: loss terms" in printed
     assert "class (1)" in printed
     assert "going back" not in printed
     assert all(np.isfinite(value).all() for value in weights(trained))
@@ -87,7 +89,7 @@ def test_fit_goes_back_to_the_last_good_epoch_and_then_stops(
     trained.fit(dataset(3), verbose=0)
     good = weights(trained)
     # One step changes the weights; then two fail, and again two.
-    with pytest.raises(NonFiniteError, match="after going back 1 times: loss terms"):
+    with pytest.raises(NonFiniteError, match="after going back 1 time: loss terms"):
         trained.fit(dataset(6, spoiled=(2, 3, 4, 5)), verbose=0)
     assert "going back to the weights of the last good epoch" in capsys.readouterr().out
     for old, new in zip(good, weights(trained)):

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import kmax_tf
-from kmax_tf.training.schedule import WarmupCosine, WarmupPoly, base_rate, build_schedule
+from kmax_tf.training.builder import base_rate_of, build_schedule
+from kmax_tf.training.schedule import WarmupCosine, WarmupPoly
 from tests.reference import optimizer_oracle
 
 COCO = WarmupPoly(5e-4, 150_000, 5000, 0.9, 0.0)
@@ -59,10 +60,10 @@ def test_experiment_reaches_the_schedule():
 
 def test_the_rate_scales_with_the_batch_if_asked():
     batch = "train_data.batch_size=16"
-    given = base_rate(load(batch))
+    given = base_rate_of(load(batch))
     assert given.value == pytest.approx(5e-4)
     assert given.explanation == "learning rate 0.0005, as given, for batches of 16"
-    scaled = base_rate(load(batch, "training.optimizer.reference_batch_size=64"))
+    scaled = base_rate_of(load(batch, "training.optimizer.reference_batch_size=64"))
     assert scaled.value == pytest.approx(1.25e-4)
     assert scaled.explanation.startswith("learning rate 0.000125 = 0.0005 x 16 / 64")
     schedule = build_schedule(load(batch, "training.optimizer.reference_batch_size=64"))

@@ -8,8 +8,9 @@ import tensorflow as tf
 from kmax_tf.keras_api import keras
 from kmax_tf.model.batch_norm import BatchNorm
 from kmax_tf.training.groups import VariableGroups
-from kmax_tf.training.optimizer import AdamW, GroupedOptimizer, Rules
+from kmax_tf.training.optimizer import AdamW, Averaging, GroupedOptimizer, Lookahead, Rules
 from kmax_tf.training.step import StepOptions, TrainingStep
+from tests.options import with_defaults
 
 TERMS = ["near", "far"]
 
@@ -37,13 +38,26 @@ def loss(targets: dict[str, tf.Tensor], predictions: tf.Tensor) -> dict[str, tf.
 
 def adamw(rate: float = 0.01, **rules: float) -> GroupedOptimizer:
     groups = VariableGroups({}, frozenset({"first/kernel:0", "last/kernel:0"}))
-    return AdamW(Rules(groups, weight_decay=0.05, **rules), learning_rate=rate, epsilon=1e-3)
+    return AdamW(make_rules(groups, 0.05, **rules), learning_rate=rate, epsilon=1e-3)
+
+
+def make_rules(
+    groups: VariableGroups,
+    weight_decay: float,
+    average_decay: float = 0.0,
+    lookahead_period: int = 0,
+    lookahead_share: float = 0.5,
+) -> Rules:
+    """Returns rules; 0: there are no averages, no slow weights."""
+    averaging = Averaging(average_decay) if average_decay else None
+    lookahead = Lookahead(lookahead_period, lookahead_share) if lookahead_period else None
+    return Rules(groups, weight_decay, averaging, lookahead)
 
 
 def small_step(
     model: keras.Model, optimizer: keras.optimizers.Optimizer, **options: object
 ) -> TrainingStep:
-    return TrainingStep(model, loss, TERMS, optimizer, StepOptions(**options))
+    return TrainingStep(model, loss, TERMS, optimizer, with_defaults(StepOptions, **options))
 
 
 def batch(seed: int = 0, size: int = 8) -> tuple[np.ndarray, dict[str, np.ndarray]]:

@@ -47,7 +47,7 @@ def main(devices: int, jit_compile: bool, output: str) -> None:
         for _ in batches:
             run(next(distributed))
         failures = step.health.look()
-        results[f"{name}/failures"] = [failures.steps, failures.skipped, failures.longest_row]
+        results[f"{name}/failures"] = [failures.steps, failures.skipped, failures.longest_streak]
         if name == "ours":
             step.optimizer.hold_averages(model.trainable_variables, True)
         for key, value in state(step).items():

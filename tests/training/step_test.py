@@ -142,7 +142,7 @@ def test_a_step_that_is_not_finite_changes_nothing_and_is_counted(
         np.testing.assert_array_equal(value, after[name], err_msg=name)
     assert step.health.failing()
     failures = step.health.look()
-    assert (failures.steps, failures.longest_row, failures.skipped) == (2, 2, 2)
+    assert (failures.steps, failures.longest_streak, failures.skipped) == (2, 2, 2)
     assert failures.terms == {"near": 2, "far": 2}
     assert "first/kernel:0" in failures.variables
 

@@ -39,7 +39,7 @@ def images(monkeypatch: pytest.MonkeyPatch) -> tf.Tensor:
         "image_id": tf.constant(["a", "b", "c"]),
         "source_id": tf.constant(["", "", ""]),
         "raw_size": sizes,
-        "resized_size": sizes,
+        "fitted_size": sizes,
         "panoptic": targets["semantic_map"] * load().dataset.label_divisor,
     }
     dataset = tf.data.Dataset.from_tensors((pixels, targets, raw))

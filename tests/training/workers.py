@@ -12,7 +12,7 @@ from official.core import base_trainer
 
 from kmax_tf.evaluation.metrics import PanopticMetrics
 from kmax_tf.keras_api import keras
-from kmax_tf.training.optimizer import build_optimizer
+from kmax_tf.training.builder import build_optimizer
 from kmax_tf.training.task import KMaXTask, experiment_config
 from tests.training.tiny import tiny_experiment
 

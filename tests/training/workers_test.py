@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.conftest import ROOT, kmax
+from tests.end_to_end.conftest import kmax
+from tests.processes import ROOT
 
 
 def free_ports(count: int) -> list[int]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 from typing import TYPE_CHECKING
 
 import numpy as np
 import PIL.Image
 
-from kmax_tf.evaluation.report.extremes import Extremes, RankedImage
+from kmax_tf.evaluation.extremes import Extremes, RankedImage
+from kmax_tf.files.images import encode_image
 from kmax_tf.panoptic.fields import ImageId
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ class Picture:
 class Gallery:
     """Keeps images while they are among the extremes: at most twelve, shrunk to panels."""
 
-    def __init__(self, label_space: LabelSpace) -> None:
-        self._label_space = label_space
+    def __init__(self, labels: LabelSpace) -> None:
+        self._label_space = labels
         self._kept: dict[ImageId, tuple[np.ndarray | None, np.ndarray, np.ndarray]] = {}
 
     def keep(
@@ -95,7 +95,9 @@ def draw_panels(
     if image is not None:
         scale = overlay.scale_for(image.shape)
         panels.insert(0, ("image", overlay.enlarge_image(image, scale)))
-    return [(caption, _as_jpeg(pixels)) for caption, pixels in panels]
+    return [
+        (caption, encode_image(pixels, "JPEG", quality=_JPEG_QUALITY)) for caption, pixels in panels
+    ]
 
 
 def shrink_map(values: np.ndarray) -> np.ndarray:
@@ -119,9 +121,3 @@ def _panel_size(shape: tuple[int, ...]) -> tuple[int, int]:
     shrink = min(1.0, _SHORT_SIDE / min(shape[:2]), _LONGEST_SIDE / max(shape[:2]))
     height, width = (max(1, round(side * shrink)) for side in shape[:2])
     return height, width
-
-
-def _as_jpeg(pixels: np.ndarray) -> bytes:
-    file = io.BytesIO()
-    PIL.Image.fromarray(pixels).save(file, "JPEG", quality=_JPEG_QUALITY)
-    return file.getvalue()

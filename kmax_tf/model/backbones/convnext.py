@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Optional
+from typing import ClassVar, Optional
 
 import numpy as np
 import tensorflow as tf
 
+from kmax_tf import ops
+from kmax_tf.grids import grid_side
 from kmax_tf.keras_api import keras
+from kmax_tf.model.backbones.backbone import Backbone
+from kmax_tf.model.backbones.convnext_names import NAMES
 from kmax_tf.model.convolutions import DepthwiseConvolution
-from kmax_tf.model.layers import DropPath, LayerNorm, activate, gelu, resize_bilinear
+from kmax_tf.model.layers import DropPath, LayerNorm
 from kmax_tf.model.recompute import call_block
+from kmax_tf.ops.resizing import resize_bilinear, spatial_size
 
 
 class Downsample(keras.layers.Layer):
@@ -32,12 +37,10 @@ class Downsample(keras.layers.Layer):
         )
         self.norm = LayerNorm(name="norm")
 
-    def call(self, x: tf.Tensor, training: Optional[bool] = None) -> tf.Tensor:
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         """Pads, normalizes and convolves."""
         x = self.pad(x)
-        if self.stem:
-            return self.norm(self.conv(x), training=training)
-        return self.conv(self.norm(x, training=training))
+        return self.norm(self.conv(x)) if self.stem else self.conv(self.norm(x))
 
 
 class ConvNeXtBlock(keras.layers.Layer):
@@ -79,28 +82,34 @@ class ConvNeXtBlock(keras.layers.Layer):
 
     def call(self, x: tf.Tensor, training: Optional[bool] = None) -> tf.Tensor:
         """Adds the branch."""
-        branch = self.norm(self.depthwise_conv(x, training=training), training=training)
-        branch = activate(gelu, self.expansion(branch), training)
+        branch = ops.gelu(self.expansion(self.norm(self.depthwise_conv(x))))
         branch = self.projection(branch) * tf.cast(self.layer_scale, x.dtype)
         return x + self.drop_path(branch, training=training)
 
 
 class ConvNeXtStage(keras.layers.Layer):
-    """Blocks in a row. [B, H, W, C] -> the same.
-
-    Attributes:
-      recompute_blocks: compute each again in the backward pass; may be set at any time.
-    """
+    """Blocks in a row. [B, H, W, C] -> the same."""
 
     def __init__(
         self,
         channels: int,
         layer_scale: float,
         drop_path_keep_probs: Sequence[float],
+        recompute_blocks: bool = False,
         name: Optional[str] = None,
     ):
+        """Makes a block for each probability.
+
+        Args:
+          channels: of all of them.
+          layer_scale: initial scale of the branches.
+          drop_path_keep_probs: of the branches.
+          recompute_blocks: compute each block again in the backward pass, instead of keeping what
+            is inside it.
+          name: of the layer.
+        """
         super().__init__(name=name)
-        self.recompute_blocks = False
+        self.recompute_blocks = recompute_blocks
         self.blocks = [
             ConvNeXtBlock(channels, layer_scale, keep_prob, name=f"block{i + 1}")
             for i, keep_prob in enumerate(drop_path_keep_probs)
@@ -113,28 +122,40 @@ class ConvNeXtStage(keras.layers.Layer):
         return x
 
 
-class ConvNeXt(keras.layers.Layer):
+# Blocks, and width of the first stage, of the published sizes.
+_SIZES: dict[tuple[tuple[int, ...], int], str] = {
+    ((3, 3, 9, 3), 96): "Tiny",
+    ((3, 3, 27, 3), 96): "Small",
+    ((3, 3, 27, 3), 128): "Base",
+    ((3, 3, 27, 3), 192): "Large",
+}
+
+
+class ConvNeXt(Backbone):
     """Image features by stride, not activated.
 
     [B, H, W, 3] in -1..1 -> {2: stem, 4, 8, 16, 32: [B, H/s, W/s, channels]}. There is nothing of
     stride 2: under that key stands the stem, of stride 4 as it is, or resized to stride 2.
     """
 
+    variable_kinds: ClassVar = {"layer_scale": "layer_scales"}
+    names = NAMES
+
     def __init__(
         self,
         blocks: Sequence[int],
         channels: Sequence[int],
-        drop_path_keep_prob: float = 1.0,
-        layer_scale: float = 1e-6,
-        stem_to_stride_2: bool = False,
+        drop_path_keep_prob: float,
+        layer_scale: float,
+        stem_to_stride_2: bool,
+        recompute_blocks: bool = False,
         name: Optional[str] = None,
     ):
         super().__init__(name=name)
         self.stem_to_stride_2 = stem_to_stride_2
-        strides = [4 << i for i in range(len(blocks))]
         self.downsamples = [
             Downsample(width, stem=stride == 4, name=f"downsample_stride{stride}")
-            for stride, width in zip(strides, channels)
+            for stride, width in zip(self.strides, channels)
         ]
         keep_probs = iter(np.linspace(1.0, drop_path_keep_prob, sum(blocks)).tolist())
         self.stages = [
@@ -142,23 +163,51 @@ class ConvNeXt(keras.layers.Layer):
                 width,
                 layer_scale,
                 [next(keep_probs) for _ in range(count)],
+                recompute_blocks,
                 name=f"stage_stride{stride}",
             )
-            for stride, width, count in zip(strides, channels, blocks)
+            for stride, width, count in zip(self.strides, channels, blocks)
         ]
 
     def call(self, x: tf.Tensor, training: Optional[bool] = None) -> dict[int, tf.Tensor]:
         """Returns the features of each stride."""
         features = {}
-        height, width = x.shape[1:3] if x.shape[1] and x.shape[2] else tf.unstack(tf.shape(x)[1:3])
+        size = spatial_size(x)
+        height, width = size if isinstance(size, tuple) else tf.unstack(size)
         for i, (downsample, stage) in enumerate(zip(self.downsamples, self.stages)):
-            x = downsample(x, training=training)
+            x = downsample(x)
             if i == 0:
-                half = (height + 1) // 2, (width + 1) // 2
+                half = grid_side(height, 2), grid_side(width, 2)
                 features[2] = resize_bilinear(x, half) if self.stem_to_stride_2 else x
             x = stage(x, training=training)
-            features[4 << i] = x
+            features[self.strides[i]] = x
         return features
+
+    def layers_by_depth(self) -> list[list[keras.layers.Layer]]:
+        """Returns the layers of each depth; downsampling counts with the block behind it."""
+        depths = [[self.downsamples[0]]]
+        for i, (downsample, stage) in enumerate(zip(self.downsamples, self.stages)):
+            first, *others = stage.blocks
+            depths.append([downsample, first] if i else [first])
+            depths.extend([block] for block in others)
+        return depths
+
+    @property
+    def _size(self) -> Optional[str]:
+        """Returns "Tiny" and so on, None for a network of other sizes."""
+        blocks = tuple(len(stage.blocks) for stage in self.stages)
+        return _SIZES.get((blocks, self.stages[0].blocks[0].channels))
+
+    @property
+    def title(self) -> str:
+        """Returns "ConvNeXt-T" and so on, or the numbers of blocks."""
+        blocks = "-".join(str(len(stage.blocks)) for stage in self.stages)
+        return f"ConvNeXt-{self._size[0]}" if self._size else f"ConvNeXt {blocks}"
+
+    @property
+    def keras_application(self) -> Optional[str]:
+        """Returns "ConvNeXtTiny" and so on."""
+        return f"ConvNeXt{self._size}" if self._size else None
 
 
 def initializer() -> keras.initializers.Initializer:

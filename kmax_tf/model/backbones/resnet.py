@@ -8,6 +8,8 @@ from typing import Optional
 import tensorflow as tf
 
 from kmax_tf.keras_api import keras
+from kmax_tf.model.backbones.backbone import Backbone
+from kmax_tf.model.backbones.resnet_names import NAMES
 from kmax_tf.model.batch_norm import BatchNormFactory
 from kmax_tf.model.layers import ActivationFn, ConvBN
 from kmax_tf.model.residual import BlockOptions, ResidualStage
@@ -35,20 +37,30 @@ class ThreeConvStem(keras.layers.Layer):
         return x
 
 
-class ResNet(keras.layers.Layer):
+# (blocks, filters, whether the last is axial) of each stage of the published networks.
+_TITLES: dict[tuple[tuple[int, int, bool], ...], str] = {
+    ((3, 64, False), (4, 128, False), (6, 256, False), (3, 512, False)): "ResNet-50",
+    ((3, 64, False), (4, 128, False), (6, 256, True), (3, 512, True)): "MaX-S",
+}
+
+
+class ResNet(Backbone):
     """Image features by stride, not activated.
 
     [B, H, W, 3] in -1..1 -> {2: stem, 4, 8, 16, 32: [B, H/s, W/s, 4 * filters]}. Every stage's
     first block halves the resolution; that of stride 4 may leave it to a max-pool.
     """
 
+    names = NAMES
+
     def __init__(
         self,
         stem: keras.layers.Layer,
         stages: Sequence[Sequence[BlockOptions]],
         batch_norm: BatchNormFactory,
-        max_pool: bool = False,
-        drop_path_keep_prob: float = 1.0,
+        max_pool: bool,
+        drop_path_keep_prob: float,
+        recompute_blocks: bool = False,
         name: Optional[str] = None,
     ):
         """Makes the stages.
@@ -59,10 +71,12 @@ class ResNet(keras.layers.Layer):
           batch_norm: makes batch normalizations.
           max_pool: follows the stem.
           drop_path_keep_prob: of the last blocks, see `keep_prob`.
+          recompute_blocks: compute each block again in the backward pass.
           name: of the layer.
         """
         super().__init__(name=name)
         self.stem = stem
+        self.activation = stages[0][0].activation
         # The blocks activate what they are given: ReLU before or after the maximum is the same.
         self.max_pool = (
             keras.layers.MaxPooling2D(3, 2, padding="same", name="max_pool") if max_pool else None
@@ -76,9 +90,10 @@ class ResNet(keras.layers.Layer):
                     keep_prob(drop_path_keep_prob, 2 ** (i + 1) if block == 0 else 2 ** (i + 2))
                     for block in range(len(options))
                 ],
-                name=f"stage_stride{4 << i}",
+                recompute_blocks=recompute_blocks,
+                name=f"stage_stride{stride}",
             )
-            for i, options in enumerate(stages)
+            for i, (stride, options) in enumerate(zip(self.strides, stages))
         ]
 
     def call(self, x: tf.Tensor, training: Optional[bool] = None) -> dict[int, tf.Tensor]:
@@ -87,10 +102,30 @@ class ResNet(keras.layers.Layer):
         features = {2: x}
         if self.max_pool is not None:
             x = self.max_pool(x)
-        for i, stage in enumerate(self.stages):
+        for stride, stage in zip(self.strides, self.stages):
             x = stage(x, training=training)
-            features[2 ** (i + 2)] = x
+            features[stride] = x
         return features
+
+    def layers_by_depth(self) -> list[list[keras.layers.Layer]]:
+        """Returns the stem, then each block."""
+        return [[self.stem], *([block] for stage in self.stages for block in stage.blocks)]
+
+    @property
+    def title(self) -> str:
+        """Returns "ResNet-50", "MaX-S", or the numbers of blocks."""
+        stages = tuple(
+            (len(stage.blocks), last.filters, last.axial)
+            for stage in self.stages
+            for last in [stage.blocks[-1].options]
+        )
+        return _TITLES.get(stages) or "ResNet " + "-".join(str(blocks) for blocks, _, _ in stages)
+
+    @property
+    def keras_application(self) -> Optional[str]:
+        """Returns "ResNet50", whose stem is one convolution."""
+        plain = self.title == "ResNet-50" and isinstance(self.stem, ConvBN)
+        return "ResNet50" if plain else None
 
     def fold(self) -> None:
         """Makes the rectifiers of features another operation, which computes the same.

@@ -12,9 +12,8 @@ import PIL.Image
 import pytest
 
 from kmax_tf.evaluation.metrics import PanopticMetrics
-from kmax_tf.evaluation.report.charts import Bar, confusion_matrix, score_bar, size_chart
 from kmax_tf.evaluation.report.gallery import Gallery
-from kmax_tf.evaluation.report.page import write_report
+from kmax_tf.evaluation.report.page import templates, write_report
 from tests.reference.panoptic_maps import (
     CAT_1,
     DIVISOR,
@@ -138,22 +137,30 @@ def test_pictures_are_jpegs_of_the_panels(tmp_path):
         assert picture.size[0] == 2 * picture.size[1]
 
 
+def draw(chart, *arguments):
+    return str(getattr(templates().get_template("charts.html").module, chart)(*arguments))
+
+
 def test_bars_have_the_length_of_their_score():
-    bar = score_bar(Bar(50, 75, 25, "#123"))
+    bar = draw("score_bar", {"pq": 50.0, "sq": 75.0, "rq": 25.0}, "#123")
     assert '<rect width="120.0"' in bar
     assert 'x1="180.0"' in bar
     assert 'cx="60.0"' in bar
-    assert "no segments" in score_bar(Bar(np.nan, np.nan, np.nan, "#123"))
+    assert "no segment, crowd regions aside" in draw(
+        "score_bar", dict.fromkeys(("pq", "sq", "rq"), np.nan), "#123"
+    )
 
 
 def test_columns_have_the_height_of_their_score():
-    chart = size_chart({"all": {"small": 40.0, "medium": np.nan, "large": 100.0}})
+    scores = {"small": 40.0, "medium": np.nan, "large": 100.0}
+    groups = ("all", "things", "stuff")
+    chart = draw("size_chart", {size: dict.fromkeys(groups, s) for size, s in scores.items()})
     for height in ("60.0", "0.0", "150.0"):
-        assert f'height="{height}"' in chart
+        assert chart.count(f'height="{height}"') == len(groups)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.004, 0.2, 1.0])
 def test_cells_say_shares_that_can_be_seen(share):
-    chart = confusion_matrix(np.array([[share]]), ["a & b"], ["c"])
+    chart = draw("confusion_matrix", [[share]], ["a & b"], ["c"])
     assert "a &amp; b predicted as c" in chart
     assert (f">{100 * share:.0f}</text>" in chart) == (share >= 0.005)

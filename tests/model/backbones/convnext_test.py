@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from kmax_tf.model.backbones.convnext import ConvNeXt, ConvNeXtBlock, Downsample
 from tests.model.weights import array, random, randomize
+from tests.options import with_defaults
 from tests.reference import layers_oracle as oracle
 
 
@@ -39,7 +40,7 @@ def block(layer, x):
 
 
 def small(**options):
-    return ConvNeXt([1, 2, 3, 1], [3, 4, 5, 6], **options)
+    return with_defaults(ConvNeXt, blocks=[1, 2, 3, 1], channels=[3, 4, 5, 6], **options)
 
 
 @pytest.mark.parametrize(("stem", "size"), [(True, (9, 13)), (True, (5, 5)), (False, (9, 5))])

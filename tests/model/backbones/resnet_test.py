@@ -6,26 +6,27 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from kmax_tf import ops
 from kmax_tf.model.backbones.resnet import ResNet, ThreeConvStem, keep_prob
 from kmax_tf.model.batch_norm import BatchNormFactory
-from kmax_tf.model.layers import ConvBN, gelu
-from kmax_tf.model.residual import BlockOptions
+from kmax_tf.model.layers import ConvBN
 from tests.model.weights import array, norm_of, random, randomize
+from tests.options import block_options, with_defaults
 from tests.reference import layers_oracle as oracle
 
-NORM = BatchNormFactory()
+NORM = with_defaults(BatchNormFactory)
 
 
 def stages(activation=tf.nn.relu):
     return [
-        [BlockOptions(filters, activation)] * blocks
+        [block_options(filters, activation)] * blocks
         for filters, blocks in zip([2, 3, 4, 5], [1, 2, 3, 2])
     ]
 
 
 def small(stem=None, **options):
     stem = stem or ConvBN(3, NORM, kernel_size=7, stride=2, name="stem")
-    return ResNet(stem, stages(), NORM, **options)
+    return with_defaults(ResNet, stem=stem, stages=stages(), batch_norm=NORM, **options)
 
 
 @pytest.mark.parametrize(("height", "width"), [(33, 33), (65, 97), (129, 33)])
@@ -98,7 +99,7 @@ def test_rectifying_before_or_after_the_maximum_is_the_same():
     np.testing.assert_array_equal(tf.nn.relu(pool(x)), pool(tf.nn.relu(x)))
 
 
-@pytest.mark.parametrize(("name", "activation"), [("relu", tf.nn.relu), ("gelu", gelu)])
+@pytest.mark.parametrize(("name", "activation"), [("relu", tf.nn.relu), ("gelu", ops.gelu)])
 def test_three_conv_stem_equals_the_oracle(name, activation):
     stem = ThreeConvStem(4, activation, NORM)
     x = random(2, 9, 5, 3)
@@ -118,7 +119,7 @@ def test_three_conv_stem_equals_the_oracle(name, activation):
 
 
 def test_three_conv_stem_takes_the_place_of_the_usual_one():
-    backbone = small(ThreeConvStem(4, gelu, NORM, name="stem"))
+    backbone = small(ThreeConvStem(4, ops.gelu, NORM, name="stem"))
     features = backbone(random(2, 65, 33, 3))
     assert features[2].shape == [2, 33, 17, 8]
     assert features[4].shape == [2, 17, 9, 8]
@@ -126,9 +127,18 @@ def test_three_conv_stem_takes_the_place_of_the_usual_one():
 
 def test_axial_blocks_subsample_too():
     """As in the last stage of MaX-S; its stride comes from the attention."""
-    axial = BlockOptions(4, gelu, axial=True, num_heads=2, max_span=9)
-    mixed = [[BlockOptions(2, gelu)], [BlockOptions(2, gelu)], [BlockOptions(2, gelu), axial]]
-    backbone = ResNet(ConvBN(3, NORM, 7, 2, name="stem"), [*mixed, [axial, axial]], NORM)
+    axial = block_options(4, ops.gelu, axial=True, num_heads=2, max_span=9)
+    mixed = [
+        [block_options(2, ops.gelu)],
+        [block_options(2, ops.gelu)],
+        [block_options(2, ops.gelu), axial],
+    ]
+    backbone = with_defaults(
+        ResNet,
+        stem=ConvBN(3, NORM, 7, 2, name="stem"),
+        stages=[*mixed, [axial, axial]],
+        batch_norm=NORM,
+    )
     features = backbone(random(2, 65, 33, 3))
     assert features[16].shape == [2, 5, 3, 16]
     assert features[32].shape == [2, 3, 2, 16]

@@ -1,0 +1,192 @@
+"""Pixels of the full size, interpolated some at a time, so that they are never there as a whole.
+
+Between neighbouring mask logits, values are interpolated bilinearly with aligned corners: full-size
+maps have (h - 1) * S + 1 rows, S being the stride of the mask logits.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Callable, Union
+
+import tensorflow as tf
+
+Size = Union[int, tf.Tensor]
+# (values [C, N] of pixels, their images [C]) -> tensors [C, ...], in any structure.
+Read = Callable[[tf.Tensor, tf.Tensor], Any]
+
+# Values that are read at once: enough for an operation to be worth its start, little memory.
+_VALUES_AT_ONCE = 16384
+# And cells, of which each is S * S pixels.
+_CELLS_AT_ONCE = 4096
+# More than processors compute in one instruction: see `probabilities` and `in_chunks`.
+_VECTOR = 16
+# Stands for minus infinity, of which interpolation would make NaN.
+_LOWEST = -1e30
+
+
+def probabilities(logits: tf.Tensor) -> tf.Tensor:
+    """Returns the softmax of pixels [C, N], rounded alike wherever a pixel is.
+
+    TensorFlow rounds what fills no vector of the processor, the last of a tensor or a row,
+    otherwise than the rest; so rows are filled up, and `in_chunks` does so with their number.
+    """
+    missing = -logits.shape[1] % _VECTOR
+    if not missing:
+        return tf.nn.softmax(logits)
+    filled = tf.pad(logits, [[0, 0], [0, missing]], constant_values=float("-inf"))
+    return tf.nn.softmax(filled)[:, : logits.shape[1]]
+
+
+def sizes(values: tf.Tensor) -> list[Size]:
+    """Returns B, h, w of values [B, h, w, ...]: numbers where they are known."""
+    dynamic = tf.shape(values)
+    return [dynamic[axis] if side is None else side for axis, side in enumerate(values.shape[:3])]
+
+
+def read_pixels(values: tf.Tensor, stride: int, read: Read) -> Any:
+    """Reads something of each pixel of the full size.
+
+    Args:
+      values: [B, h, w, N].
+      stride: S, of the values.
+      read: (values [C, N] of pixels, their images [C]) -> tensors [C, ...].
+
+    Returns:
+      Tensors [B, H, W, ...].
+    """
+    grid = Grid.of(values, stride)
+    return tf.nest.map_structure(grid.as_map, grid.read(tf.range(grid.num_cells), read))
+
+
+@dataclasses.dataclass(frozen=True)
+class Grid:
+    """Values as a list, such as mask logits, and where they are.
+
+    A cell is the S x S pixels from one value to the next, to the right and down; those of the last
+    row and column repeat the edge, and are beyond the map where they do.
+
+    Attributes:
+      values: [B * h * w, N] float32.
+      batch, height, width: of the values; numbers where they are known.
+      stride: S, pixels from one to the next.
+    """
+
+    values: tf.Tensor
+    batch: Size
+    height: Size
+    width: Size
+    stride: int
+
+    @classmethod
+    def of(cls, values: tf.Tensor, stride: int) -> Grid:
+        """Makes the grid of values [B, h, w, N]."""
+        batch, height, width = sizes(values)
+        flat = tf.reshape(values, [-1, values.shape[3]])  # [B * h * w, N]
+        return cls(flat, batch, height, width, stride)
+
+    @property
+    def num_centers(self) -> int:
+        """Returns N."""
+        return self.values.shape[1]
+
+    @property
+    def num_cells(self) -> Size:
+        """Returns B * h * w."""
+        return self.batch * self.height * self.width
+
+    def image_of(self, cells: tf.Tensor) -> tf.Tensor:
+        """Returns [C]: which image of the batch cells [C] are of."""
+        return cells // (self.height * self.width)
+
+    def place_of(self, cells: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns row and column of cells [C]."""
+        return cells // self.width % self.height, cells % self.width
+
+    def read_corners(self, read: Read) -> Any:
+        """Reads the values [B * h * w, N] as they are: tensors [B * h * w, ...]."""
+        return in_chunks(
+            tf.range(self.num_cells),
+            lambda cells: read(tf.gather(self.values, cells), self.image_of(cells)),
+            _VALUES_AT_ONCE,
+        )
+
+    def read(self, cells: tf.Tensor, read: Read) -> Any:
+        """Reads something of each pixel of some cells [C]: tensors [C, S * S, ...]."""
+
+        def read_cells(cells: tf.Tensor) -> Any:
+            image = self.image_of(cells)
+            readings = [read(values, image) for values in self._interpolate(cells)]
+            return tf.nest.map_structure(lambda *pixels: tf.stack(pixels, axis=1), *readings)
+
+        return in_chunks(cells, read_cells, _CELLS_AT_ONCE)
+
+    def as_map(self, pixels: tf.Tensor) -> tf.Tensor:
+        """Arranges pixels of all cells, [B * h * w, S * S] or with one axis more, as [B, H, W]."""
+        if pixels.shape.rank > 2:  # layer by layer: a last axis of few is slow to transpose
+            return tf.stack([self.as_map(x) for x in tf.unstack(pixels, axis=2)], axis=-1)
+        side = self.stride
+        cells = tf.reshape(pixels, [self.batch * self.height, self.width, side, side])
+        by_rows = tf.transpose(cells, [0, 2, 1, 3])  # [B * h, S, w, S]
+        height, width = self.height * side, self.width * side
+        full = tf.reshape(by_rows, [self.batch, height, width])
+        return full[:, : height - side + 1, : width - side + 1]  # [B, H, W]
+
+    def _interpolate(self, cells: tf.Tensor) -> list[tf.Tensor]:
+        """Returns the values [C, N] of the S * S pixels of cells [C], row by row."""
+        if self.stride == 1:
+            return [tf.gather(self.values, cells)]
+        image, (row, column) = self.image_of(cells), self.place_of(cells)
+        below = tf.minimum(row + 1, self.height - 1)
+        right = tf.minimum(column + 1, self.width - 1)
+
+        def corner(row: tf.Tensor, column: tf.Tensor) -> tf.Tensor:
+            place = (image * self.height + row) * self.width + column
+            return tf.maximum(tf.gather(self.values, place), _LOWEST)
+
+        top = self._between(corner(row, column), corner(row, right))
+        bottom = self._between(corner(below, column), corner(below, right))
+        columns = [self._between(*ends) for ends in zip(top, bottom)]
+        return [column[step] for step in range(self.stride) for column in columns]
+
+    def _between(self, start: tf.Tensor, end: tf.Tensor) -> list[tf.Tensor]:
+        """Interpolates in the order of TensorFlow's resizing, to give the same to the last bit.
+
+        The first of the S values is the start itself, whatever the end.
+        """
+        difference = end - start
+        steps = [step / self.stride for step in range(1, self.stride)]
+        return [start] + [start + difference * step for step in steps]
+
+
+def in_chunks(rows: tf.Tensor, read: Callable[[tf.Tensor], Any], at_once: int) -> Any:
+    """Applies a function to rows [R], a chunk at a time, and joins what it returns.
+
+    Args:
+      rows: [R] int32.
+      read: from some rows [C] to tensors [C, ...]; C is a multiple of what processors compute at
+        once (`probabilities`), so that some rows may be there again.
+      at_once: the most rows of a chunk, such a multiple.
+
+    Returns:
+      Tensors [R, ...].
+    """
+    known = rows.shape[0]
+    count = tf.shape(rows)[0] if known is None else known
+    chunks = (count + at_once - 1) // at_once
+    chunks = tf.maximum(chunks, 1) if known is None else max(chunks, 1)
+    size = (count + chunks * _VECTOR - 1) // (chunks * _VECTOR) * _VECTOR
+    filled = tf.pad(rows, [[0, chunks * size - count]])
+    example = read(tf.zeros([_VECTOR], tf.int32))
+    results = tf.map_fn(
+        read,
+        tf.reshape(filled, [chunks, size]),
+        fn_output_signature=tf.nest.map_structure(
+            lambda x: tf.TensorSpec([None, *x.shape[1:]], x.dtype), example
+        ),
+        parallel_iterations=1,
+    )
+    return tf.nest.map_structure(
+        lambda x: tf.reshape(x, [chunks * size, *x.shape[2:]])[:count],  # [R, ...]
+        results,
+    )

@@ -1,0 +1,73 @@
+"""Which image belongs to an annotation, in the layouts of COCO and Cityscapes."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from kmax_tf.evaluation.extremes import Extremes
+from kmax_tf.evaluation.from_files.drawing import ImageFolder, draw_extremes
+from kmax_tf.evaluation.from_files.pairing import Pair
+from kmax_tf.evaluation.from_files.panoptic_file import ImageInfo
+from kmax_tf.evaluation.panoptic_quality import ImageQuality
+from kmax_tf.files.progress import Progress
+from tests.reference.panoptic_maps import LABELS
+
+
+@pytest.mark.parametrize(
+    ("image_id", "file_name", "path"),
+    [
+        (139, "", "000000000139.jpg"),
+        (139, "another.jpg", "another.JPG"),
+        (
+            "munster_0_1",
+            "munster_0_1_gtFine_leftImg8bit.png",
+            "munster/munster_0_1_leftImg8bit.png",
+        ),
+        ("ADE_val_1", "", "ADE_val_1.jpeg"),
+        (7, "images/7.jpg", "7.jpg"),  # the folder that is given is "images" itself
+        (7, "cam1/a/7.jpg", "more/cam1/a/7.tif"),
+    ],
+)
+def test_images_are_found(tmp_path, image_id, file_name, path):
+    folder = tmp_path / "images"
+    (folder / path).parent.mkdir(exist_ok=True, parents=True)
+    (folder / path).touch()
+    (folder / "other.jpg").touch()
+    names = {image_id: file_name} if file_name else {}
+    assert ImageFolder(str(folder), names).find(image_id, "ids.png") == str(folder / path)
+
+
+def test_the_picture_of_another_camera_is_never_taken(tmp_path):
+    for name in ("cam1/0000.png", "cam2/0000.png", "cam2/0001.png", "both/a.jpg", "both/a.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    names = {1: "cam1/0000.png", 2: "cam2/0000.png", 3: "cam1/0001.png", 4: "0000.png", 5: "a.png"}
+    images = ImageFolder(str(tmp_path), names)
+    assert images.find(1, "") == str(tmp_path / "cam1/0000.png")
+    assert images.find(2, "") == str(tmp_path / "cam2/0000.png")
+    assert images.find(3, "") is None
+    assert images.find(4, "") is None
+    assert images.find(5, "") == str(tmp_path / "both/a.png")
+    assert ImageFolder(str(tmp_path / "cam2"), names).find(1, "") is None
+    assert ImageFolder(str(tmp_path / "cam1"), names).find(1, "") is not None
+
+
+def test_an_image_that_is_found_is_the_first_panel(tmp_path):
+    Image.new("RGB", (30, 20), (10, 20, 30)).save(tmp_path / "1.jpg")
+    Image.new("RGB", (30, 20)).save(tmp_path / "ids.bin", "PNG")
+    info = ImageInfo(1, "ids.bin", (), str(tmp_path / "ids.bin"))
+    extremes = Extremes(1)
+    extremes.offer(1, ImageQuality(1.0, 1, 0, 0))
+    images = ImageFolder(str(tmp_path), {})
+    progress = Progress(1, "", io.StringIO())
+    pictures, notes = draw_extremes([Pair(info, info)], extremes, LABELS, images, 1, progress)
+    assert progress.done == 1
+    (picture,) = pictures["Best images"]
+    assert notes == []
+    assert [name for name, _ in picture.panels] == ["image", "ground truth", "prediction", "errors"]
+    pixel = np.asarray(Image.open(io.BytesIO(picture.panels[0][1])))[0, 0]
+    assert np.abs(pixel.astype(int) - (10, 20, 30)).max() < 8
