@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pathlib
+import subprocess
+import sys
 import tempfile
 from typing import Any
 
-import grpc_tools
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
 from google.protobuf.message import Message
-from grpc_tools import protoc
 
 from kmax_tf.config import experiment_text
 
@@ -37,17 +37,14 @@ def extended(experiment: Message, file: str, message: str, field: str, text: str
         source = source.replace(before, f"{before}\n{added}") + message
         (changed / file).write_text(source, "utf-8")
         descriptors = pathlib.Path(folder) / "descriptors"
-        status = protoc.main(
-            [
-                "protoc",
-                f"--proto_path=kmax_tf/protos={changed}",
-                f"--proto_path={pathlib.Path(grpc_tools.__file__).parent / '_proto'}",
-                f"--descriptor_set_out={descriptors}",
-                "--include_imports",
-                "kmax_tf/protos/experiment.proto",
-            ]
-        )
-        assert status == 0
+        # In a process of its own: the compiler and TensorFlow have protobufs that don't get along.
+        words = [
+            f"--proto_path=kmax_tf/protos={changed}",
+            f"--descriptor_set_out={descriptors}",
+            "--include_imports",
+            "kmax_tf/protos/experiment.proto",
+        ]
+        subprocess.run([sys.executable, "-m", "grpc_tools.protoc", *words], check=True)
         files = descriptor_pb2.FileDescriptorSet.FromString(descriptors.read_bytes()).file
     pool = descriptor_pool.DescriptorPool()
     for descriptor in files:

@@ -24,7 +24,14 @@ BACKBONES = {
 }
 
 
-@pytest.fixture(scope="module", params=BACKBONES)
+# Of MaX-S, what is folded is in the axial blocks that the pixel decoder has, too.
+@pytest.fixture(
+    scope="module",
+    params=[
+        name if name != "max_s" else pytest.param(name, marks=pytest.mark.slow)
+        for name in BACKBONES
+    ],
+)
 def models(request):
     experiment = kmax_tf.load_experiment("shapes/laptop.textproto", BACKBONES[request.param])
     model = kmax_tf.compile_for_training(kmax_tf.build_model(experiment), experiment)

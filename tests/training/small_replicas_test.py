@@ -21,7 +21,7 @@ def one_device(tmp_path_factory: pytest.TempPathFactory) -> dict[str, np.ndarray
     return train(tmp_path_factory.mktemp("one"), 1, "plain")
 
 
-@pytest.mark.parametrize("mode", ["plain", "jit"])
+@pytest.mark.parametrize("mode", ["plain", pytest.param("jit", marks=pytest.mark.slow)])
 def test_two_replicas_train_as_one(
     one_device: dict[str, np.ndarray], tmp_path: Path, mode: str
 ) -> None:

@@ -74,6 +74,7 @@ def evaluate(
     return {name: float(np.asarray(value)) for name, value in output.items()}, pictures
 
 
+@pytest.mark.slow
 def test_assignments_are_drawn_beside_the_pictures_and_change_nothing_else(
     images: tf.Tensor, tmp_path: Path
 ) -> None:
