@@ -323,7 +323,7 @@ def _print_report(name: str, report: Report, labels: LabelSpace) -> None:
 
 
 def _write_experiment(output: str, name: str, reports: dict[str, Report]) -> None:
-    from kmax_tf.conversion.experiment_file import experiment_text
+    from kmax_tf.conversion.experiment_file import new_experiment_text
     from kmax_tf.files.reading import is_file
     from kmax_tf.files.writing import write_atomically
 
@@ -332,6 +332,6 @@ def _write_experiment(output: str, name: str, reports: dict[str, Report]) -> Non
         print(f"{path} is there already and was kept")
         return
     statistics = {split: report.statistics for split, report in reports.items()}
-    write_atomically(path, experiment_text(name, output, statistics))
+    write_atomically(path, new_experiment_text(name, output, statistics))
     command = f"kmax train --config={shlex.quote(path)} --model_dir=runs/mine"
     print(f"{path} trains on them: {command}")

@@ -43,7 +43,7 @@ def crop_size(statistics: Statistics) -> tuple[int, int]:
     return valid_side_that_holds(height), valid_side_that_holds(width)
 
 
-def experiment_text(name: str, output: str, splits: Mapping[str, Statistics]) -> str:
+def new_experiment_text(name: str, output: str, splits: Mapping[str, Statistics]) -> str:
     """Returns an experiment for records.
 
     Args:

@@ -59,7 +59,7 @@ class LabelPicture:
         return levels
 
 
-def read_labels(path: str | os.PathLike[str]) -> LabelPicture:
+def read_label_picture(path: str | os.PathLike[str]) -> LabelPicture:
     """Reads a picture of labels.
 
     Args:

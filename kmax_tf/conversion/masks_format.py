@@ -20,7 +20,7 @@ import numpy as np
 import scipy.ndimage
 
 from kmax_tf.conversion.coco_format import Split
-from kmax_tf.conversion.label_pictures import LabelPicture, read_labels
+from kmax_tf.conversion.label_pictures import LabelPicture, read_label_picture
 from kmax_tf.conversion.layouts import image_files
 from kmax_tf.conversion.mask_classes import MaskRules, classes_of, inside_of
 from kmax_tf.errors import UserError
@@ -71,7 +71,7 @@ class MaskAnnotation:
         del treat_crowd_as_ignore
         image = read_encoded(self.image_path)
         if isinstance(self.masks, str):
-            picture = _of_size(read_labels(self.masks), image, self.masks)
+            picture = _of_size(read_label_picture(self.masks), image, self.masks)
             try:
                 panoptic, areas = panoptic_of_classes(picture, labels, self.rules)
             except BadExampleError as error:
@@ -293,7 +293,7 @@ def _class_of_mask(path: str, classes: dict[str, Category]) -> Category:
 
 def _read_mask(path: str, image: EncodedImage) -> np.ndarray:
     """Returns [H, W] bool."""
-    picture = _of_size(read_labels(path), image, path)
+    picture = _of_size(read_label_picture(path), image, path)
     try:
         inside: np.ndarray = inside_of(picture)[picture.kinds]
     except BadExampleError as error:

@@ -76,8 +76,8 @@ def match_truth(
     overlap = ops.segment_sums(probability, segments, num_segments)  # [B, M, N]
     labeled_size = tf.einsum("bpn,bp->bn", probability, tf.cast(labeled, tf.float32))
     size = tf.reduce_sum(probability, axis=1)  # [B, N]
-    union = (areas[:, :, tf.newaxis] + labeled_size[:, tf.newaxis, :]) / 2
-    mask_similarity = overlap / (union + 1e-5)
+    mean_size = (areas[:, :, tf.newaxis] + labeled_size[:, tf.newaxis, :]) / 2
+    mask_similarity = overlap / (mean_size + 1e-5)
     class_similarity = tf.gather(
         tf.transpose(tf.nn.softmax(predictions["class_logits"]), [0, 2, 1]),
         tf.maximum(classes, 0),

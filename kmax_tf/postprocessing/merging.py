@@ -89,16 +89,10 @@ class MaskWise(Merging):
         pixels = read_pixels(mask_logits, stride, read)
         scored = pixels if self.full_size_scores else read_pixels(mask_logits, 1, read)
         score = self.scores(centers, scored.masks, scored.probabilities)
-        order = tf.argsort(score, direction="DESCENDING", stable=True)  # [B, N] center of each rank
-        rank = tf.argsort(order)  # [B, N] the inverse permutation
+        rank = rank_of(score)
         confident = self.confident(centers)
         painter, mask_area, area = paint_in_order(
-            pixels.masks,
-            rank,
-            confident,
-            self.overlap_threshold,
-            _of_pixels,
-            _area_of,
+            pixels.masks, rank, confident, self.overlap_threshold, _of_pixels, _area_of
         )
         return Painting(
             best=pixels.best.center,
@@ -161,6 +155,18 @@ class PixelWise(Merging):
         return tf.ones_like(centers.class_index) * tf.range(1, centers.class_index.shape[1] + 1)
 
 
+def rank_of(score: tf.Tensor) -> tf.Tensor:
+    """Returns [B, N]: the rank of each center by its score [B, N], 0 the best; ties keep order."""
+    order = tf.argsort(score, direction="DESCENDING", stable=True)  # [B, N] center of each rank
+    return tf.argsort(order)  # the inverse permutation
+
+
+def confident_in_order(rank: tf.Tensor, confident: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns the confident centers by rank [B, N], the others behind; the most of an image."""
+    order = tf.argsort(tf.where(confident, rank, rank + rank.shape[1]))
+    return order, tf.reduce_max(tf.math.count_nonzero(confident, axis=1, dtype=tf.int32))
+
+
 def mean_probabilities(
     masks: tf.Tensor, mask_probabilities: tf.Tensor, num_centers: int
 ) -> tf.Tensor:
@@ -209,9 +215,7 @@ def paint_in_order(
     """
     num_centers = confident.shape[1]
     layers = tf.unstack(masks, axis=-1)
-    # The others take nothing, so only confident ones are gone through.
-    order = tf.argsort(tf.where(confident, rank, rank + num_centers))  # [B, N]
-    count = tf.reduce_max(tf.math.count_nonzero(confident, axis=1, dtype=tf.int32))
+    order, count = confident_in_order(rank, confident)  # the others take nothing
 
     def paint(
         place: tf.Tensor, canvas: tf.Tensor, mask_area: tf.Tensor, area: tf.Tensor

@@ -12,7 +12,15 @@ import tensorflow as tf
 
 from kmax_tf.postprocessing.cells import Cells
 from kmax_tf.postprocessing.full_size import Grid, Read, probabilities
-from kmax_tf.postprocessing.merging import MaskWise, PixelWise, paint_in_order, values_of
+from kmax_tf.postprocessing.merging import (
+    MaskWise,
+    Merging,
+    PixelWise,
+    confident_in_order,
+    paint_in_order,
+    rank_of,
+    values_of,
+)
 from kmax_tf.postprocessing.painting import Centers, Painting
 from kmax_tf.postprocessing.readings import (
     ROUNDING,
@@ -27,7 +35,22 @@ from kmax_tf.postprocessing.readings import (
 )
 
 
-class MaskWiseByCells(MaskWise):
+class _ClassesByCells(Merging):
+    """Reads classes by cells: settled is one where a class has more than half at all corners."""
+
+    def best_classes(self, class_maps: tf.Tensor, stride: int) -> tf.Tensor:
+        """Finds the most probable class of each pixel, as in `Merging`."""
+        grid = Grid.of(class_maps, stride)
+
+        def read(class_probabilities: tf.Tensor, image: tf.Tensor) -> Best:
+            best = read_class(class_probabilities, image)
+            return Best(best, tf.reduce_max(class_probabilities, axis=1))
+
+        cells = Cells.settle(grid, grid.read_corners(read), 0.5)
+        return cells.spread(cells.items(cells.settled, grid.read(cells.open, read_class)))
+
+
+class MaskWiseByCells(_ClassesByCells, MaskWise):
     """Paints whole masks, of settled cells and open pixels."""
 
     def paint(
@@ -42,8 +65,7 @@ class MaskWiseByCells(MaskWise):
         pixels = grid.read(cells.open, read)
         pixels = pixels._replace(masks=cells.cut(cells.open, pixels.masks))
         score = self.scores(centers, *self._scored(cells, corners, pixels))
-        order = tf.argsort(score, direction="DESCENDING", stable=True)  # [B, N] center of each rank
-        rank = tf.argsort(order)  # [B, N] the inverse permutation
+        rank = rank_of(score)
         confident = self.confident(centers)
         images, weights = cells.images(), cells.weights()
         no_second = tf.fill([grid.num_cells, pixels.masks.shape[2] - 1], -1)
@@ -77,10 +99,6 @@ class MaskWiseByCells(MaskWise):
             score=score,
         )
 
-    def best_classes(self, class_maps: tf.Tensor, stride: int) -> tf.Tensor:
-        """Finds the most probable class of each pixel, as in `Merging`."""
-        return _best_classes(class_maps, stride)
-
     def _scored(
         self, cells: Cells, corners: MaskReading, pixels: MaskReading
     ) -> tuple[tf.Tensor, tf.Tensor]:
@@ -105,7 +123,7 @@ class MaskWiseByCells(MaskWise):
         )
 
 
-class PixelWiseByCells(PixelWise):
+class PixelWiseByCells(_ClassesByCells, PixelWise):
     """Gives settled cells and open pixels their best center."""
 
     def paint(
@@ -141,10 +159,6 @@ class PixelWiseByCells(PixelWise):
             instance=self.instances(centers),
             score=centers.confidence,
         )
-
-    def best_classes(self, class_maps: tf.Tensor, stride: int) -> tf.Tensor:
-        """Finds the most probable class of each pixel, as in `Merging`."""
-        return _best_classes(class_maps, stride)
 
 
 def read_best(logits: tf.Tensor, image: tf.Tensor) -> Best:
@@ -217,8 +231,7 @@ def accept_in_order(
     """
     num_centers = confident.shape[1]
     mask_area = tf.reduce_sum(shared, axis=2)  # [B, N]
-    order = tf.argsort(tf.where(confident, rank, rank + num_centers))  # [B, N]
-    count = tf.reduce_max(tf.math.count_nonzero(confident, axis=1, dtype=tf.int32))
+    order, count = confident_in_order(rank, confident)
 
     def accept(place: tf.Tensor, areas: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         center = order[:, place]  # [B]
@@ -258,15 +271,3 @@ def _probability(cells: Cells, pixels: Best, read: Read) -> tf.Tensor:
     settled = cells.closed()
     of_settled = cells.grid.read(settled, read)
     return cells.arrange([(cells.open, pixels.probability), (settled, of_settled)])
-
-
-def _best_classes(class_maps: tf.Tensor, stride: int) -> tf.Tensor:
-    """Settles cells where a class has more than half of the probability at all corners."""
-    grid = Grid.of(class_maps, stride)
-
-    def read(class_probabilities: tf.Tensor, image: tf.Tensor) -> Best:
-        best = read_class(class_probabilities, image)
-        return Best(best, tf.reduce_max(class_probabilities, axis=1))
-
-    cells = Cells.settle(grid, grid.read_corners(read), 0.5)
-    return cells.spread(cells.items(cells.settled, grid.read(cells.open, read_class)))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Callable
 
 import tensorflow as tf
 
@@ -95,7 +95,9 @@ class TrainingStep:
             values = self._step(compiled, images, targets)
         return dict(zip(self.value_names, tf.unstack(values)))
 
-    def _step(self, make_gradients: Any, images: tf.Tensor, targets: Targets) -> tf.Tensor:
+    def _step(
+        self, make_gradients: Callable[..., Parts], images: tf.Tensor, targets: Targets
+    ) -> tf.Tensor:
         """Trains; returns the values that it reports, stacked."""
         terms, gradients, statistics = make_gradients(images, targets)
         # Every replica sees the sums, so that all decide alike.

@@ -2,7 +2,7 @@ import pytest
 
 from kmax_tf.config import load_experiment
 from kmax_tf.conversion.descriptions import description_text
-from kmax_tf.conversion.experiment_file import crop_size, experiment_text
+from kmax_tf.conversion.experiment_file import crop_size, new_experiment_text
 from kmax_tf.panoptic.entries import CategoryEntry
 from kmax_tf.records.examples import shard_name
 from kmax_tf.records.index import find_files
@@ -46,7 +46,7 @@ def test_it_is_a_valid_experiment(tmp_path, most, size, images):
     (tmp_path / "dataset.textproto").write_text(description_text('a "b"/c', entries, 1000))
     splits = {"train": statistics(size, images=images, most=most), "val": statistics(size)}
     path = tmp_path / "experiment.textproto"
-    path.write_text(experiment_text('a "b"/c', str(tmp_path), splits))
+    path.write_text(new_experiment_text('a "b"/c', str(tmp_path), splits))
     experiment = load_experiment(path)
     assert experiment.name == 'a "b"/c'
     assert experiment.data_dir == str(tmp_path)
@@ -64,7 +64,7 @@ def test_folders_and_splits_may_have_any_name(tmp_path, name):
         description_text("a", [CategoryEntry(1, "bolt", True)], 1000), "utf-8"
     )
     path = folder / "experiment.textproto"
-    path.write_text(experiment_text("a", str(folder), {name: statistics("9x9")}), "utf-8")
+    path.write_text(new_experiment_text("a", str(folder), {name: statistics("9x9")}), "utf-8")
     experiment = load_experiment(path)
     assert experiment.data_dir == str(folder)
     shard = folder / shard_name(name, 0, 1)
@@ -75,7 +75,7 @@ def test_folders_and_splits_may_have_any_name(tmp_path, name):
 
 
 def test_another_split_serves_where_there_is_no_val():
-    text = experiment_text("a", "out", {"all": statistics("9x9")})
+    text = new_experiment_text("a", "out", {"all": statistics("9x9")})
     assert text.count('records: "all-?????-of-?????.tfrecord"') == 2
 
 

@@ -18,7 +18,7 @@ from PIL import Image
 from kmax_tf.conversion.coco_format import read_split
 from kmax_tf.conversion.convert import convert
 from kmax_tf.conversion.inspection import inspect
-from kmax_tf.conversion.label_pictures import read_labels
+from kmax_tf.conversion.label_pictures import read_label_picture
 from kmax_tf.errors import UserError
 from kmax_tf.files.images import BadExampleError, read_encoded, read_image
 from kmax_tf.files.reading import list_folder
@@ -134,7 +134,7 @@ def jpeg_of_size(width, height):
 def test_declared_sizes_cost_nothing(tmp_path, content, words):
     path = tmp_path / "a.bin"
     path.write_bytes(content)
-    for read in (read_encoded, read_image, read_ids, read_labels):
+    for read in (read_encoded, read_image, read_ids, read_label_picture):
         with pytest.raises(BadExampleError, match=words):
             read(path)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kmax_tf.conversion.label_pictures import read_labels
+from kmax_tf.conversion.label_pictures import read_label_picture
 from kmax_tf.conversion.mask_classes import MaskRules, classes_of, inside_of
 from kmax_tf.files.images import BadExampleError
 from kmax_tf.labels import Category, LabelSpace
@@ -29,7 +29,7 @@ def space(*values, colors=None):
 def read(tmp_path, data):
     path = tmp_path / "a.png"
     path.write_bytes(data)
-    return read_labels(path)
+    return read_label_picture(path)
 
 
 def class_map(tmp_path, data, labels, rules=PLAIN):

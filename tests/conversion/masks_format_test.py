@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kmax_tf.conversion.label_pictures import read_labels
+from kmax_tf.conversion.label_pictures import read_label_picture
 from kmax_tf.conversion.mask_classes import MaskRules
 from kmax_tf.conversion.masks_format import (
     find_mask_splits,
@@ -38,7 +38,7 @@ def panoptic_of(labels, tmp_path):
 
     def read(values, rules):
         Image.fromarray(values).save(tmp_path / "values.png")
-        return panoptic_of_classes(read_labels(tmp_path / "values.png"), labels, rules)
+        return panoptic_of_classes(read_label_picture(tmp_path / "values.png"), labels, rules)
 
     return read
 

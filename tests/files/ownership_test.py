@@ -51,6 +51,7 @@ def test_what_was_changed_since_stays(path):
 def test_nothing_is_lost_where_the_same_is_there(path):
     path.write_text("one")
     write(path, "one")
+    assert path.read_text() == "one"
 
 
 def test_folders_and_links_are_in_the_way_too(path, tmp_path):
