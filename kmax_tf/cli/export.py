@@ -20,6 +20,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output", required=True, help="folder of versions; the first goes to OUTPUT/1"
     )
+    parser.add_argument(
+        "--signatures",
+        metavar="NAME,...",
+        help="only these of: serving_default, image_bytes, compact, instances, semantic, logits; "
+        "kmax predict needs the first two",
+    )
     arguments.add_overrides(parser)
 
 
@@ -28,11 +34,13 @@ def run(args: argparse.Namespace) -> int:
     from kmax_tf.checkpoints.restore import find_checkpoint, recorded_experiment, restore_weights
     from kmax_tf.config import load_experiment
     from kmax_tf.export.saved_model import export_saved_model
+    from kmax_tf.export.serving_model import SIGNATURES
     from kmax_tf.model.builder import build_model
 
     checkpoint = find_checkpoint(args.checkpoint)
     experiment = load_experiment(args.config or recorded_experiment(checkpoint), args.overrides)
     model = build_model(experiment)
     print(restore_weights(model, checkpoint).summary())
-    print(f"wrote {export_saved_model(model, experiment, args.output)}")
+    signatures = args.signatures.split(",") if args.signatures else SIGNATURES
+    print(f"wrote {export_saved_model(model, experiment, args.output, signatures)}")
     return 0

@@ -43,6 +43,12 @@ class _SavedModelPredictor:
             self._model = tf.saved_model.load(plain_path(folder))
         except (OSError, ValueError, tf.errors.OpError) as error:
             raise UserError(f"cannot load the SavedModel {folder}: {error}") from error
+        missing = {"serving_default", "image_bytes"} - set(self._model.signatures)
+        if missing:
+            raise UserError(
+                f"{folder} was exported without {', '.join(sorted(missing))}; export the model "
+                "again, with --signatures that list both, or without"
+            )
         self._serve = self._model.signatures["serving_default"]
         self.image_bytes = self._model.signatures["image_bytes"]
 

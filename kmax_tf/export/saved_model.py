@@ -40,8 +40,12 @@ def export_saved_model(
       and ids lie in its assets.extra/labels.json, the experiment beside it.
 
     Raises:
+      UserError: there is no such signature.
       OutputError: the folder cannot be written.
     """
+    unknown = [name for name in signatures if name not in SIGNATURES]
+    if unknown:
+        raise UserError(f"no signature {unknown[0]!r}; there are: {', '.join(SIGNATURES)}")
     output = os.fspath(output)
     check_writable(output)
     target = os.path.join(output, str(next_version(output)))

@@ -53,9 +53,8 @@ def test_a_tensorflow_checkpoint_has_the_published_names_and_shapes(tmp_path):
     assert {key: list(shape) for key, shape in tf.train.list_variables(path)} == published
 
 
-@pytest.mark.parametrize(
-    "backbone", [pytest.param("resnet50", marks=pytest.mark.slow), "convnext_tiny"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("backbone", ["resnet50", "convnext_tiny"])
 def test_a_pytorch_file_has_the_published_names_and_shapes(tmp_path, backbone):
     model = build_with_zeros(kmax_tf.load_experiment(f"pytorch/coco_{backbone}.textproto"))
     path = kmax_tf.export_checkpoint(model, tmp_path / "model", "pytorch")

@@ -196,6 +196,7 @@ classes { id: 2 name: "car" thing: true }
 """
 
 
+@pytest.mark.slow
 def test_heads_take_classes_of_the_same_name(tmp_path):
     (tmp_path / "mine.textproto").write_text(OWN)
     experiment = kmax_tf.load_experiment(

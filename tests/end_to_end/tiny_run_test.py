@@ -137,6 +137,7 @@ def test_losses_that_stay_not_finite_roll_the_run_back_and_then_stop_it(
     assert tf.train.latest_checkpoint(str(tmp_path)).endswith("ckpt-2")
 
 
+@pytest.mark.slow
 def test_continuous_evaluation_ends_with_the_last_checkpoint(
     tiny_run: TinyRun, tmp_path: Path
 ) -> None:
@@ -231,18 +232,26 @@ def test_an_export_gives_the_maps_and_the_views_of_its_experiment_as_the_next_ve
     shutil.copytree(tiny_run.export, export)
     views = "postprocessing.test_time_augmentation.flip=true"
     sets = ["--set", views, "--set", "postprocessing.maps=SEMANTIC"]
-    printed = kmax("export", "--checkpoint", tiny_run.folder, "--output", export, *sets).stdout
+    words = ["export", "--checkpoint", tiny_run.folder, "--output", export, *sets]
+    assert "no signature 'maps'; there are: serving_" in (
+        kmax(*words, "--signatures=maps", check=False).stderr
+    )
+    printed = kmax(*words, "--signatures=serving_default,image_bytes").stdout
     assert printed.strip().endswith(str(export / "2"))
     assert sorted(path.name for path in export.iterdir()) == ["1", "2"]
     model = tf.saved_model.load(str(export / "2"))
+    assert set(model.signatures) == {"serving_default", "image_bytes"}
     outputs = model.signatures["serving_default"](images=tf.zeros([1, 40, 70, 3], tf.uint8))
     assert outputs["semantic"].shape == [1, 40, 70]
     assert not outputs.keys() & {"panoptic", "semantic_scores", "instance_scores"}
-    done = kmax(
-        *("predict", "--model", export, tiny_run.images[0], "--output", tmp_path), check=False
-    )
+    predict = ["predict", "--model", export, tiny_run.images[0], "--output", tmp_path]
+    done = kmax(*predict, check=False)
     assert done.returncode == 2
     assert "doesn't give panoptic" in done.stderr
+    kmax(*words, "--signatures=semantic")
+    done = kmax(*predict, check=False)
+    assert done.returncode == 2
+    assert "was exported without image_bytes, serving_default; export" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def stage(kind: str, recompute_blocks: bool) -> keras.layers.Layer:
 
 
 @pytest.mark.parametrize("kind", ["bottleneck", "axial", "convnext"])
-@pytest.mark.parametrize("mode", ["eager", "graph", "xla"])
+@pytest.mark.parametrize("mode", ["eager", "graph", pytest.param("xla", marks=pytest.mark.slow)])
 def test_gradients_and_statistics_are_the_same(kind: str, mode: str) -> None:
     x = random(2, 5, 5, 8)
     results = []

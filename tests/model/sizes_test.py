@@ -48,7 +48,13 @@ ARCHITECTURES = {
 SIZES = [(33, 33), (33, 97), (129, 65)]
 
 
-@pytest.fixture(scope="module", params=ARCHITECTURES)
+# The last has the parts of others, put together.
+QUICK = [name for name in ARCHITECTURES if name != "convnext_five_stages"]
+
+
+@pytest.fixture(
+    scope="module", params=[*QUICK, pytest.param("convnext_five_stages", marks=pytest.mark.slow)]
+)
 def built(request):
     """A small model of an architecture, and a function of it for images of any size."""
     overrides, stride, semantic_stride = ARCHITECTURES[request.param]

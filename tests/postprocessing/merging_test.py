@@ -177,7 +177,7 @@ def awkward_predictions(seed, batch, size, centers, awkward):
     ],
     ids=["mask", "full size scores", "pixel"],
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     seed=st.integers(0, 10**6),
     batch=st.integers(1, 3),
