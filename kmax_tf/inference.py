@@ -88,6 +88,13 @@ class Inference:
                 lambda inputs: views(lambda view: network(view, training=False), inputs)
             )
 
+            def by_block(inputs: tf.Tensor) -> list[tf.Tensor]:
+                predictions = network.predictions_by_block(inputs)
+                stages = [*predictions["intermediate"], predictions]
+                return [stage["mask_logits"] for stage in stages]
+
+            self._by_block = self._function(by_block)
+
     @property
     def input_shape(self) -> tuple[int, int, int]:
         """Returns the shape of a network input."""
@@ -124,6 +131,14 @@ class Inference:
     def predict(self, inputs: tf.Tensor) -> Predictions:
         """Predicts for network inputs [B, h, w, 3]."""
         return self._predict(inputs)
+
+    def mask_logits_by_block(self, inputs: tf.Tensor) -> list[tf.Tensor]:
+        """Returns the mask logits [B, h, w, N] of each kMaX block, then the final ones.
+
+        Args:
+          inputs: [B, h, w, 3], of `fit`; one view of each, whatever the experiment says of views.
+        """
+        return self._by_block(inputs)
 
     def merge(
         self, predictions: Predictions, maps: Optional[Sequence[str]] = None

@@ -23,8 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--signatures",
         metavar="NAME,...",
-        help="only these of: serving_default, image_bytes, compact, instances, semantic, logits; "
-        "kmax predict needs the first two",
+        help="only these of: serving_default, image_bytes, compact, instances, semantic, logits, "
+        "assignments; kmax predict needs the first two",
     )
     arguments.add_overrides(parser)
 

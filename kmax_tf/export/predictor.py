@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pathlib
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Optional, Protocol
 
@@ -13,7 +12,7 @@ import tensorflow as tf
 
 from kmax_tf.config import label_space, load_experiment
 from kmax_tf.errors import UserError
-from kmax_tf.export.saved_model import EXPERIMENT_FILE, read_labels
+from kmax_tf.export.version_folder import EXPERIMENT_FILE, find_export, read_labels
 from kmax_tf.files.writing import plain_path
 from kmax_tf.labels import LabelSpace
 from kmax_tf.postprocessing.small_components import remove_small_components
@@ -110,19 +109,3 @@ def load_predictor(path: str | os.PathLike[str], maps: Optional[Sequence[str]] =
         f"{folder} holds no model: expected saved_model.pb (written by `kmax export`), numbered "
         "versions of it, or experiment.textproto with checkpoints (written by trainer.py)"
     )
-
-
-def find_export(folder: pathlib.Path) -> Optional[pathlib.Path]:
-    """Returns the SavedModel that a folder means: itself or its newest version; None: it has none.
-
-    Args:
-      folder: may not exist.
-    """
-    if (folder / "saved_model.pb").exists():
-        return folder
-    versions = [
-        child
-        for child in (folder.iterdir() if folder.is_dir() else [])
-        if re.fullmatch(r"\d+", child.name) and (child / "saved_model.pb").exists()
-    ]
-    return max(versions, key=lambda child: int(child.name), default=None)

@@ -13,12 +13,9 @@ import tensorflow as tf
 from kmax_tf.config import Experiment, experiment_text, label_space
 from kmax_tf.errors import OutputError, UserError
 from kmax_tf.export.serving_model import SIGNATURES, ServingModel
+from kmax_tf.export.version_folder import EXPERIMENT_FILE, LABELS_FILE, labels_as_json
 from kmax_tf.files.writing import check_writable, write_atomically
-from kmax_tf.labels import Category, LabelSpace
 from kmax_tf.model.kmax import KMaX
-
-LABELS_FILE = os.path.join("assets.extra", "labels.json")
-EXPERIMENT_FILE = os.path.join("assets.extra", "experiment.textproto")
 
 
 def export_saved_model(
@@ -70,51 +67,3 @@ def next_version(output: str) -> int:
     """Returns one more than the largest version in a TensorFlow Serving folder."""
     versions = [int(name) for name in os.listdir(output) if re.fullmatch(r"\d+", name)]
     return max(versions, default=0) + 1
-
-
-def labels_as_json(labels: LabelSpace) -> dict[str, object]:
-    """Returns what the ids of the maps mean, for clients that don't have this package."""
-    return {
-        "dataset": labels.name,
-        "label_divisor": labels.label_divisor,
-        "ignore_label": labels.ignore_label,
-        "num_ids": labels.num_ids,
-        "classes": [
-            {
-                "id": category.id,
-                "name": category.name,
-                "thing": category.thing,
-                "color": list(category.color),
-                "original_id": category.original_id,
-            }
-            for category in labels.classes
-        ],
-    }
-
-
-def read_labels(export: str | os.PathLike[str]) -> LabelSpace:
-    """Reads what the ids of an exported model's maps mean.
-
-    Args:
-      export: folder of one version.
-
-    Raises:
-      UserError: the folder is not such an export, or is damaged.
-    """
-    path = os.path.join(export, LABELS_FILE)
-    try:
-        with open(path, encoding="utf-8") as file:
-            data = json.load(file)
-        return LabelSpace(
-            classes=tuple(
-                Category(**{**entry, "color": tuple(entry["color"])}) for entry in data["classes"]
-            ),
-            num_ids=data["num_ids"],
-            ignore_label=data["ignore_label"],
-            label_divisor=data["label_divisor"],
-            name=data["dataset"],
-        )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{export} is not a SavedModel of `kmax export`, or is damaged: {path}: {error}"
-        ) from error

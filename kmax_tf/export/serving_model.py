@@ -19,9 +19,13 @@ from kmax_tf.export.replies import (
 from kmax_tf.files.decoding import decode_upright
 from kmax_tf.inference import Inference
 from kmax_tf.model.kmax import KMaX
+from kmax_tf.ops.resizing import resize_map
 from kmax_tf.postprocessing.builder import output_maps
 
-SIGNATURES = ("serving_default", "image_bytes", "compact", "instances", "semantic", "logits")
+SIGNATURES = (
+    *("serving_default", "image_bytes", "compact", "instances", "semantic", "logits"),
+    "assignments",
+)
 
 _IMAGES = [tf.TensorSpec([None, None, None, 3], tf.uint8, "images")]
 _TEXT, _TEXTS = tf.TensorSpec([], tf.string), tf.TensorSpec([None], tf.string)
@@ -173,6 +177,29 @@ class ServingModel(tf.Module):
             _TEXT,
         )
         return {"semantic_png_bytes": pngs, "sizes": batch.sizes}
+
+    @tf.function(input_signature=_IMAGE_BYTES, autograph=False)
+    def assignments(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Tells which cluster center each pixel belongs to, kMaX block after block.
+
+        Returns:
+          assignments_png_bytes: [B, blocks + 1] string, a PNG of the indices of centers for each
+            block, then one for the final masks; all of the image's own size.
+        """
+        batch = self._decode(image_bytes)
+        height, width, _ = self._inference.input_shape
+
+        def assign(inputs: tf.Tensor, *sizes: tf.Tensor) -> tf.Tensor:
+            pngs = []
+            for mask_logits in self._inference.mask_logits_by_block(inputs[tf.newaxis]):
+                centers = tf.argmax(mask_logits[0], axis=-1, output_type=tf.int32)
+                whole = resize_map(centers, (height, width))
+                restored = self._inference.restore(whole, *sizes)
+                pngs.append(encode_ids(restored, mask_logits.shape[-1] - 1))
+            return tf.stack(pngs)
+
+        pngs = batch.by_image(assign, [batch.inputs], _TEXTS)
+        return {"assignments_png_bytes": pngs, "sizes": batch.sizes}
 
     @tf.function(input_signature=_IMAGES, autograph=False)
     def logits(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
