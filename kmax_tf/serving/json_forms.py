@@ -75,9 +75,12 @@ def parse(body: bytes, signature_of: Callable[[str], Signature]) -> Call:
         names = ", ".join(signature.inputs)
         raise RefusedError(400, f"{signature.name} takes these inputs, and no others: {names}")
     inputs = {key: _array(key, values[key], spec) for key, spec in signature.inputs.items()}
-    counts = {len(inputs[key]) for key, spec in signature.inputs.items() if is_batched(spec)}
-    if len(counts) > 1:
-        raise RefusedError(400, "inputs differ in how many images they are for")
+    images = max(len(value) for value in inputs.values() if value.ndim)
+    for key, spec in signature.inputs.items():
+        if spec.shape.rank is None and not inputs[key].ndim:  # one for all: one for each
+            inputs[key] = np.full(images, inputs[key])
+        if is_batched(spec) and len(inputs[key]) != images:
+            raise RefusedError(400, f"{key} is not of {images} images, as others are")
     return Call(signature, inputs, by_image)
 
 
@@ -113,10 +116,10 @@ def _array(name: str, value: Any, spec: Any) -> np.ndarray:
         raise RefusedError(400, f"{name} has too many axes") from None
     except (ValueError, TypeError, OverflowError) as error:
         raise RefusedError(400, f"{name}: {error}") from None
-    if array.ndim == spec.shape.rank and array.ndim and not array.size:
-        raise RefusedError(400, f"{name} has no image: its shape is {list(array.shape)}")
-    if not spec.shape.is_compatible_with(array.shape):
-        axes = _AXES.get(spec.shape.rank, "no axis: one value")
+    if not array.size:
+        raise RefusedError(400, f"{name} has the shape {list(array.shape)}: no image")
+    if not spec.shape.is_compatible_with(array.shape) or (array.ndim > (spec.shape.rank or 1)):
+        axes = _AXES.get(spec.shape.rank, "of one number, or of one an image")
         raise RefusedError(400, f"{name} is to have the shape {axes}, not {list(array.shape)}")
     return array
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from typing import Optional
+from typing import Any, Optional
 
 from starlette.concurrency import run_in_threadpool
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -22,11 +23,28 @@ from kmax_tf.serving.refusals import RefusedError
 from kmax_tf.serving.served_model import ServedModel
 from kmax_tf.serving.versions import Versions
 
-# Bytes that are read and thrown away of a body that is too large, so that who sends it reads the
-# answer: a multiple of the limit.
-_DRAINED = 4
+# Bytes of a body that is too large are read and thrown away up to this number, so that who sends
+# them gets to read the answer.
+_DRAINED = 256 * 2**20
 # What the client closed before there was an answer: nginx's number, for logs.
 _GONE = 499
+
+
+class _Name(Convertor[str]):
+    """The name of a model, behind which ":predict" may stand."""
+
+    regex = "[^/:]+"
+
+    def convert(self, value: str) -> str:
+        """Returns it as it is."""
+        return value
+
+    def to_string(self, value: str) -> str:
+        """Returns it as it is."""
+        return value
+
+
+register_url_convertor("name", _Name())
 
 
 class Rest:
@@ -40,7 +58,7 @@ class Rest:
 
     def routes(self) -> list[Route]:
         """Returns the paths."""
-        model = "/v1/models/{name}"
+        model = "/v1/models/{name:name}"
         version = model + "/versions/{version:int}"
         return [
             *(
@@ -59,7 +77,7 @@ class Rest:
 
     async def _predict(self, request: Request) -> Response:
         start = time.perf_counter()
-        told: dict[str, object] = {"signature": "none"}
+        told: dict[str, Any] = {"signature": "none"}
         try:
             self._enter()
             try:
@@ -94,7 +112,7 @@ class Rest:
         self._under_way -= 1
         self._metrics.under_way.set(self._under_way)
 
-    async def _answer(self, request: Request, told: dict[str, object]) -> Response:
+    async def _answer(self, request: Request, told: dict[str, Any]) -> Response:
         """Reads a request, has the model compute, and writes the answer."""
         model = self._model_of(request)
         body = await self._read(request)
@@ -124,22 +142,22 @@ class Rest:
         most = self._limits.body
         sentence = f"the request has more than {most} bytes; send fewer or smaller images"
         declared = request.headers.get("content-length", "")
-        if declared.isdecimal() and int(declared) > _DRAINED * most:
+        if declared.isdecimal() and int(declared) > max(most, _DRAINED):
             raise RefusedError(413, sentence)
         parts, length = [], 0
         async for part in request.stream():
             length += len(part)
             if length <= most:
                 parts.append(part)
-            elif length > _DRAINED * most:
-                break
             else:
                 parts.clear()
+                if length > _DRAINED:
+                    break
         if length > most:
             raise RefusedError(413, sentence)
         return b"".join(parts)
 
-    def _too_late(self, told: dict[str, object]) -> RefusedError:
+    def _too_late(self, told: dict[str, Any]) -> RefusedError:
         seconds = f"{self._limits.seconds:g} seconds"
         if "images" not in told:
             return RefusedError(408, f"the request wasn't here within {seconds}; send it again")
@@ -148,20 +166,20 @@ class Rest:
         )
 
     def _note(
-        self, request: Request, response: Response, told: dict[str, object], seconds: float
+        self, request: Request, response: Response, told: dict[str, Any], seconds: float
     ) -> None:
         """Counts and logs an answer."""
         signature, status = str(told["signature"]), response.status_code
         self._metrics.seconds.labels(signature).observe(seconds)
         self._metrics.requests.labels(signature, status).inc()
-        reason = {"reason": response.reason} if isinstance(response, _Refusal) else {}
+        if isinstance(response, _Refusal):
+            told["reason"] = response.reason
         log(
             "predict",
             status=status,
             seconds=round(seconds, 4),
             client=request.client.host if request.client else None,
             **told,
-            **reason,
         )
 
     def _model_of(self, request: Request) -> ServedModel:

@@ -7,7 +7,7 @@ import json
 import os
 import pathlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -22,11 +22,13 @@ from kmax_tf.serving.refusals import RefusedError
 
 Arrays = Mapping[str, np.ndarray]
 
-# What a signature that takes encoded images says of those that it can't decode.
-_BAD_IMAGES = re.compile(r"image \d+ of image_bytes: [^\]\n]*")
+# What a signature says of inputs that it refuses.
+_SAID = re.compile(r"assertion failed: \[(.*?)\](?= \[\[|\s*$)", re.MULTILINE)
+_BAD_IMAGE = re.compile(r"image \d+ of image_bytes: ")
 _ENCODED = "image_bytes"
 # What TensorFlow Serving does before a version is available, too: first calls are slow.
 _WARM_UP_SIZE = (48, 64)
+_FIRST = "compact"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,14 +55,14 @@ class Signature:
     def pads(self) -> bool:
         """Returns whether images of a batch have maps of the largest one's size."""
         return self.takes_encoded and any(
-            is_batched(spec) and spec.shape[1:].rank >= 2 and spec.shape[1] is None
+            is_batched(spec) and spec.shape.rank == 3 and spec.shape[1] is None
             for spec in self.outputs.values()
         )
 
 
 def is_batched(spec: tf.TensorSpec) -> bool:
-    """Returns whether values are one of each image of a batch."""
-    return bool(spec.shape.rank) and spec.shape[0] is None
+    """Returns whether values are one of each image of a batch, or may be."""
+    return spec.shape.rank is None or (spec.shape.rank > 0 and spec.shape[0] is None)
 
 
 class ServedModel:
@@ -80,7 +82,7 @@ class ServedModel:
           UserError: it is none of `kmax export`, or damaged.
         """
         self.version = version
-        self._void = read_labels(folder).void_panoptic_id
+        read_labels(folder)  # or it is no export
         self.labels = json.loads((folder / LABELS_FILE).read_text("utf-8"))
         try:
             # What holds the variables.
@@ -119,10 +121,11 @@ class ServedModel:
             outputs = signature.function(**tensors)
             return {name: value.numpy() for name, value in outputs.items()}
         except tf.errors.InvalidArgumentError as error:
-            told = _BAD_IMAGES.search(error.message)
-            if told is None:
+            said = _SAID.search(error.message)
+            if said is None:
                 raise
-            raise RefusedError(422, told[0]) from error
+            sentence = said[1].replace("] [", " ")
+            raise RefusedError(422 if _BAD_IMAGE.match(sentence) else 400, sentence) from error
         except tf.errors.ResourceExhaustedError as error:
             raise RefusedError(503, "the model's memory is full; send fewer images") from error
 
@@ -151,13 +154,18 @@ class ServedModel:
             for name, signature in self.signatures.items()
         }
 
-    def warm_up(self) -> None:
-        """Calls each signature that takes encoded images, once, as its first call is slow."""
+    def warm_up(self) -> Iterator[str]:
+        """Calls signatures that take encoded images, as first calls are slow; yields their names.
+
+        The first is that which most clients ask for.
+        """
         noise = np.random.default_rng(0).integers(0, 256, (*_WARM_UP_SIZE, 3), np.uint8)
         encoded = np.array([tf.io.encode_jpeg(noise).numpy()], object)
-        for signature in self.signatures.values():
+        for name in sorted(self.signatures, key=lambda name: (name != _FIRST, name)):
+            signature = self.signatures[name]
             if signature.takes_encoded:
                 self(signature, {**self.thresholds, _ENCODED: encoded})
+                yield name
 
     def _thresholds(self, folder: pathlib.Path) -> dict[str, np.ndarray]:
         """Returns the thresholds of the experiment that the export was made of."""
@@ -166,9 +174,11 @@ class ServedModel:
         options = load_experiment(os.path.join(folder, EXPERIMENT_FILE)).postprocessing
         merging = getattr(options, options.WhichOneof("merging") or "mask_wise")
         return {
-            name: np.float32(getattr(merging if hasattr(merging, name) else options, name))
+            name: np.asarray(
+                getattr(merging if hasattr(merging, name) else options, name), np.float32
+            )
             for name, spec in self.signatures["with_thresholds"].inputs.items()
-            if not is_batched(spec)
+            if spec.dtype != tf.string
         }
 
 

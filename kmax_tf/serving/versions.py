@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import pathlib
 import threading
+from collections.abc import Iterator
 from typing import Any, Optional
 
 from kmax_tf.errors import UserError
@@ -44,6 +46,7 @@ class Versions:
         self._failed: dict[int, tuple[_Fingerprint, str]] = {}
         self._stop = threading.Event()
         self._watcher: Optional[threading.Thread] = None
+        self._cold: Iterator[str] = iter(())
         found = self._found()
         if not found:
             raise UserError(
@@ -51,12 +54,15 @@ class Versions:
                 "numbers as names that hold one; kmax export writes them"
             )
         for version in sorted(found, reverse=True):
-            if self._load(version, found[version]):
+            if self._load(version, found[version], whole=False):
                 return
         raise UserError("; ".join(reason for _, reason in self._failed.values()))
 
     def watch(self, seconds: float) -> None:
-        """Looks for newer versions every so many seconds, in a thread, until `close`."""
+        """Warms up the rest, and looks for newer versions every so many seconds, until `close`.
+
+        It does so in a thread.
+        """
         self._watcher = threading.Thread(target=self._watch, args=[seconds], daemon=True)
         self._watcher.start()
 
@@ -105,6 +111,12 @@ class Versions:
         ]
 
     def _watch(self, seconds: float) -> None:
+        try:
+            for _ in self._cold:
+                if self._stop.is_set():
+                    return
+        except Exception:  # It serves what it can.
+            log("a signature can't be run", logging.ERROR, exc_info=True)
         while not self._stop.wait(seconds):
             self.look()
 
@@ -114,14 +126,23 @@ class Versions:
             return {int(name) if name.isdecimal() else 1: self._folder}
         return find_versions(self._folder)
 
-    def _load(self, version: int, folder: pathlib.Path) -> bool:
-        """Loads a version, unless it failed as it is now; returns whether it is served."""
+    def _load(self, version: int, folder: pathlib.Path, whole: bool = True) -> bool:
+        """Loads a version, unless it failed as it is now; returns whether it is served.
+
+        Args:
+          version: its number.
+          folder: of it.
+          whole: whether all its signatures are warm before it is served: while an older one serves,
+            there is time. Else the first, and the others are `self._cold`.
+        """
         fingerprint = _fingerprint(folder)
         if version in self._failed and self._failed[version][0] == fingerprint:
             return False
         try:
             model = ServedModel(folder, version)
-            model.warm_up()
+            self._cold = model.warm_up()
+            for _ in self._cold if whole else itertools.islice(self._cold, 1):
+                pass
         except Exception as error:  # Whatever is wrong with it, the last good one stays.
             sentence = str(error) if isinstance(error, UserError) else _what_failed(folder, error)
             self._failed[version] = (fingerprint, sentence)

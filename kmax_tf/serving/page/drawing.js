@@ -2,7 +2,10 @@
 
 const OPACITY = 0.58;
 const EDGE = [255, 255, 255];
-const LONGEST = 1600; // of the canvas; files are saved at the image's own size
+// Sides of the canvas: larger images are shrunk, small ones enlarged so that names fit in. Files are
+// saved at the image's own size.
+const LONGEST = 1600;
+const LEAST = 720;
 
 // Shades of a class's color for its instances, the first of which has the color itself.
 export function shade([red, green, blue], number) {
@@ -26,7 +29,8 @@ export function centerColor(center) {
 
 // The size at which a map is shown.
 export function shownSize(map) {
-  const scale = Math.min(1, LONGEST / Math.max(map.width, map.height));
+  const longest = Math.max(map.width, map.height);
+  const scale = longest > LONGEST ? LONGEST / longest : Math.min(16, Math.ceil(LEAST / longest));
   return [Math.max(1, Math.round(map.width * scale)), Math.max(1, Math.round(map.height * scale))];
 }
 

@@ -260,7 +260,8 @@ function point(event) {
   const left = event.clientX - frame.left + 14;
   tip.style.left = `${Math.max(0, Math.min(left, frame.width - tip.offsetWidth - 4))}px`;
   const top = event.clientY - frame.top + 16;
-  tip.style.top = `${top + tip.offsetHeight > frame.height ? top - 32 - tip.offsetHeight : top}px`;
+  const above = top + tip.offsetHeight > frame.height ? top - 32 - tip.offsetHeight : top;
+  tip.style.top = `${Math.max(0, above)}px`;
 }
 
 function describe({ name, score, area }, pixels) {
