@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Callable, NamedTuple, Optional
+from typing import Any, Callable, NamedTuple, Optional, cast
 
 import numpy as np
 import tensorflow as tf
@@ -84,16 +84,20 @@ class Inference:
             network = fold_batch_norms(model)
             self.variables = list(network.variables)
             views = build_views(experiment)
-            self._predict = self._function(
-                lambda inputs: views(lambda view: network(view, training=False), inputs)
-            )
 
-            def by_block(inputs: tf.Tensor) -> list[tf.Tensor]:
-                predictions = network.predictions_by_block(inputs)
-                stages = [*predictions["intermediate"], predictions]
-                return [stage["mask_logits"] for stage in stages]
+            def predict(inputs: tf.Tensor) -> dict[str, Any]:
+                assigned: list[tf.Tensor] = []
 
-            self._by_block = self._function(by_block)
+                def predict_view(view: tf.Tensor) -> Predictions:
+                    predictions = network.predictions_by_block(view)
+                    if not assigned:  # the first view is the image itself
+                        assigned.extend(assignments_by_block(predictions))
+                    predictions.pop("intermediate")
+                    return predictions
+
+                return {**views(predict_view, inputs), "assignments": assigned}
+
+            self._predict = self._function(predict)
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -130,15 +134,17 @@ class Inference:
 
     def predict(self, inputs: tf.Tensor) -> Predictions:
         """Predicts for network inputs [B, h, w, 3]."""
-        return self._predict(inputs)
+        predictions = {**self._predict(inputs)}
+        predictions.pop("assignments")
+        return cast(Predictions, predictions)
 
-    def mask_logits_by_block(self, inputs: tf.Tensor) -> list[tf.Tensor]:
-        """Returns the mask logits [B, h, w, N] of each kMaX block, then the final ones.
+    def assignments(self, inputs: tf.Tensor) -> list[tf.Tensor]:
+        """Tells which cluster center each pixel of network inputs [B, h, w, 3] belongs to.
 
-        Args:
-          inputs: [B, h, w, 3], of `fit`; one view of each, whatever the experiment says of views.
+        Returns:
+          As `assignments_by_block`, of the image itself among its views.
         """
-        return self._by_block(inputs)
+        return cast("list[tf.Tensor]", self._predict(inputs)["assignments"])
 
     def merge(
         self, predictions: Predictions, maps: Optional[Sequence[str]] = None
@@ -223,6 +229,19 @@ class Inference:
             },
             parallel_iterations=1,
         )
+
+
+def assignments_by_block(predictions: Predictions) -> list[tf.Tensor]:
+    """Assigns pixels to centers as each kMaX block does, and as the final masks do.
+
+    Args:
+      predictions: with `intermediate` (`KMaX.predictions_by_block`).
+
+    Returns:
+      One map [B, h, w] int32 a block, then that of the final masks.
+    """
+    stages = [*predictions["intermediate"], predictions]
+    return [tf.argmax(stage["mask_logits"], axis=-1, output_type=tf.int32) for stage in stages]
 
 
 def _dtype(name: str) -> tf.DType:

@@ -84,6 +84,7 @@ class ServingModel(tf.Module):
         # finds inside.
         self.weights = self._inference.variables
         self._labels = labels = label_space(experiment.dataset)
+        self._num_centers = experiment.model.transformer_decoder.num_centers
         self._largest_class = max(labels.ids.max(), labels.ignore_label)
         self._largest_id = (self._largest_class + 1) * labels.label_divisor - 1
 
@@ -191,11 +192,10 @@ class ServingModel(tf.Module):
 
         def assign(inputs: tf.Tensor, *sizes: tf.Tensor) -> tf.Tensor:
             pngs = []
-            for mask_logits in self._inference.mask_logits_by_block(inputs[tf.newaxis]):
-                centers = tf.argmax(mask_logits[0], axis=-1, output_type=tf.int32)
-                whole = resize_map(centers, (height, width))
+            for centers in self._inference.assignments(inputs[tf.newaxis]):
+                whole = resize_map(centers[0], (height, width))
                 restored = self._inference.restore(whole, *sizes)
-                pngs.append(encode_ids(restored, mask_logits.shape[-1] - 1))
+                pngs.append(encode_ids(restored, self._num_centers - 1))
             return tf.stack(pngs)
 
         pngs = batch.by_image(assign, [batch.inputs], _TEXTS)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import pathlib
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -14,9 +13,8 @@ import numpy as np
 import tensorflow as tf
 from google.protobuf import json_format
 
-from kmax_tf.config import load_experiment
 from kmax_tf.errors import UserError
-from kmax_tf.export.version_folder import EXPERIMENT_FILE, LABELS_FILE, read_labels
+from kmax_tf.export.version_folder import LABELS_FILE, read_labels
 from kmax_tf.files.writing import plain_path
 from kmax_tf.serving.refusals import RefusedError
 
@@ -72,7 +70,7 @@ class ServedModel:
       version: its number.
       signatures: by name.
       labels: what is in assets.extra/labels.json.
-      thresholds: defaults, by name, of the inputs of `with_thresholds` that are numbers.
+      thresholds: those of the experiment, by the names of the inputs of `with_thresholds`.
     """
 
     def __init__(self, folder: pathlib.Path, version: int):
@@ -99,7 +97,10 @@ class ServedModel:
             )
             for name, function in self._model.signatures.items()
         }
-        self.thresholds = self._thresholds(folder)
+        self.thresholds = {}
+        if "with_thresholds" in self.signatures:
+            values = self.labels.get("thresholds", {})
+            self.thresholds = {name: np.asarray(x, np.float32) for name, x in values.items()}
 
     def __call__(self, signature: Signature, inputs: Arrays) -> dict[str, np.ndarray]:
         """Calls a signature.
@@ -166,20 +167,6 @@ class ServedModel:
             if signature.takes_encoded:
                 self(signature, {**self.thresholds, _ENCODED: encoded})
                 yield name
-
-    def _thresholds(self, folder: pathlib.Path) -> dict[str, np.ndarray]:
-        """Returns the thresholds of the experiment that the export was made of."""
-        if "with_thresholds" not in self.signatures:
-            return {}
-        options = load_experiment(os.path.join(folder, EXPERIMENT_FILE)).postprocessing
-        merging = getattr(options, options.WhichOneof("merging") or "mask_wise")
-        return {
-            name: np.asarray(
-                getattr(merging if hasattr(merging, name) else options, name), np.float32
-            )
-            for name, spec in self.signatures["with_thresholds"].inputs.items()
-            if spec.dtype != tf.string
-        }
 
 
 def _tensor_infos(specs: Mapping[str, tf.TensorSpec]) -> dict[str, Any]:
