@@ -14,7 +14,7 @@ from kmax_tf.checkpoints.restore import find_checkpoint, recorded_experiment, re
 from kmax_tf.config import Experiment, label_space, load_experiment
 from kmax_tf.errors import UserError
 from kmax_tf.evaluation.assignments import InputSizes, assignments_by_block, draw_assignments
-from kmax_tf.export.predictor import find_export
+from kmax_tf.export.version_folder import find_export
 from kmax_tf.inference import Inference
 from kmax_tf.model.builder import build_model
 from kmax_tf.model.kmax import KMaX
