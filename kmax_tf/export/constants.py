@@ -7,6 +7,9 @@ from typing import Any, Callable
 import numpy as np
 import tensorflow as tf
 
+# The axis of rows, as a node.
+_AXIS = "axis_of_rows"
+
 
 def with_constants(function: Any, xla: bool = False) -> Callable[[tf.Tensor], Any]:
     """Returns a function that computes the same, with the present values of its variables.
@@ -56,6 +59,10 @@ def _replaced(
     for node in graph.node:
         if node.op == "ReadVariableOp" and node.input[0] in variables:
             constants[node.name] = variables[node.input[0]].numpy()
+        elif node.op == "ResourceGather" and node.input[0] in variables:
+            constants[node.input[0]] = variables[node.input[0]].numpy()
+            constants[_AXIS] = np.array(0, np.int32)
+            _gather_from_constant(node)
     for node in graph.node:
         if node.op == "Cast" and node.input[0] in constants:
             dtype = tf.as_dtype(node.attr["DstT"].type)
@@ -75,3 +82,12 @@ def _replaced(
         node.attr["dtype"].type = node.attr["value"].tensor.dtype
     replaced.node.extend(kept)
     return replaced
+
+
+def _gather_from_constant(node: tf.compat.v1.NodeDef) -> None:
+    """Makes what takes rows of a variable take them of a constant."""
+    node.op = "GatherV2"
+    node.input.insert(2, _AXIS)
+    node.attr["Tparams"].type = node.attr.pop("dtype").type
+    node.attr["Taxis"].type = tf.int32.as_datatype_enum
+    node.attr.pop("validate_indices")

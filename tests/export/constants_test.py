@@ -12,11 +12,13 @@ from kmax_tf.export.constants import with_constants
 @pytest.mark.parametrize("dtype", [tf.float32, tf.bfloat16, tf.float16])
 @pytest.mark.parametrize("xla", [False, True])
 def test_a_function_keeps_its_values_and_has_no_variables(dtype, xla):
+    table = tf.Variable([3.0, 5.0])
     kernel, scale = tf.Variable(tf.random.stateless_normal([3, 4], [1, 2])), tf.Variable(2.0)
 
     @tf.function(input_signature=[tf.TensorSpec([None, 3])], autograph=False)
     def compute(x):
         low = tf.matmul(tf.cast(x, dtype), tf.cast(kernel, dtype))
+        low += tf.cast(tf.gather(table, [1, 0, 1, 1]), dtype)
         return {"product": tf.cast(low, tf.float32) * scale, "scale": scale + tf.reduce_sum(x)}
 
     x = tf.random.stateless_normal([5, 3], [3, 4])
