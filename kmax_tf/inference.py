@@ -7,6 +7,7 @@ components.
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Callable, NamedTuple, Optional, cast
@@ -22,7 +23,10 @@ from kmax_tf.model.kmax import KMaX
 from kmax_tf.ops.resizing import resize_map
 from kmax_tf.postprocessing.builder import build_postprocessor, build_views
 from kmax_tf.postprocessing.postprocessor import MAPS, SEGMENTS
-from kmax_tf.postprocessing.small_components import remove_small_components
+from kmax_tf.postprocessing.small_components import (
+    remove_small_components,
+    without_small_components,
+)
 from kmax_tf.structures import Predictions
 
 
@@ -64,6 +68,7 @@ class Inference:
         experiment: Experiment,
         model: Optional[KMaX] = None,
         maps: Sequence[str] = MAPS,
+        precision: Optional[str] = None,
     ):
         """Prepares a model.
 
@@ -72,16 +77,18 @@ class Inference:
           model: with its weights, which are copied; None: predictions come from elsewhere, as in
             training, where they have a loss.
           maps: names of the maps to make.
+          precision: that the network computes in (`fold_batch_norms`).
         """
         self.maps = tuple(maps)
         self.variables: list[tf.Variable] = []
         self._segment: dict[tuple[str, ...], Callable[[tf.Tensor], dict[str, tf.Tensor]]] = {}
         self._data = experiment.eval_data
+        self._experiment = experiment
         self._postprocess = build_postprocessor(experiment)
         self._island_area_limit = experiment.postprocessing.island_area_limit
         self._void = label_space(experiment.dataset).void_panoptic_id
         if model is not None:
-            network = fold_batch_norms(model)
+            network = fold_batch_norms(model, precision)
             self.variables = list(network.variables)
             views = build_views(experiment)
 
@@ -98,6 +105,17 @@ class Inference:
                 return {**views(predict_view, inputs), "assignments": assigned}
 
             self._predict = self._function(predict)
+
+    def rewritten(self, rewrite: Callable[[Any], Callable[[tf.Tensor], Any]]) -> Inference:
+        """Returns a copy whose network is another function, without variables.
+
+        Args:
+          rewrite: makes it of the `tf.function` that predicts.
+        """
+        other = copy.copy(self)
+        other.variables, other._segment = [], {}
+        other._predict = rewrite(self._predict)
+        return other
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -146,6 +164,27 @@ class Inference:
         """
         return cast("list[tf.Tensor]", self._predict(inputs)["assignments"])
 
+    def with_thresholds(
+        self, inputs: tf.Tensor, thresholds: Mapping[str, tf.Tensor], maps: Sequence[str]
+    ) -> dict[str, tf.Tensor]:
+        """Segments network inputs [B, h, w, 3] as a call does, each with thresholds of its own.
+
+        Args:
+          inputs: of `fit`.
+          thresholds: [B] each, by the names that `postprocessing.builder.thresholds_of` gives.
+          maps: names of the maps to make.
+        """
+        together = accelerated()
+        items = self.predict(inputs) if together else inputs
+
+        def segment(item: Any) -> dict[str, tf.Tensor]:
+            one, values = item
+            one = tf.nest.map_structure(lambda x: x[tf.newaxis], one)
+            postprocess = build_postprocessor(self._experiment, thresholds=values)
+            return postprocess(one if together else self.predict(one))
+
+        return self._one_by_one(segment, (items, dict(thresholds)), maps)
+
     def merge(
         self, predictions: Predictions, maps: Optional[Sequence[str]] = None
     ) -> dict[str, tf.Tensor]:
@@ -162,6 +201,20 @@ class Inference:
           size: [2] int32, height and width of the image.
         """
         return restore_map(values, fitted_size, size)
+
+    def restore_assignment(
+        self, centers: tf.Tensor, fitted_size: tf.Tensor, size: tf.Tensor
+    ) -> tf.Tensor:
+        """Brings an assignment, one of `assignments` [h, w], to the size of its image, as above."""
+        return self.restore(resize_map(centers, self.input_shape[:2]), fitted_size, size)
+
+    def clean_in_graph(self, panoptic: tf.Tensor) -> tf.Tensor:
+        """Does what `clean` does to a panoptic map, [H, W] or [B, H, W], in a graph."""
+        clean = functools.partial(
+            without_small_components, least_area=self._island_area_limit, void_id=self._void
+        )
+        is_batch = panoptic.shape.rank > 2 and self._island_area_limit > 1
+        return tf.map_fn(clean, panoptic) if is_batch else clean(panoptic)
 
     def clean(self, maps: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Removes small components from the panoptic map [H, W] of an image, where there is one."""
@@ -214,16 +267,24 @@ class Inference:
     def _segment_one_by_one(self, maps: tuple[str, ...], inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         if accelerated():
             return self.merge(self.predict(inputs), maps)
+        return self._one_by_one(
+            lambda one: self._postprocess(self.predict(one[tf.newaxis])), inputs, maps
+        )
+
+    def _one_by_one(
+        self, segment: Callable[[Any], dict[str, tf.Tensor]], items: Any, maps: Sequence[str]
+    ) -> dict[str, tf.Tensor]:
+        """Joins what is made of each item, a batch of one."""
         height, width, _ = self.input_shape
         shapes = dict.fromkeys(maps, (height, width)) | dict.fromkeys(SEGMENTS, (None,))
 
-        def segment(one: tf.Tensor) -> dict[str, tf.Tensor]:
-            merged = self.merge(self.predict(one[tf.newaxis]), maps)
-            return {name: x[0] for name, x in merged.items()}
+        def parts_of(item: Any) -> dict[str, tf.Tensor]:
+            outputs = segment(item)
+            return {name: outputs[name][0] for name in shapes}
 
         return tf.map_fn(
-            segment,
-            inputs,
+            parts_of,
+            items,
             fn_output_signature={
                 name: tf.TensorSpec(shape, _dtype(name)) for name, shape in shapes.items()
             },

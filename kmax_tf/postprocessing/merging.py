@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import Callable
+from typing import Callable, Union
 
 import tensorflow as tf
 
 from kmax_tf.postprocessing.full_size import read_pixels, sizes
 from kmax_tf.postprocessing.painting import Centers, Painting
-from kmax_tf.postprocessing.readings import read_class, read_masks, read_survivor
+from kmax_tf.postprocessing.readings import Threshold, read_class, read_masks, read_survivor
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,13 +27,13 @@ class Merging:
     """A way to paint pixels with centers.
 
     Attributes:
-      class_thresholds: least class confidence, of each class.
+      class_thresholds: least class confidence, of each class; or these [K].
     """
 
-    class_thresholds: tuple[float, ...]
+    class_thresholds: Union[tuple[float, ...], tf.Tensor]
 
     def paint(
-        self, mask_logits: tf.Tensor, stride: int, centers: Centers, pixel_threshold: float
+        self, mask_logits: tf.Tensor, stride: int, centers: Centers, pixel_threshold: Threshold
     ) -> Painting:
         """Assigns pixels to centers.
 
@@ -76,13 +76,13 @@ class MaskWise(Merging):
         those of the mask logits.
     """
 
-    overlap_threshold: float
+    overlap_threshold: Threshold
     class_weight: float
     mask_weight: float
     full_size_scores: bool
 
     def paint(
-        self, mask_logits: tf.Tensor, stride: int, centers: Centers, pixel_threshold: float
+        self, mask_logits: tf.Tensor, stride: int, centers: Centers, pixel_threshold: Threshold
     ) -> Painting:
         """Ranks the masks, then paints them."""
         read = functools.partial(read_masks, threshold=pixel_threshold)
@@ -121,7 +121,7 @@ class PixelWise(Merging):
     """Gives each pixel its best center, if that is confident of a class."""
 
     def paint(
-        self, mask_logits: tf.Tensor, stride: int, centers: Centers, pixel_threshold: float
+        self, mask_logits: tf.Tensor, stride: int, centers: Centers, pixel_threshold: Threshold
     ) -> Painting:
         """Takes the argmax over confident centers."""
         confident = self.confident(centers)
@@ -195,7 +195,7 @@ def paint_in_order(
     masks: tf.Tensor,
     rank: tf.Tensor,
     confident: tf.Tensor,
-    overlap_threshold: float,
+    overlap_threshold: Threshold,
     of_pixels: Callable[[tf.Tensor], tf.Tensor],
     area_of: Callable[[tf.Tensor], tf.Tensor],
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -214,7 +214,7 @@ def paint_in_order(
       [B, N] int32 pixels that it gets, 0 where it is refused.
     """
     num_centers = confident.shape[1]
-    layers = tf.unstack(masks, axis=-1)
+    layers = layers_of(masks)
     order, count = confident_in_order(rank, confident)  # the others take nothing
 
     def paint(
@@ -223,7 +223,7 @@ def paint_in_order(
         center = order[:, place]  # [B]
         chosen = (tf.range(num_centers) == center[:, tf.newaxis]) & confident  # [B, N]
         center = tf.where(tf.reduce_any(chosen, axis=1), center, -2)  # that no pixel is in
-        mask = functools.reduce(tf.logical_or, [of_pixels(center) == layer for layer in layers])
+        mask = tf.reduce_any(layers == of_pixels(center), axis=0)
         free = mask & (canvas < 0)
         areas, frees = area_of(mask), area_of(free)  # [B]
         enough = tf.cast(frees, tf.float32) > overlap_threshold * tf.cast(areas, tf.float32)
@@ -239,6 +239,14 @@ def paint_in_order(
     nothing = [tf.fill(tf.shape(layers[0]), -1), tf.zeros_like(rank), tf.zeros_like(rank)]
     start = [tf.constant(0), *nothing]
     return tuple(tf.while_loop(lambda place, *_: place < count, paint, start)[1:])
+
+
+def layers_of(masks: tf.Tensor) -> tf.Tensor:
+    """Returns masks [..., k] as layers [k, ...], of which all pixels are compared at once."""
+    if masks.shape[-1] is not None:  # an axis of few is slow to transpose
+        return tf.stack(tf.unstack(masks, axis=-1))
+    rank = masks.shape.rank
+    return tf.transpose(masks, [rank - 1, *range(rank - 1)])  # [k, ...]
 
 
 def values_of(

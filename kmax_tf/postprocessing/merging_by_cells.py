@@ -10,6 +10,7 @@ import functools
 
 import tensorflow as tf
 
+from kmax_tf.ops.static_shapes import static_or_dynamic_shape
 from kmax_tf.postprocessing.cells import Cells
 from kmax_tf.postprocessing.full_size import Grid, Read, probabilities
 from kmax_tf.postprocessing.merging import (
@@ -17,6 +18,7 @@ from kmax_tf.postprocessing.merging import (
     Merging,
     PixelWise,
     confident_in_order,
+    layers_of,
     paint_in_order,
     rank_of,
     values_of,
@@ -26,8 +28,9 @@ from kmax_tf.postprocessing.readings import (
     ROUNDING,
     Best,
     MaskReading,
+    Threshold,
+    at_most_two,
     best_of,
-    most_masks,
     read_class,
     read_masks,
     read_survivor,
@@ -54,11 +57,11 @@ class MaskWiseByCells(_ClassesByCells, MaskWise):
     """Paints whole masks, of settled cells and open pixels."""
 
     def paint(
-        self, mask_logits: tf.Tensor, stride: int, centers: Centers, pixel_threshold: float
+        self, mask_logits: tf.Tensor, stride: int, centers: Centers, pixel_threshold: Threshold
     ) -> Painting:
         """Ranks the masks, decides which are accepted, then lets each item choose among its own."""
         grid = Grid.of(mask_logits, stride)
-        in_pairs = most_masks(grid.num_centers, pixel_threshold) == 2
+        in_pairs = at_most_two(grid.num_centers, pixel_threshold)
         read = functools.partial(read_pairs if in_pairs else read_masks, threshold=pixel_threshold)
         corners = grid.read_corners(read)
         cells = Cells.settle(grid, corners.best, pixel_threshold)
@@ -68,9 +71,8 @@ class MaskWiseByCells(_ClassesByCells, MaskWise):
         rank = rank_of(score)
         confident = self.confident(centers)
         images, weights = cells.images(), cells.weights()
-        no_second = tf.fill([grid.num_cells, pixels.masks.shape[2] - 1], -1)
-        of_cells = tf.concat([cells.settled[:, tf.newaxis], no_second], axis=1)
-        masks = cells.items(of_cells, pixels.masks)  # [P, k]
+        most = static_or_dynamic_shape(pixels.masks)[2]
+        masks = cells.items(_alone(cells.settled, most, -1), pixels.masks)  # [P, k]
         if in_pairs:
             shared = shared_pixels(masks, weights, images, confident)
             mask_area, area = accept_in_order(shared, rank, confident, self.overlap_threshold)
@@ -111,11 +113,9 @@ class MaskWiseByCells(_ClassesByCells, MaskWise):
         best = grid.read(settled, read_best)  # a settled cell is in one mask
 
         def full_size(of_open: tf.Tensor, of_settled: tf.Tensor, none: float) -> tf.Tensor:
-            most = of_open.shape[2]
-            of_settled = [of_settled] + [tf.fill(tf.shape(of_settled), none)] * (most - 1)
-            parts = zip(tf.unstack(of_open, axis=2), of_settled)
-            maps = [cells.arrange([(cells.open, x), (settled, y)]) for x, y in parts]
-            return tf.stack(maps, axis=3)  # [B, H, W, k]
+            most = static_or_dynamic_shape(of_open)[2]
+            parts = [(cells.open, of_open), (settled, _alone(of_settled, most, none))]
+            return cells.arrange(parts)  # [B, H, W, k]
 
         return (
             full_size(pixels.masks, best.center, -1),
@@ -127,7 +127,7 @@ class PixelWiseByCells(_ClassesByCells, PixelWise):
     """Gives settled cells and open pixels their best center."""
 
     def paint(
-        self, mask_logits: tf.Tensor, stride: int, centers: Centers, pixel_threshold: float
+        self, mask_logits: tf.Tensor, stride: int, centers: Centers, pixel_threshold: Threshold
     ) -> Painting:
         """Takes the argmax over confident centers."""
         confident = self.confident(centers)
@@ -222,7 +222,7 @@ def shared_pixels(
 
 
 def accept_in_order(
-    shared: tf.Tensor, rank: tf.Tensor, confident: tf.Tensor, overlap_threshold: float
+    shared: tf.Tensor, rank: tf.Tensor, confident: tf.Tensor, overlap_threshold: Threshold
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Does what `merging.paint_in_order` does without looking at pixels, but for the canvas.
 
@@ -251,12 +251,17 @@ def accept_in_order(
 def _first(masks: tf.Tensor, images: tf.Tensor, place: tf.Tensor) -> tf.Tensor:
     """Returns [P]: of each item's masks [P, k] the one with the first place [B, N] below N."""
     none = place.shape[1]
-    best, best_place = tf.fill(tf.shape(masks)[:1], -1), tf.fill(tf.shape(masks)[:1], none)
-    for mask in tf.unstack(masks, axis=1):
-        its_place = values_of(place, mask, images, none)
-        best = tf.where(its_place < best_place, mask, best)
-        best_place = tf.minimum(its_place, best_place)
-    return best
+    layers = layers_of(masks)
+    places = values_of(place, layers, images, none)  # [k, P]
+    first = tf.reduce_min(places, axis=0)
+    # No two centers have a place below N in common.
+    return tf.reduce_max(tf.where((places == first) & (places < none), layers, -1), axis=0)
+
+
+def _alone(values: tf.Tensor, most: int | tf.Tensor, none: float) -> tf.Tensor:
+    """Returns [..., k]: each value [...], which has no others beside it."""
+    paddings = [[0, 0]] * values.shape.rank + [[0, most - 1]]
+    return tf.pad(values[..., tf.newaxis], paddings, constant_values=none)
 
 
 def _to_map(

@@ -1,0 +1,36 @@
+"""Sends requests to an exported SavedModel, in a process of its own that can't import kmax_tf.
+
+python trial_client.py EXPORT REQUESTS REPLIES
+
+REQUESTS is a pickle of (signature, {input: array}), REPLIES becomes one of {"load_seconds": ...,
+"replies": [({output: array}, seconds)]}: those of a second call, as the first prepares.
+"""
+
+import pickle
+import sys
+import time
+
+
+def main(export: str, requests: str, replies: str) -> None:
+    """Sends the requests one after another."""
+    import tensorflow as tf
+
+    # Proves that the export stands alone: importing the package is an error from here on.
+    sys.modules["kmax_tf"] = None  # type: ignore[assignment]
+    with open(requests, "rb") as file:
+        asked = pickle.load(file)
+    start = time.perf_counter()
+    signatures = tf.saved_model.load(export).signatures
+    load_seconds, answers = time.perf_counter() - start, []
+    for signature, inputs in asked:
+        tensors = {name: tf.constant(value) for name, value in inputs.items()}
+        outputs = signatures[signature](**tensors)
+        start = time.perf_counter()
+        outputs = {name: value.numpy() for name, value in signatures[signature](**tensors).items()}
+        answers.append((outputs, time.perf_counter() - start))
+    with open(replies, "wb") as file:
+        pickle.dump({"load_seconds": load_seconds, "replies": answers}, file)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
