@@ -105,7 +105,8 @@ def export_cases(
         serving = ServingModel(inferences[name](), experiment)
         paths[name] = os.path.join(folder, name)
         functions = {signature: serving.signature(signature) for signature in args.signatures}
-        tf.saved_model.save(serving.module, paths[name], signatures=functions)
+        no_gradients = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+        tf.saved_model.save(serving.module, paths[name], functions, no_gradients)
         served = tf.saved_model.load(paths[name]).signatures["serving_default"]
         runs[name] = functools.partial(compute, served, images=image)
     return paths, runs

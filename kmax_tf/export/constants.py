@@ -69,7 +69,8 @@ def _replaced(
             constants[node.name] = tf.cast(constants[node.input[0]], dtype).numpy()
     gone = {*constants, *variables, argument}
     kept = [node for node in graph.node if node.name not in gone]
-    for node in kept:  # nothing waits for a constant
+    for node in kept:  # nothing waits for a constant, and there will be no gradients
+        node.attr.pop("_gradient_op_type", None)
         waited = [name for name in node.input if name[1:] in constants and name[0] == "^"]
         for name in waited:
             node.input.remove(name)

@@ -133,7 +133,9 @@ def publish(
     try:
         with tempfile.TemporaryDirectory(prefix=".export-", dir=output) as scratch:
             unfinished = os.path.join(scratch, "model")
-            tf.saved_model.save(serving.module, unfinished, signatures=functions)
+            # Without gradients of our own, which nobody could use.
+            no_gradients = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+            tf.saved_model.save(serving.module, unfinished, functions, no_gradients)
             _write_extras(unfinished, experiment, serving.thresholds, requests)
             if images is not None:
                 inferences = plain, plain if options.keeps_maps else exported

@@ -85,6 +85,7 @@ CASES = {
         lambda _: convolutions.Convolution(4, 3, padding="same", dilation_rate=2, name="x"),
         [(5, 4, 3)],
     ),
+    "DenseGelu": Case(lambda _: convolutions.DenseGelu(4, name="x"), [(5, 4, 3)]),
     "DepthwiseConvolution": Case(
         lambda _: convolutions.DepthwiseConvolution(3, name="x"), [(5, 4, 3)]
     ),
