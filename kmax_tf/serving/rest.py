@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from typing import Any, Optional
+from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 from starlette.convertors import Convertor, register_url_convertor
@@ -59,7 +59,7 @@ class Rest:
     def routes(self) -> list[Route]:
         """Returns the paths."""
         model = "/v1/models/{name:name}"
-        version = model + "/versions/{version:int}"
+        version = model + "/versions/{version}"
         return [
             *(
                 Route(f"{path}:predict", self._predict, methods=["POST"])
@@ -183,17 +183,27 @@ class Rest:
         )
 
     def _model_of(self, request: Request) -> ServedModel:
+        """Returns the model that a path names: what is served, if the version is its."""
+        self._check_name(request)
+        model = self._versions.current
+        version = request.path_params.get("version", str(model.version))
+        if version != str(model.version):
+            raise RefusedError(404, f"version {version[:20]} isn't served; {model.version} is")
+        return model
+
+    def _check_name(self, request: Request) -> None:
         name: str = request.path_params["name"]
-        version: Optional[int] = request.path_params.get("version")
         if name != self._name:
             raise RefusedError(404, f"there is no model {name[:100]!r}; there is {self._name!r}")
-        return self._versions.of(version)
 
     async def _status(self, request: Request) -> Response:
-        self._model_of(request)
+        self._check_name(request)
         version = request.path_params.get("version")
-        statuses = [s for s in self._versions.statuses() if version in (None, int(s["version"]))]
-        return JSONResponse({"model_version_status": statuses})
+        statuses = self._versions.statuses()
+        found = [one for one in statuses if version in (None, one["version"])]
+        if not found:
+            raise RefusedError(404, f"there is no version {version[:20]}")
+        return JSONResponse({"model_version_status": found})
 
     async def _metadata(self, request: Request) -> Response:
         model = self._model_of(request)

@@ -13,7 +13,6 @@ from kmax_tf.errors import UserError
 from kmax_tf.export.version_folder import find_versions
 from kmax_tf.serving.logs import log
 from kmax_tf.serving.metrics import Metrics
-from kmax_tf.serving.refusals import RefusedError
 from kmax_tf.serving.served_model import ServedModel
 
 _Fingerprint = tuple[tuple[str, int, int], ...]
@@ -82,17 +81,6 @@ class Versions:
         for version in sorted(found, reverse=True):
             if version <= self.current.version or self._load(version, found[version]):
                 return
-
-    def of(self, version: Optional[int]) -> ServedModel:
-        """Returns what is served; a number must be its version.
-
-        Raises:
-          RefusedError: another version was asked for.
-        """
-        current = self.current
-        if version not in (None, current.version):
-            raise RefusedError(404, f"version {version} isn't served; {current.version} is")
-        return current
 
     def statuses(self) -> list[dict[str, Any]]:
         """Returns what TensorFlow Serving tells of versions: the served one, and failed ones."""

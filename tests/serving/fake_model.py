@@ -107,7 +107,6 @@ def served(model, **limits):
     """Serves a model in a thread; gives a client."""
     versions = types.SimpleNamespace(
         current=model,
-        of=lambda version: model,
         statuses=lambda: [{"version": "1", "state": "AVAILABLE"}],
         close=lambda: None,
     )
