@@ -19,9 +19,11 @@ from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 from tensorflow_serving.config import model_server_config_pb2
 
+from kmax_tf.config import load_experiment
 from kmax_tf.errors import UserError
 from kmax_tf.export.predictor import load_predictor
 from kmax_tf.export.serving_model import SIGNATURES
+from kmax_tf.export.trial import trial_images
 from kmax_tf.export.warmup import WARMUP_FILE
 from kmax_tf.files.images import read_image
 from tests.end_to_end.conftest import TinyRun, kmax
@@ -118,10 +120,11 @@ def test_an_export_that_fails_its_trial_leaves_nothing_behind(
 ) -> None:
     words = ["export", "--checkpoint", tiny_run.folder, "--output", tmp_path / "export"]
     words += ["--signatures=logits"]
-    (tmp_path / "no.jpg").write_bytes(b"no")
-    done = kmax(*words, "--images", tmp_path / "no.jpg", check=False)
-    assert done.returncode == 2
-    assert "no.jpg: it is no image" in done.stderr
+    bad = tmp_path / "bad.jpg"
+    bad.write_bytes(b"no image")
+    experiment = load_experiment(tiny_run.folder / "experiment.textproto")
+    with pytest.raises(UserError, match=r"cannot try the export with .*bad.jpg: it is no image"):
+        trial_images(experiment, [bad])
     monkeypatch.setattr(sys, "executable", shutil.which("false"))
     done = kmax(*words, check=False)
     assert done.returncode == 2
