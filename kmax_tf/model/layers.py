@@ -46,14 +46,11 @@ class Affine(keras.layers.Layer):
     ):
         super().__init__(name=name, trainable=False, autocast=False)
         self.scale, self.offset = (
-            None if value is None else self._constant(value, kind)
-            for value, kind in ((scale, "scale"), (offset, "offset"))
+            None
+            if value is None
+            else self.add_weight(kind, value.shape, initializer=keras.initializers.Constant(value))
+            for kind, value in (("scale", scale), ("offset", offset))
         )
-
-    def _constant(self, value: np.ndarray, name: str) -> tf.Variable:
-        variable = self.add_weight(name=name, shape=value.shape, trainable=False)
-        variable.assign(value)
-        return variable
 
     def call(self, x: tf.Tensor, training: Optional[bool] = None) -> tf.Tensor:
         """Scales and shifts."""
@@ -81,6 +78,11 @@ def affine_of(batch_norm: keras.layers.Layer) -> tuple[np.ndarray, np.ndarray]:
     )
     scale = gamma / np.sqrt(variance + batch_norm.epsilon)
     return scale, beta - mean * scale
+
+
+def as_affine(batch_norm: keras.layers.Layer) -> Affine:
+    """Returns what takes the place of a normalization that goes into no other layer."""
+    return Affine(*affine_of(batch_norm), name=batch_norm.name)
 
 
 def fold_into(kernel: tf.Variable, batch_norm: keras.layers.Layer) -> Affine:
@@ -234,9 +236,3 @@ class DropPath(keras.layers.Layer):
         shape = [tf.shape(x)[0]] + [1] * (x.shape.rank - 1)
         keep = tf.floor(self.keep_prob + random_uniform(shape)) / self.keep_prob
         return x * tf.cast(keep, x.dtype)
-
-
-def pixels_of(x: tf.Tensor) -> tf.Tensor:
-    """Returns [B, P, C] of [B, H, W, C], row after row."""
-    batch, height, width, channels = ops.static_or_dynamic_shape(x)
-    return tf.reshape(x, [batch, height * width, channels])
