@@ -46,11 +46,14 @@ class Affine(keras.layers.Layer):
     ):
         super().__init__(name=name, trainable=False, autocast=False)
         self.scale, self.offset = (
-            None
-            if value is None
-            else self.add_weight(kind, value.shape, initializer=keras.initializers.Constant(value))
-            for kind, value in (("scale", scale), ("offset", offset))
+            None if value is None else self._constant(value, kind)
+            for value, kind in ((scale, "scale"), (offset, "offset"))
         )
+
+    def _constant(self, value: np.ndarray, name: str) -> tf.Variable:
+        variable = self.add_weight(name=name, shape=value.shape, trainable=False)
+        variable.assign(value)
+        return variable
 
     def call(self, x: tf.Tensor, training: Optional[bool] = None) -> tf.Tensor:
         """Scales and shifts."""

@@ -11,7 +11,7 @@ from kmax_tf import ops
 from kmax_tf.keras_api import keras
 from kmax_tf.model.batch_norm import BatchNormFactory
 from kmax_tf.model.layers import ConvBN, LayerNorm
-from kmax_tf.model.residual import BlockOptions, residual_stage
+from kmax_tf.model.residual import BlockOptions, ResidualStage
 from kmax_tf.ops.resizing import resize_bilinear, spatial_size
 
 
@@ -66,7 +66,12 @@ class PixelDecoder(keras.layers.Layer):
             LayerNorm(name=f"backbone_norm_stride{stride}") for stride in self.strides
         ]
         self.stages = [
-            residual_stage(options, batch_norm, recompute_blocks, name=f"stage_stride{stride}")
+            ResidualStage(
+                options,
+                batch_norm,
+                recompute_blocks=recompute_blocks,
+                name=f"stage_stride{stride}",
+            )
             for stride, options in zip(self.strides, stages)
         ]
         self.fuses = [

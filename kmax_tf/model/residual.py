@@ -102,30 +102,34 @@ class ResidualBlock(keras.layers.Layer):
         return self.drop_path(x, training=training) + shortcut
 
 
-def residual_stage(
-    options: Sequence[BlockOptions],
-    batch_norm: BatchNormFactory,
-    recompute_blocks: bool,
-    stride: int = 1,
-    drop_path_keep_probs: Optional[Sequence[float]] = None,
-    name: Optional[str] = None,
-) -> Stage:
-    """Makes residual blocks in a row.
+class ResidualStage(Stage):
+    """Residual blocks in a row; the first may subsample. [B, H, W, C] -> as ResidualBlock."""
 
-    Args:
-      options: of each.
-      batch_norm: makes batch normalizations.
-      recompute_blocks: see `Stage`.
-      stride: of the first block.
-      drop_path_keep_probs: of each; None: no branch is dropped.
-      name: of the stage.
-    """
-    blocks = [
-        ResidualBlock(
-            block_options, batch_norm, stride if i == 0 else 1, keep_prob, name=f"block{i + 1}"
-        )
-        for i, (block_options, keep_prob) in enumerate(
-            zip(options, drop_path_keep_probs or [1.0] * len(options))
-        )
-    ]
-    return Stage(blocks, recompute_blocks, name=name)
+    def __init__(
+        self,
+        options: Sequence[BlockOptions],
+        batch_norm: BatchNormFactory,
+        stride: int = 1,
+        drop_path_keep_probs: Optional[Sequence[float]] = None,
+        recompute_blocks: bool = False,
+        name: Optional[str] = None,
+    ):
+        """Makes the blocks.
+
+        Args:
+          options: of each.
+          batch_norm: makes batch normalizations.
+          stride: of the first block.
+          drop_path_keep_probs: of each; None: no branch is dropped.
+          recompute_blocks: see `Stage`.
+          name: of the layer.
+        """
+        blocks = [
+            ResidualBlock(
+                block_options, batch_norm, stride if i == 0 else 1, keep_prob, name=f"block{i + 1}"
+            )
+            for i, (block_options, keep_prob) in enumerate(
+                zip(options, drop_path_keep_probs or [1.0] * len(options))
+            )
+        ]
+        super().__init__(blocks, recompute_blocks, name)

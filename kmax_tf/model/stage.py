@@ -1,4 +1,7 @@
-"""A stage of a network: blocks in a row."""
+"""A stage of a network: blocks in a row.
+
+In a .keras file stages have the names of their classes: those can't be others, or this one.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ class Stage(keras.layers.Layer):
     def __init__(
         self,
         blocks: Sequence[keras.layers.Layer],
-        recompute_blocks: bool = False,
+        recompute_blocks: bool,
         name: Optional[str] = None,
     ):
         """Takes the blocks.

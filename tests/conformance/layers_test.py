@@ -28,7 +28,6 @@ from kmax_tf.model import (
     pixel_decoder,
     residual,
     semantic_branch,
-    stage,
     transformer_decoder,
 )
 from kmax_tf.model.backbones import convnext, resnet
@@ -91,9 +90,9 @@ def _resnet(make_stem, name, **options):
     )
 
 
-def _stage(name):
+def _convnext_stage(name):
     blocks = [convnext.ConvNeXtBlock(6, 1.0, 0.9, name=f"block{i}") for i in (1, 2)]
-    return stage.Stage(blocks, name=name)
+    return convnext.ConvNeXtStage(blocks, False, name=name)
 
 
 ONE_CONV = partial(layers.ConvBN, 3, NORM, 7, 2)
@@ -121,9 +120,8 @@ CASES = {
     "ResidualBlock": Case(partial(residual.ResidualBlock, CONVOLUTION, NORM, 2), [(5, 7, 3)]),
     "ResidualBlock-dilated": Case(partial(residual.ResidualBlock, DILATED, NORM), [(5, 7, 3)]),
     "ResidualBlock-axial": Case(partial(residual.ResidualBlock, AXIAL, NORM), [(5, 3, 8)]),
-    "Stage": Case(_stage, [(5, 7, 6)]),
-    "Stage-residual": Case(
-        partial(residual.residual_stage, [AXIAL, CONVOLUTION], NORM, False, 2), [(5, 7, 3)]
+    "ResidualStage": Case(
+        partial(residual.ResidualStage, [AXIAL, CONVOLUTION], NORM, 2), [(5, 7, 3)]
     ),
     "ResNet": Case(partial(_resnet, ONE_CONV), [(33, 65, 3)]),
     "ResNet-max-pool": Case(partial(_resnet, THREE_CONV, max_pool=True), [(33, 65, 3)]),
@@ -131,6 +129,7 @@ CASES = {
     "Downsample": Case(partial(convnext.Downsample, 4), [(5, 3, 3)]),
     "Downsample-stem": Case(partial(convnext.Downsample, 4, stem=True), [(9, 5, 3)]),
     "ConvNeXtBlock": Case(partial(convnext.ConvNeXtBlock, 6, 1.0, 0.9), [(5, 7, 6)]),
+    "ConvNeXtStage": Case(_convnext_stage, [(5, 7, 6)]),
     "ConvNeXt": Case(partial(CONVNEXT, blocks=[1, 2, 1, 1], layer_scale=1.0), [(33, 65, 3)]),
     "ConvNeXt-stride-2": Case(
         partial(CONVNEXT, blocks=[1] * 4, stem_to_stride_2=True), [(33, 65, 3)]
@@ -247,6 +246,7 @@ def test_every_layer_class_has_a_case():
         "Affine",
         "Attention",
         "Backbone",
+        "Stage",
     }
 
 

@@ -26,7 +26,7 @@ from tests.training.tiny import tiny_batch, tiny_experiment
 # Networks, whose parts are in the list and in the training step.
 COMPOSED = {
     *("ResNet", "ResNet-max-pool", "PixelDecoder", "TransformerDecoder", "KMaXBlock"),
-    *("SemanticDecoder", "ConvNeXt", "ConvNeXt-stride-2", "Stage-residual", "PredictionHeads"),
+    *("SemanticDecoder", "ConvNeXt", "ConvNeXt-stride-2", "ResidualStage", "PredictionHeads"),
 }
 # As published: of dilated convolutions in all parts that have some.
 DILATED = ("model.pixel_decoder.dilation=2", "model.semantic_decoder.atrous_rates=[1, 2, 3]")

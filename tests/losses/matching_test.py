@@ -1,4 +1,4 @@
-"""Matching: optimal, permutation-equivariant, blind to padding, and never endless."""
+"""Matching: optimal, blind to padding, and never endless."""
 
 from __future__ import annotations
 

@@ -8,23 +8,22 @@ import tensorflow as tf
 
 from kmax_tf import ops
 from kmax_tf.keras_api import keras
-from kmax_tf.model.backbones.convnext import ConvNeXtBlock
+from kmax_tf.model.backbones.convnext import ConvNeXtBlock, ConvNeXtStage
 from kmax_tf.model.batch_norm import BatchNorm, BatchNormFactory
 from kmax_tf.model.layers import DropPath
 from kmax_tf.model.recompute import call_block
-from kmax_tf.model.residual import residual_stage
-from kmax_tf.model.stage import Stage
+from kmax_tf.model.residual import ResidualStage
 from tests.model.weights import random, randomized
 from tests.options import block_options, with_defaults
 
 
 def stage(kind: str, recompute_blocks: bool) -> keras.layers.Layer:
     if kind == "convnext":
-        layer = Stage([ConvNeXtBlock(8, 1.0, 1.0) for _ in range(2)], recompute_blocks)
+        layer = ConvNeXtStage([ConvNeXtBlock(8, 1.0, 1.0) for _ in range(2)], recompute_blocks)
     else:
         options = block_options(2, ops.gelu, axial=kind == "axial", num_heads=2, max_span=8)
         norm = with_defaults(BatchNormFactory)
-        layer = residual_stage([options] * 2, norm, recompute_blocks, stride=2)
+        layer = ResidualStage([options] * 2, norm, stride=2, recompute_blocks=recompute_blocks)
     return randomized(layer, tf.zeros([2, 5, 5, 8]))
 
 

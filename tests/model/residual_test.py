@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from kmax_tf import ops
 from kmax_tf.model.batch_norm import BatchNormFactory
-from kmax_tf.model.residual import ResidualBlock, residual_stage
+from kmax_tf.model.residual import ResidualBlock, ResidualStage
 from tests.model.oracles import conv_bn
 from tests.model.weights import close, random, randomized
 from tests.options import block_options, with_defaults
@@ -71,7 +71,7 @@ def test_stage_subsamples_in_its_first_block():
     options = [block_options(2, ops.gelu)] * 3
     x = random(1, 9, 5, 3)
     keep_probs = [0.9, 0.8, 0.7]
-    stage = residual_stage(options, NORM, False, stride=2, drop_path_keep_probs=keep_probs)
+    stage = ResidualStage(options, NORM, stride=2, drop_path_keep_probs=keep_probs)
     randomized(stage, x)
     assert [block.stride for block in stage.blocks] == [2, 1, 1]
     assert [block.drop_path.keep_prob for block in stage.blocks] == keep_probs

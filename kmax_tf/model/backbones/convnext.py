@@ -87,6 +87,10 @@ class ConvNeXtBlock(keras.layers.Layer):
         return x + self.drop_path(branch, training=training)
 
 
+class ConvNeXtStage(Stage):
+    """ConvNeXt blocks in a row."""
+
+
 # Blocks, and width of the first stage, of the published sizes.
 _SIZES: dict[tuple[tuple[int, ...], int], str] = {
     ((3, 3, 9, 3), 96): "Tiny",
@@ -124,7 +128,7 @@ class ConvNeXt(Backbone):
         ]
         keep_probs = iter(np.linspace(1.0, drop_path_keep_prob, sum(blocks)).tolist())
         self.stages = [
-            Stage(
+            ConvNeXtStage(
                 [
                     ConvNeXtBlock(width, layer_scale, next(keep_probs), name=f"block{i + 1}")
                     for i in range(count)

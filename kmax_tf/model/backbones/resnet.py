@@ -12,7 +12,7 @@ from kmax_tf.model.backbones.backbone import Backbone
 from kmax_tf.model.backbones.resnet_names import NAMES
 from kmax_tf.model.batch_norm import BatchNormFactory
 from kmax_tf.model.layers import ActivationFn, ConvBN
-from kmax_tf.model.residual import BlockOptions, residual_stage
+from kmax_tf.model.residual import BlockOptions, ResidualStage
 
 
 class ThreeConvStem(keras.layers.Layer):
@@ -82,15 +82,15 @@ class ResNet(Backbone):
             keras.layers.MaxPooling2D(3, 2, padding="same", name="max_pool") if max_pool else None
         )
         self.stages = [
-            residual_stage(
+            ResidualStage(
                 options,
                 batch_norm,
-                recompute_blocks,
                 stride=1 if max_pool and i == 0 else 2,
                 drop_path_keep_probs=[
                     keep_prob(drop_path_keep_prob, 2 ** (i + 1) if block == 0 else 2 ** (i + 2))
                     for block in range(len(options))
                 ],
+                recompute_blocks=recompute_blocks,
                 name=f"stage_stride{stride}",
             )
             for i, (stride, options) in enumerate(zip(self.strides, stages))
