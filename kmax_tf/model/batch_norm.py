@@ -74,17 +74,8 @@ class Moving:
     momentum: float
 
 
-class Collected:
-    """What layers saw of a batch.
-
-    Attributes:
-      moving: the statistics that take it up.
-      values: what each of them takes up.
-    """
-
-    def __init__(self) -> None:
-        self.moving: list[Moving] = []
-        self.values: list[tf.Tensor] = []
+# Moving statistics with what each takes up of a batch.
+Collected = list[tuple[Moving, tf.Tensor]]
 
 
 class _State(threading.local):
@@ -105,7 +96,7 @@ _state = _State()
 @contextlib.contextmanager
 def collected_statistics() -> Iterator[Collected]:
     """Collects what moving statistics would take up, and leaves them as they are."""
-    before, _state.collected = _state.collected, Collected()
+    before, _state.collected = _state.collected, []
     try:
         yield _state.collected
     finally:
@@ -199,8 +190,7 @@ class BatchNorm(keras.layers.BatchNormalization):
         if _state.collected is None:
             take_up(tf.constant(True), [moving], [[value]])
         else:
-            _state.collected.moving.append(moving)
-            _state.collected.values.append(value)
+            _state.collected.append((moving, value))
 
     def _corrected(self, variance: tf.Tensor) -> tf.Tensor:
         """Turns the variance that an operation gives into the one that is taken up."""

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import tensorflow as tf
-
 from kmax_tf.config import Experiment, options_of
 from kmax_tf.errors import UserError
 from kmax_tf.keras_api import keras
+from kmax_tf.losses.kmax_loss import total_loss
 from kmax_tf.model.keras_model import Values, is_keras_file, no_loss, other_format
 from kmax_tf.model.kmax import KMaX
 from kmax_tf.training.builder import build_training_step
@@ -88,7 +87,7 @@ class StepFitting:
         """Measures the loss of a batch, of the final predictions only."""
         images, targets = _images_and_targets(data)
         terms = self.step.loss(targets, self.step.model(images, training=False))
-        return self._means({**terms, "loss": tf.add_n(list(terms.values()))})
+        return self._means({**terms, "loss": total_loss(terms)})
 
     def _means(self, values: Values) -> Values:
         """Takes up the values of a step; returns the means of the terms that it has."""

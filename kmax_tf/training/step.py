@@ -13,7 +13,7 @@ from typing import Callable
 import tensorflow as tf
 
 from kmax_tf.keras_api import keras
-from kmax_tf.losses.kmax_loss import KMaXLoss
+from kmax_tf.losses.kmax_loss import KMaXLoss, total_loss
 from kmax_tf.model.batch_norm import Moving, collected_statistics, take_up
 from kmax_tf.model.kmax import KMaX
 from kmax_tf.structures import Targets
@@ -168,13 +168,13 @@ class TrainingStep:
         shares = tf.distribute.get_strategy().num_replicas_in_sync * self.options.micro_batches
         with tf.GradientTape() as tape, collected_statistics() as collected:
             terms = self.loss(targets, self.model(images, training=True))
-            share = tf.add_n(list(terms.values())) / shares
+            share = total_loss(terms) / shares
             if isinstance(self.optimizer, keras.mixed_precision.LossScaleOptimizer):
                 share = self.optimizer.get_scaled_loss(share)
         variables = self.model.trainable_variables
         gradients = tape.gradient(share, variables)
         self._connected = [gradient is not None for gradient in gradients]
-        self._moving = collected.moving
+        self._moving = [moving for moving, _ in collected]
         # Those of position tables come as slices in which a row occurs many times: the norm of the
         # slices isn't that of their sum.
         dense = [
@@ -182,7 +182,7 @@ class TrainingStep:
             for gradient, variable in zip(gradients, variables)
         ]
         stacked = tf.stack([terms[name] for name in self.term_names])
-        return stacked, dense, [collected.values]
+        return stacked, dense, [[value for _, value in collected]]
 
 
 def _sum_over_replicas(values: list[tf.Tensor]) -> list[tf.Tensor]:

@@ -26,6 +26,7 @@ from kmax_tf.inference import Inference, RawPrediction
 from kmax_tf.keras_api import keras
 from kmax_tf.labels import LabelSpace
 from kmax_tf.losses.builder import build_loss
+from kmax_tf.losses.kmax_loss import total_loss
 from kmax_tf.model.builder import build_model
 from kmax_tf.model.kmax import KMaX
 from kmax_tf.training.builder import build_training_step
@@ -162,7 +163,7 @@ class KMaXTask(base_task.Task):
         maps = self._inference.merge(predictions)
         return {
             "assignments": assignments,
-            self.loss: tf.add_n(list(terms.values())),
+            self.loss: total_loss(terms),
             "maps": {name: maps[name] for name in self._inference.maps},
             "images": images,
             "raw": raw,
