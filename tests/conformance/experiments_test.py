@@ -10,8 +10,8 @@ from typing import NamedTuple
 import pytest
 
 import kmax_tf
+from kmax_tf.config import shipped_experiments
 from kmax_tf.protos import model_pb2
-from tests import shipped
 from tests.golden import recordings
 from tests.model.building import build_with_zeros
 
@@ -112,7 +112,7 @@ def load(name):
 
 
 def test_every_experiment_is_counted():
-    names = [path[: -len(".textproto")] for path in shipped.experiments()]
+    names = [path[: -len(".textproto")] for path in shipped_experiments()]
     assert sorted(names) == sorted([*COUNTS, *SAME_VARIABLES])
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 import kmax_tf
+from kmax_tf.config import shipped_experiments
 from kmax_tf.model.batch_norm import BatchNormFactory
 from kmax_tf.model.builder import build_backbone
-from tests import shipped
 from tests.options import with_defaults
 
 NAMES = {
@@ -27,7 +27,7 @@ def names_of(path: str, *overrides: str) -> tuple[str, str | None]:
     return backbone.title, backbone.keras_application
 
 
-@pytest.mark.parametrize("path", shipped.experiments())
+@pytest.mark.parametrize("path", shipped_experiments())
 def test_shipped_backbones_have_the_names_of_their_files(path: str) -> None:
     (expected,) = (names for word, names in NAMES.items() if word in path)
     assert names_of(path) == expected
