@@ -12,8 +12,8 @@ import pytest
 import kmax_tf
 from kmax_tf.checkpoints.deeplab2 import checkpoint_keys
 from kmax_tf.checkpoints.places import variable_names
+from kmax_tf.config import shipped_experiments
 from kmax_tf.protos import model_pb2
-from tests import shipped
 from tests.golden import recordings
 from tests.model.building import build_with_zeros
 
@@ -109,7 +109,7 @@ def load(name):
 
 
 def test_every_experiment_is_counted():
-    names = [path[: -len(".textproto")] for path in shipped.experiments()]
+    names = [path[: -len(".textproto")] for path in shipped_experiments()]
     assert sorted(names) == sorted([*COUNTS, *SAME_VARIABLES])
 
 
