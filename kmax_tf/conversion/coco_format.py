@@ -7,8 +7,8 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from kmax_tf.errors import UserError
-from kmax_tf.files.images import BadExampleError, read_encoded
+from kmax_tf.errors import BadExampleError, UserError
+from kmax_tf.files.images import read_encoded
 from kmax_tf.files.reading import is_file, is_folder, located, name_key
 from kmax_tf.labels import LabelSpace
 from kmax_tf.panoptic import fields

@@ -16,8 +16,9 @@ import tensorflow as tf
 from google.protobuf.message import DecodeError
 
 from kmax_tf.conversion.shards import file_checksum
-from kmax_tf.errors import UserError
-from kmax_tf.files.images import MAX_PIXELS, BadExampleError, check_encoded, decode_image
+from kmax_tf.errors import BadExampleError, UserError
+from kmax_tf.files.images import check_encoded, decode_image
+from kmax_tf.files.opening import MAX_PIXELS
 from kmax_tf.files.progress import Progress
 from kmax_tf.files.reading import list_folder
 from kmax_tf.files.workers import run_tasks

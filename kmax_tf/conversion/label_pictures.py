@@ -12,8 +12,8 @@ import os
 import numpy as np
 from PIL import Image
 
+from kmax_tf.errors import BadExampleError
 from kmax_tf.files.opening import (
-    BadExampleError,
     ImageFile,
     count_pictures,
     load_pixels,

@@ -12,7 +12,7 @@ import dataclasses
 import numpy as np
 
 from kmax_tf.conversion.label_pictures import LabelPicture
-from kmax_tf.files.images import BadExampleError
+from kmax_tf.errors import BadExampleError
 from kmax_tf.labels import Category, LabelSpace
 from kmax_tf.wording import count_of, some
 

@@ -23,8 +23,8 @@ from kmax_tf.conversion.coco_format import Split
 from kmax_tf.conversion.label_pictures import LabelPicture, read_label_picture
 from kmax_tf.conversion.layouts import image_files
 from kmax_tf.conversion.mask_classes import MaskRules, classes_of, inside_of
-from kmax_tf.errors import UserError
-from kmax_tf.files.images import IMAGE_SUFFIXES, BadExampleError, EncodedImage, read_encoded
+from kmax_tf.errors import BadExampleError, UserError
+from kmax_tf.files.images import IMAGE_SUFFIXES, EncodedImage, read_encoded
 from kmax_tf.files.reading import is_folder, list_folder, located
 from kmax_tf.labels import Category, LabelSpace
 from kmax_tf.panoptic.segment_ids import Areas, number_instance

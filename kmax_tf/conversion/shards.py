@@ -16,8 +16,7 @@ from typing import Any, Protocol
 
 import tensorflow as tf
 
-from kmax_tf.errors import OutputError
-from kmax_tf.files.images import BadExampleError
+from kmax_tf.errors import BadExampleError, OutputError
 from kmax_tf.files.ownership import check_free
 from kmax_tf.files.reading import version_of
 from kmax_tf.files.writing import write_atomically

@@ -15,32 +15,11 @@ import unicodedata
 import numpy as np
 from PIL import Image
 
+from kmax_tf.errors import BadExampleError
 from kmax_tf.files.image_damage import PROGRESSIVE, JpegLayout
-from kmax_tf.files.opening import (
-    MAX_PIXELS,
-    BadExampleError,
-    ImageFile,
-    check_jpeg,
-    load_pixels,
-    open_image,
-    read_bytes,
-)
+from kmax_tf.files.opening import ImageFile, check_jpeg, load_pixels, open_image, read_bytes
 from kmax_tf.files.pixel_values import to_rgb, turn_of
 from kmax_tf.files.writing import PathLike, write_atomically
-
-__all__ = [
-    "IMAGE_SUFFIXES",
-    "MAX_PIXELS",
-    "BadExampleError",
-    "EncodedImage",
-    "check_encoded",
-    "decode_image",
-    "encode_image",
-    "image_key",
-    "read_encoded",
-    "read_image",
-    "write_png",
-]
 
 IMAGE_SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".tif", ".tiff", ".webp"),

@@ -6,8 +6,9 @@ import os
 
 import numpy as np
 
+from kmax_tf.errors import BadExampleError
 from kmax_tf.files.images import encode_image
-from kmax_tf.files.opening import BadExampleError, load_pixels, open_image, read_bytes
+from kmax_tf.files.opening import load_pixels, open_image, read_bytes
 
 LARGEST_ID = (1 << 24) - 1
 

@@ -5,8 +5,7 @@ import pytest
 from PIL import Image
 
 from kmax_tf.conversion.coco_format import read_split
-from kmax_tf.errors import UserError
-from kmax_tf.files.images import BadExampleError
+from kmax_tf.errors import BadExampleError, UserError
 from kmax_tf.panoptic.png import encode_ids
 
 # Segment ids 7 (cat), 300 (cat), 70000 (grass), 9 (crowd of dogs); 0 unlabeled.

@@ -11,9 +11,8 @@ from kmax_tf.conversion.coco_format import read_split
 from kmax_tf.conversion.convert import ConversionOptions, convert
 from kmax_tf.conversion.shapes import write_shapes
 from kmax_tf.conversion.shapes_scene import ShapesOptions
-from kmax_tf.errors import OutputError, UserError
+from kmax_tf.errors import BadExampleError, OutputError, UserError
 from kmax_tf.files import workers
-from kmax_tf.files.images import BadExampleError
 from kmax_tf.records.examples import decode_example
 
 

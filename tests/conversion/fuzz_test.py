@@ -19,8 +19,8 @@ from kmax_tf.conversion.coco_format import read_split
 from kmax_tf.conversion.convert import convert
 from kmax_tf.conversion.inspection import inspect
 from kmax_tf.conversion.label_pictures import read_label_picture
-from kmax_tf.errors import UserError
-from kmax_tf.files.images import BadExampleError, read_encoded, read_image
+from kmax_tf.errors import BadExampleError, UserError
+from kmax_tf.files.images import read_encoded, read_image
 from kmax_tf.files.reading import list_folder
 from kmax_tf.panoptic.png import read_ids
 from kmax_tf.records.examples import encode_example, write_shard

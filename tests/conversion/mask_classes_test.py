@@ -6,7 +6,7 @@ from PIL import Image
 
 from kmax_tf.conversion.label_pictures import read_label_picture
 from kmax_tf.conversion.mask_classes import MaskRules, classes_of, inside_of
-from kmax_tf.files.images import BadExampleError
+from kmax_tf.errors import BadExampleError
 from kmax_tf.labels import Category, LabelSpace
 from tests.files.pngs import GREY, GREY_ALPHA, PALETTE, RGB, RGBA, encoded, png
 

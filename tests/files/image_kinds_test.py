@@ -10,9 +10,9 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from kmax_tf.errors import BadExampleError
 from kmax_tf.files.file_kinds import describe_file
 from kmax_tf.files.images import (
-    BadExampleError,
     check_encoded,
     decode_image,
     read_encoded,

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kmax_tf.files.images import BadExampleError, read_encoded, read_image
+from kmax_tf.errors import BadExampleError
+from kmax_tf.files.images import read_encoded, read_image
 
 RNG = np.random.default_rng(0)
 # Smooth, so that JPEG changes it little.
