@@ -7,7 +7,6 @@ import contextlib
 import dataclasses
 import hashlib
 import os
-import struct
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -26,12 +25,10 @@ from kmax_tf.labels import LabelSpace
 from kmax_tf.panoptic.fields import ImageId
 from kmax_tf.panoptic.runs import find_runs
 from kmax_tf.records.examples import parse_shard_name, source_id_of
+from kmax_tf.records.index import walk_records
 from kmax_tf.records.statistics import Statistics
 from kmax_tf.wording import count_of, some
 
-# Of a record: its length, that number's checksum; the record; its checksum.
-_HEADER = struct.Struct("<QI")
-_FOOTER = 4
 # Enough to see what is wrong with a file.
 _MOST_PROBLEMS = 20
 
@@ -110,13 +107,7 @@ def find_shards(path: str, split: str | None = None) -> dict[str, list[str]]:
 
 
 def inspect(files: Sequence[str], labels: LabelSpace, split: str, workers: int) -> Inspection:
-    """Reads and checks all records of a split.
-
-    Args:
-      files: of the split, in order.
-      labels: what the ids mean.
-      split: its name.
-      workers: number of processes.
+    """Reads and checks all records of a split, in its files' order.
 
     Raises:
       UserError: a process died.
@@ -218,7 +209,7 @@ def _inspect_file(task: tuple[str, LabelSpace], advance: Callable[[], None]) -> 
     found = Inspection()
     count = whole = 0
     try:
-        whole, damage = _walk(file)
+        whole, damage = _whole_records(file)
         for serialized in tf.data.TFRecordDataset(file).take(whole).as_numpy_iterator():
             advance()
             try:
@@ -230,35 +221,23 @@ def _inspect_file(task: tuple[str, LabelSpace], advance: Callable[[], None]) -> 
             except BadExampleError as error:
                 found.problems.append(f"record {count} of {file}: {error}")
             count += 1
-    except tf.errors.OpError:
+    except (OSError, tf.errors.OpError):
         damage = f"record {count} of {file} doesn't have its checksum; none after it was read"
     found.problems = found.problems[:_MOST_PROBLEMS] + ([damage] if damage else [])
     found.records[file] = count
     return found
 
 
-def _walk(file: str) -> tuple[int, str]:
-    """Counts the records of a file by their lengths, which may be anything in a damaged one.
-
-    Returns:
-      How many are whole as far as lengths go, and what is wrong after them, or "".
-    """
+def _whole_records(file: str) -> tuple[int, str]:
+    """Returns how many records of a file are whole by their lengths, and what is wrong, or ""."""
     if tf.io.gfile.isdir(file):
         return 0, f"{file} is a folder"
-    size = tf.io.gfile.stat(file).length
-    if not size:
+    are_whole = [is_whole for _, is_whole in walk_records(file)]
+    if not are_whole:
         return 0, f"{file} is empty"
-    count = position = 0
-    with tf.io.gfile.GFile(file, "rb") as stream:
-        while position < size:
-            stream.seek(position)
-            header = stream.read(_HEADER.size)
-            length = _HEADER.unpack(header)[0] if len(header) == _HEADER.size else size
-            position += _HEADER.size + length + _FOOTER
-            if position > size:
-                return count, f"{file} is truncated or damaged at record {count}"
-            count += 1
-    return count, ""
+    whole = sum(are_whole)
+    damage = f"{file} is truncated or damaged at record {whole}" if not are_whole[-1] else ""
+    return whole, damage
 
 
 def _repeated(names: Mapping[str, int]) -> list[str]:

@@ -25,7 +25,7 @@ from kmax_tf.conversion.layouts import image_files
 from kmax_tf.conversion.mask_classes import MaskRules, classes_of, inside_of
 from kmax_tf.errors import BadExampleError, UserError
 from kmax_tf.files.images import IMAGE_SUFFIXES, EncodedImage, read_encoded
-from kmax_tf.files.reading import is_folder, list_folder, located
+from kmax_tf.files.reading import as_spelt, is_folder, list_folder
 from kmax_tf.labels import Category, LabelSpace
 from kmax_tf.panoptic.segment_ids import Areas, number_instance
 from kmax_tf.records.examples import LabeledImage
@@ -169,7 +169,7 @@ def read_mask_split(root: str, split: str, rules: MaskRules) -> Split:
 
 def _folders(root: str, split: str) -> tuple[str, str]:
     """Returns the folders of a split's images and masks."""
-    images, masks = (located(os.path.join(root, name, split)) for name in ("images", "masks"))
+    images, masks = (as_spelt(os.path.join(root, name, split)) for name in ("images", "masks"))
     return images.rstrip("/"), masks.rstrip("/")
 
 

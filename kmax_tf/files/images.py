@@ -48,13 +48,7 @@ class EncodedImage:
 
 
 def read_image(path: str | os.PathLike[str]) -> np.ndarray:
-    """Reads an image file.
-
-    Args:
-      path: of the image.
-
-    Returns:
-      [H, W, 3] uint8 RGB, upright.
+    """Reads an image file: [H, W, 3] uint8 RGB, upright.
 
     Raises:
       BadExampleError: the file is missing, damaged, too large, or of a kind that isn't read.
@@ -69,9 +63,6 @@ def read_encoded(path: str | os.PathLike[str]) -> EncodedImage:
     decode, without what stands behind the image. Everything else becomes an RGB PNG: TensorFlow's
     decoders ignore EXIF data, while annotations belong to the upright image, and read other kinds
     in their own ways.
-
-    Args:
-      path: of the image.
 
     Raises:
       BadExampleError: the file is missing, damaged, too large, or of a kind that isn't read.
@@ -98,10 +89,6 @@ def _keeps_bytes(layout: JpegLayout, picture: Image.Image) -> bool:
 
 def check_encoded(data: bytes, name: str) -> tuple[int, int]:
     """Checks that the image of a record decodes, and returns its height and width.
-
-    Args:
-      data: the encoded bytes.
-      name: of the image, for messages.
 
     Raises:
       BadExampleError: it is neither JPEG nor PNG, cannot be decoded, or is too large.

@@ -89,11 +89,7 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
 
 
 def open_image(data: bytes, path: str | os.PathLike[str]) -> ImageFile:
-    """Reads what a file declares, without decoding its pixels.
-
-    Args:
-      data: its content.
-      path: for messages.
+    """Reads what a file of this content declares, without decoding its pixels.
 
     Raises:
       BadExampleError: it ends early, is too large, or of a kind that isn't read.

@@ -177,7 +177,7 @@ def decode_example(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
             "the panoptic label has another size than its image",
         ),
     ]
-    with tf.control_dependencies([check for check in checks if check is not None]):
+    with tf.control_dependencies(checks):
         flat = tf.io.decode_raw(label, tf.int32, little_endian=True)
     panoptic = tf.reshape(flat, size)  # [H, W]
     return {

@@ -194,5 +194,8 @@ def test_files_are_found_under_accents_and_endings_written_otherwise(tree, label
 def test_missing_folders_are_named(tree):
     tree.image_path.unlink()
     tree.image_path.parent.rmdir()
-    with pytest.raises(UserError, match=r"the folder .*val2017 is missing"):
+    with pytest.raises(UserError, match=r"the folder .*val2017 is missing; .*json needs it$"):
+        tree.read()
+    (tree.root / "val2017.zip").write_bytes(b"PK")
+    with pytest.raises(UserError, match=r"val2017 is missing; .*; unpack .*val2017\.zip$"):
         tree.read()
