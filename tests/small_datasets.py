@@ -74,15 +74,17 @@ def experiment(shapes_records):
 @pytest.fixture(scope="session")
 def golden():
     """Numbers recorded from the reference implementation's preprocessing."""
-    path = pathlib.Path(__file__).parent / "data" / "golden" / "preprocessing.npz"
-    with np.load(path) as arrays:
-        return dict(arrays)
+    return recorded("preprocessing")
 
 
 @pytest.fixture(scope="session")
 def recorded_augmentation():
     """What the reference implementation's color operations and copy-paste gave."""
-    path = pathlib.Path(__file__).parent / "data" / "golden" / "augmentation.npz"
+    return recorded("augmentation")
+
+
+def recorded(name):
+    path = pathlib.Path(__file__).parent / "data" / "golden" / f"{name}.npz"
     with np.load(path) as arrays:
         return dict(arrays)
 

@@ -48,10 +48,7 @@ class CocoAnnotation:
     def load(self, labels: LabelSpace, treat_crowd_as_ignore: bool = True) -> LabeledImage:
         """Reads and checks the image and its annotation.
 
-        Args:
-          labels: meaning of the category ids.
-          treat_crowd_as_ignore: a crowd region becomes unlabeled; else it keeps its class, with
-            instance 0.
+        A crowd region becomes unlabeled, or else keeps its class, with instance 0.
 
         Raises:
           BadExampleError: files are missing or corrupt, or contradict each other or the labels.
@@ -93,10 +90,6 @@ def read_split(root: str | os.PathLike[str], split: str) -> Split:
     """Reads ROOT/annotations/panoptic_SPLIT.json.
 
     Segment ids stand in ROOT/annotations/panoptic_SPLIT/*.png, images in ROOT/SPLIT.
-
-    Args:
-      root: folder of the dataset.
-      split: such as "train2017".
 
     Raises:
       UserError: the JSON is missing, broken or without annotations, or a folder is missing.

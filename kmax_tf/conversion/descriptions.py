@@ -45,11 +45,7 @@ def with_splits(description: str, splits: Mapping[str, Mapping[str, Any]]) -> st
 
 
 def classes_of_categories(categories: Any, where: str) -> list[CategoryEntry]:
-    """Reads the list "categories" of a COCO panoptic JSON.
-
-    Args:
-      categories: the list: dicts of id, name, isthing and perhaps color.
-      where: the file, for messages.
+    """Reads the list "categories" of a COCO panoptic JSON: of id, name, isthing, perhaps color.
 
     Raises:
       UserError: it isn't such a list, or names or ids repeat.

@@ -78,11 +78,7 @@ class Inspection:
 
 
 def find_shards(path: str, split: str | None = None) -> dict[str, list[str]]:
-    """Finds record files: by split, in order.
-
-    Args:
-      path: a file, or a folder.
-      split: the only one that is wanted.
+    """Finds the record files at a path, of a file or a folder, by split, in order.
 
     Raises:
       UserError: there are none.
@@ -126,16 +122,9 @@ def inspect(files: Sequence[str], labels: LabelSpace, split: str, workers: int) 
 
 
 def check_written(files: Sequence[str], split: str, shards: int, checksum: str) -> list[str]:
-    """Compares files with what dataset.textproto says that their conversion wrote.
+    """Returns what is wrong with the files of a split.
 
-    Args:
-      files: of the split.
-      split: its name.
-      shards: number of shards.
-      checksum: of SPLIT.sha256.
-
-    Returns:
-      What is wrong.
+    A dataset.textproto says how many shards the conversion wrote, and the checksum of SPLIT.sha256.
     """
     problems = []
     folder = os.path.dirname(files[0])
@@ -221,7 +210,9 @@ def _inspect_file(task: tuple[str, LabelSpace], advance: Callable[[], None]) -> 
             except BadExampleError as error:
                 found.problems.append(f"record {count} of {file}: {error}")
             count += 1
-    except (OSError, tf.errors.OpError):
+    except OSError as error:
+        damage = f"{file} cannot be read: {error.strerror or error}"
+    except tf.errors.OpError:
         damage = f"record {count} of {file} doesn't have its checksum; none after it was read"
     found.problems = found.problems[:_MOST_PROBLEMS] + ([damage] if damage else [])
     found.records[file] = count

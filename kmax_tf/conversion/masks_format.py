@@ -59,11 +59,7 @@ class MaskAnnotation:
         return (self.image_path, *((self.masks,) if isinstance(self.masks, str) else self.masks))
 
     def load(self, labels: LabelSpace, treat_crowd_as_ignore: bool = True) -> LabeledImage:
-        """Reads and checks the image and its masks.
-
-        Args:
-          labels: the classes; their original_id is the value of pixels.
-          treat_crowd_as_ignore: has no effect, as masks have no crowds.
+        """Reads and checks the image and its masks, which have no crowds.
 
         Raises:
           BadExampleError: files are missing or corrupt, or contradict each other or the classes.
@@ -193,12 +189,7 @@ def _pictures_in(folder: str) -> list[str]:
 def panoptic_of_classes(
     picture: LabelPicture, labels: LabelSpace, rules: MaskRules
 ) -> tuple[np.ndarray, Areas]:
-    """Turns a picture of classes into panoptic ids.
-
-    Args:
-      picture: [H, W], of classes.
-      labels: the classes.
-      rules: how they become segments.
+    """Turns a picture [H, W] of classes into panoptic ids.
 
     Returns:
       [H, W] int32 panoptic ids, and the areas of the segments.

@@ -83,13 +83,7 @@ class ShapesExample:
 
 
 def draw_example(options: ShapesOptions, split: str, index: int) -> ShapesExample:
-    """Draws one image.
-
-    Args:
-      options: what images look like.
-      split: one of SPLITS.
-      index: of the image in its split.
-    """
+    """Draws one image."""
     rng = np.random.default_rng([options.seed, SPLITS.index(split), index])
     canvas = _Canvas(rng, _image_size(rng, options.size), options.usual_color_probability)
     canvas.fill_stuff()

@@ -89,11 +89,7 @@ class ShardReport:
 
 
 def convert_shard(task: ShardTask, advance: Callable[[], None]) -> ShardReport:
-    """Writes a shard, unless an earlier run wrote the same.
-
-    Args:
-      task: what it is made of.
-      advance: called before each example.
+    """Writes a shard, unless an earlier run wrote the same; calls `advance` before each example.
 
     Raises:
       BadExampleError: the first bad example, if strict.

@@ -33,16 +33,11 @@ class TargetOptions:
 
 
 def make_targets(panoptic: tf.Tensor, labels: LabelSpace, options: TargetOptions) -> Targets:
-    """Splits a panoptic label into segments.
+    """Splits a panoptic label [H, W] int32 into segments.
 
     Things are numbered in the order of their first pixel (row by row), then come the stuff classes
     present, in the network's order. A thing class with instance 0 is a crowd: it keeps its class in
     the semantic map and belongs to no segment.
-
-    Args:
-      panoptic: [H, W] int32 panoptic ids.
-      labels: what ids mean.
-      options: room for segments and weights of small ones.
 
     Returns:
       Targets without the batch axis: [H, W], [H, W], [M] and [H, W].

@@ -37,15 +37,7 @@ def find_segments(
 
 
 def class_indices(ids: np.ndarray, labels: LabelSpace, what: str) -> np.ndarray:
-    """Looks up class indices of dataset ids.
-
-    Args:
-      ids: integers of any shape.
-      labels: what the ids mean.
-      what: name of the ids' map in errors.
-
-    Returns:
-      int32 of the same shape; -1 for the ignore label.
+    """Looks up the class indices of dataset ids of any shape: int32, -1 for the ignore label.
 
     Raises:
       ValueError: an id is neither a class nor the ignore label.

@@ -23,10 +23,6 @@ def doubts_about(splits: Mapping[str, Statistics], labels: LabelSpace) -> list[s
 
     A split without labels, as publishers keep those of test splits, is left out.
 
-    Args:
-      splits: what they hold, by name.
-      labels: the classes.
-
     Returns:
       Warnings: sentences.
 
@@ -69,11 +65,7 @@ def doubts_about(splits: Mapping[str, Statistics], labels: LabelSpace) -> list[s
 
 
 def check_trainable(files: Sequence[str], labels: LabelSpace) -> None:
-    """Checks that records have segments, by the report beside them.
-
-    Args:
-      files: of the records that are trained on; beside the reference's there is no report.
-      labels: the classes.
+    """Checks that records have segments, by the report beside them, which the reference's lack.
 
     Raises:
       UserError: they have none.
