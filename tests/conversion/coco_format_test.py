@@ -5,8 +5,7 @@ import pytest
 from PIL import Image
 
 from kmax_tf.conversion.coco_format import read_split
-from kmax_tf.errors import UserError
-from kmax_tf.files.images import BadExampleError
+from kmax_tf.errors import BadExampleError, UserError
 from kmax_tf.panoptic.png import encode_ids
 
 # Segment ids 7 (cat), 300 (cat), 70000 (grass), 9 (crowd of dogs); 0 unlabeled.
@@ -195,5 +194,8 @@ def test_files_are_found_under_accents_and_endings_written_otherwise(tree, label
 def test_missing_folders_are_named(tree):
     tree.image_path.unlink()
     tree.image_path.parent.rmdir()
-    with pytest.raises(UserError, match=r"the folder .*val2017 is missing"):
+    with pytest.raises(UserError, match=r"the folder .*val2017 is missing; .*json needs it$"):
+        tree.read()
+    (tree.root / "val2017.zip").write_bytes(b"PK")
+    with pytest.raises(UserError, match=r"val2017 is missing; .*; unpack .*val2017\.zip$"):
         tree.read()

@@ -9,10 +9,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from kmax_tf.errors import BadExampleError
 from kmax_tf.evaluation.extremes import Extremes
 from kmax_tf.evaluation.from_files.pairing import Pair
 from kmax_tf.evaluation.report.gallery import Picture, draw_panels, shrink_image, shrink_map
-from kmax_tf.files.images import IMAGE_SUFFIXES, BadExampleError, image_key, read_image
+from kmax_tf.files.images import IMAGE_SUFFIXES, image_key, read_image
 from kmax_tf.files.progress import Progress
 from kmax_tf.files.workers import Advance, run_tasks
 from kmax_tf.labels import LabelSpace

@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 
 from kmax_tf.errors import UserError
-from kmax_tf.files.reading import is_file, located
+from kmax_tf.files.reading import as_spelt, is_file
 from kmax_tf.labels import Category, LabelSpace
 from kmax_tf.panoptic.coco_json import (
     GROUND_TRUTH,
@@ -81,7 +81,7 @@ def read_panoptic_file(
     for annotation in content.annotations:
         by_id = {segment.id: segment for segment in annotation.segments}
         replaced += len(annotation.segments) - len(by_id)
-        png = located(os.path.join(folder, annotation.file_name))
+        png = as_spelt(os.path.join(folder, annotation.file_name))
         images.append(
             ImageInfo(annotation.image_id, annotation.file_name, tuple(by_id.values()), png)
         )
