@@ -36,52 +36,43 @@ class _Entry:
 
 def side_by_side(
     image: np.ndarray,
-    truth: np.ndarray | None,
+    truth: np.ndarray,
     prediction: np.ndarray,
     labels: LabelSpace,
-    titles: Sequence[str] | None = None,
     errors: bool = False,
-    legend: bool = False,
 ) -> np.ndarray:
-    """Draws image, ground truth, prediction and errors on one sheet.
+    """Draws image, ground truth and prediction on one sheet, each below its name.
 
     Args:
       image: [H, W, 3] uint8.
-      truth: [H, W] integer panoptic map; None leaves it out, and the errors with it.
+      truth: [H, W] integer panoptic map.
       prediction: [H, W] integer panoptic map.
       labels: the classes, their names and colors.
-      titles: captions, one a picture; by default what they are.
-      errors: whether to add the map of errors (`draw_errors`).
-      legend: whether to add a legend of the classes present.
+      errors: whether to add the map of errors (`draw_errors`) and a legend of all colors.
 
     Returns:
       [height, width, 3] uint8: two rows of two, or a row; wide images stand in a column.
 
     Raises:
-      ValueError: the maps aren't of the image's size, or the number of titles is another.
+      ValueError: the maps aren't of the image's size.
     """
     overlay.require_same_size(image, prediction)
-    scale = overlay.scale_for(image.shape)
-    pictures = [("image", overlay.enlarge_image(image, scale))]
-    if truth is not None:
-        pictures.append(("ground truth", overlay.draw_panoptic(image, truth, labels)))
-    pictures.append(("prediction", overlay.draw_panoptic(image, prediction, labels)))
-    if truth is not None and errors:
-        pictures.append(("errors", draw_errors(image, truth, prediction, labels)))
-    captions = [name for name, _ in pictures] if titles is None else list(titles)
-    if len(captions) != len(pictures):
-        raise ValueError(f"{len(pictures)} pictures need as many titles, not {len(captions)}")
-    height, width = pictures[0][1].shape[:2]
-    columns = 2 if len(pictures) == 4 else 1 if width > 1.5 * height else len(pictures)
-    sheet = arrange([picture for _, picture in pictures], captions, columns)
-    if not legend:
+    pictures = {
+        "image": overlay.enlarge_image(image, overlay.scale_for(image.shape)),
+        "ground truth": overlay.draw_panoptic(image, truth, labels),
+        "prediction": overlay.draw_panoptic(image, prediction, labels),
+    }
+    if errors:
+        pictures["errors"] = draw_errors(image, truth, prediction, labels)
+    height, width = pictures["image"].shape[:2]
+    columns = 2 if errors else 1 if width > 1.5 * height else len(pictures)
+    sheet = arrange(list(pictures.values()), list(pictures), columns)
+    if not errors:
         return sheet
-    maps = [prediction] if truth is None else [truth, prediction]
-    present = np.unique(np.concatenate([values.ravel() for values in maps]))
-    entries = _class_entries(present // labels.label_divisor, labels)
-    if truth is not None and errors:
-        entries += [_Entry("wrong class", _WRONG_CLASS), _Entry("wrong instance", _WRONG_SEGMENT)]
-    return np.concatenate([sheet, _draw_entries(entries, sheet.shape[1])])
+    present = np.unique([truth, prediction]) // labels.label_divisor
+    wrong = [_Entry("wrong class", _WRONG_CLASS), _Entry("wrong instance", _WRONG_SEGMENT)]
+    legend = _draw_entries(_class_entries(present, labels) + wrong, sheet.shape[1])
+    return np.concatenate([sheet, legend])
 
 
 def arrange(pictures: Sequence[np.ndarray], captions: Sequence[str], columns: int) -> np.ndarray:

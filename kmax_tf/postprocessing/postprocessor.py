@@ -78,7 +78,7 @@ class Postprocessor:
         painting = self.merging.paint(
             mask_logits, self.output_stride, centers, self.pixel_threshold
         )
-        labels, to_map = self.labels, painting.to_map
+        labels, to_map = self.labels, painting.pixels.map_of_centers
         segment_ids = self._segment_ids(painting, centers.class_index)
         ids = tf.gather(tf.constant(labels.ids), centers.class_index)  # [B, N]
         some = tf.reduce_any(painting.confident, axis=1)[:, tf.newaxis, tf.newaxis]

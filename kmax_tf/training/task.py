@@ -12,14 +12,14 @@ from official.core import base_task, config_definitions, exp_factory, task_facto
 
 from kmax_tf.checkpoints.importer import import_checkpoint
 from kmax_tf.checkpoints.restore import restore_weights
-from kmax_tf.config import Experiment, experiment_text, label_space
+from kmax_tf.config import Experiment, choice_name, experiment_text, label_space
 from kmax_tf.data.builder import build_dataset
 from kmax_tf.evaluation.assignments import (
     InputSizes,
     assignments_by_block,
     draw_assignments,
 )
-from kmax_tf.evaluation.evaluator import measured_maps, resolution_name
+from kmax_tf.evaluation.evaluator import measured_maps
 from kmax_tf.evaluation.metrics import PanopticMetrics
 from kmax_tf.figures import side_by_side
 from kmax_tf.inference import Inference, RawPrediction
@@ -172,7 +172,7 @@ class KMaXTask(base_task.Task):
         self, state: Optional[_EvaluationState], step_outputs: dict[str, Any]
     ) -> _EvaluationState:
         """Measures the images of one step, on the host."""
-        resolution = resolution_name(self.experiment.evaluation)
+        resolution = choice_name(self.experiment.evaluation, "resolution")
         if state is None:
             state = _EvaluationState(PanopticMetrics(*self._metrics_options()))
         for replica, images in enumerate(step_outputs["images"]):
@@ -194,7 +194,7 @@ class KMaXTask(base_task.Task):
 
     def _metrics_options(self) -> tuple[LabelSpace, bool, str]:
         options = self.experiment.evaluation
-        return self._label_space, options.mask_ap, resolution_name(options)
+        return self._label_space, options.mask_ap, choice_name(options, "resolution")
 
     def _draw_clusters(self, image: RawPrediction, maps: list[tf.Tensor]) -> np.ndarray:
         """Draws the cluster assignments [h, w] of one image."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import os
 from collections.abc import Mapping, Sequence
@@ -22,14 +21,6 @@ from kmax_tf.panoptic.segment_ids import Conventions, panoptic_map
 
 # As they are counted: what means nothing is unlabeled, and told elsewhere.
 _CONVENTIONS = Conventions(checked=False, crowd_is_unlabeled=False)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Task:
-    """An image to draw; the path of the image itself is None where it isn't at hand."""
-
-    pair: Pair
-    image_path: str | None
 
 
 def draw_extremes(
@@ -53,10 +44,10 @@ def draw_extremes(
     Returns:
       The pictures by the headings of a report, and what should be said about the images.
     """
-    shown = {"Worst images": extremes.worst(), "Best images": extremes.best()}
+    shown = extremes.by_heading()
     wanted = {image.image_id for ranked in shown.values() for image in ranked}
     tasks = [
-        _Task(pair, images.find(pair.true.image_id, pair.true.file_name) if images else None)
+        (pair, images.find(pair.true.image_id, pair.true.file_name) if images else None)
         for pair in pairs
         if pair.true.image_id in wanted
     ]
@@ -76,18 +67,23 @@ def draw_extremes(
 
 
 def _draw(
-    task: _Task, advance: Advance, labels: LabelSpace
+    task: tuple[Pair, str | None], advance: Advance, labels: LabelSpace
 ) -> tuple[ImageId, list[tuple[str, bytes]], bool]:
-    """Draws an image: its id, its panels, and whether the image itself is among them."""
+    """Draws a pair, with its image if that is at a path.
+
+    Returns:
+      Its id, its panels, and whether the image is among them.
+    """
+    pair, image_path = task
     true, predicted = (
         panoptic_map(read_ids(info.path), info.segments, labels, _CONVENTIONS)[0]
-        for info in (task.pair.true, task.pair.predicted)
+        for info in (pair.true, pair.predicted)
     )
-    image = _read_fitting(task.image_path, true.shape)
+    image = _read_fitting(image_path, true.shape)
     small = None if image is None else shrink_image(image)
     panels = draw_panels(small, shrink_map(true), shrink_map(predicted), labels)
     advance()
-    return task.pair.true.image_id, panels, image is not None
+    return pair.true.image_id, panels, image is not None
 
 
 class ImageFolder:

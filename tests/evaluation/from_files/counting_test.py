@@ -19,7 +19,6 @@ from kmax_tf.files.progress import Progress
 from kmax_tf.panoptic.coco_json import GROUND_TRUTH, PREDICTIONS
 from kmax_tf.panoptic.coco_results import encode_panoptic
 from tests.evaluation.panoptic_sets import CATEGORIES, IDS, THINGS, write_set
-from tests.processes import run_python
 from tests.reference import panoptic_files_oracle as oracle
 from tests.reference.panoptic_maps import LABELS, pairs
 
@@ -163,11 +162,3 @@ def test_the_number_of_workers_does_not_matter(tmp_path, monkeypatch):
     together = evaluate(tmp_path, images, workers=3, mask_ap=True)
     assert json.dumps(together) == json.dumps(alone)
     assert alone[0]["images"] == 70
-
-
-def test_workers_need_no_tensorflow():
-    """They would take seconds to start."""
-    program = "import sys; import kmax_tf.evaluation.from_files.counting; print(*sys.modules)"
-    modules = run_python("-c", program).stdout.split()
-    assert "kmax_tf.evaluation.metrics" in modules
-    assert not {"tensorflow", "matplotlib", "scipy"} & set(modules)

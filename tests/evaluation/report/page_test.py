@@ -53,15 +53,15 @@ class Page(html.parser.HTMLParser):
 
 
 def write(folder, *predictions, notes=(), title="a <title>"):
-    metrics, gallery = PanopticMetrics(LABELS, mask_ap=False), Gallery(LABELS)
+    metrics = PanopticMetrics(LABELS, mask_ap=False)
+    gallery = Gallery(LABELS, metrics.extremes)
     image = np.random.default_rng(0).integers(0, 256, (*TRUTH.shape, 3), np.uint8)
     for number, prediction in enumerate(predictions):
         maps = {"panoptic": prediction, "semantic": prediction // DIVISOR}
         metrics.update(number, TRUTH, maps)
-        gallery.keep(number, image if number else None, TRUTH, prediction)
-    gallery.forget_others(metrics.extremes)
+        gallery.keep(number, image, TRUTH, prediction)
     result = {**metrics.result(), "notes": list(notes)}
-    pictures = gallery.of_extremes(metrics.extremes)
+    pictures = gallery.pictures()
     path = write_report(folder, result, LABELS, metrics.confusion, pictures, title)
     with open(path, encoding="utf-8") as file:
         page = Page(file.read())
@@ -101,7 +101,7 @@ def test_pictures_show_the_worst_first(tmp_path):
     # The first dog and the road match, with 48 of 60 and 60 of 108 pixels.
     assert said == ["PQ 0.0", f"PQ {100 * (48 / 60 + 60 / 108) / 3:.1f}", "PQ 100.0", "PQ 100.0"]
     pictures = [value for tag, name, value in page.attributes if (tag, name) == ("img", "alt")]
-    assert len(pictures) == 4 * 4 - 1  # of one, the image is not at hand
+    assert len(pictures) == 4 * 4
 
 
 def test_nothing_labeled_makes_a_report_too(tmp_path):
@@ -114,15 +114,15 @@ def test_nothing_labeled_makes_a_report_too(tmp_path):
 
 
 def test_gallery_keeps_little():
-    gallery = Gallery(LABELS)
     large = np.full((1500, 3000), ROADS, np.int32)
     large[:, 1500:] = VOID
     image = np.zeros((1500, 3000, 3), np.uint8)
     image[:, 1500:] = 200
     metrics = PanopticMetrics(LABELS, mask_ap=False)
     metrics.update("a", large, {"panoptic": large, "semantic": large // DIVISOR})
+    gallery = Gallery(LABELS, metrics.extremes)
     gallery.keep("a", image, large, large)
-    (picture,) = gallery.of_extremes(metrics.extremes)["Best images"]
+    (picture,) = gallery.pictures()["Best images"]
     shown = {name: np.asarray(PIL.Image.open(io.BytesIO(jpeg))) for name, jpeg in picture.panels}
     assert {pixels.shape for pixels in shown.values()} == {(480, 960, 3)}
     assert (shown["image"][:, :480] == 0).all()
