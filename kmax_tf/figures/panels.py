@@ -13,7 +13,8 @@ import PIL.ImageDraw
 from kmax_tf.figures import overlay
 from kmax_tf.figures.text import draw_centered, font, text_size
 from kmax_tf.panoptic.colors import Color, class_index
-from kmax_tf.panoptic.runs import number_values, run_ends, sum_by_index
+from kmax_tf.panoptic.overlaps import find_overlaps
+from kmax_tf.panoptic.runs import find_runs
 
 if TYPE_CHECKING:
     from kmax_tf.labels import LabelSpace
@@ -172,32 +173,25 @@ def _errors(
       truth is unlabeled.
     """
     divisor = labels.label_divisor
-    ends = run_ends(truth.ravel(), prediction.ravel())
-    lengths = np.diff(ends, prepend=-1)
-    true_ids, true_index = number_values(truth.ravel()[ends])
-    predicted_ids, predicted_index = number_values(prediction.ravel()[ends])
-    pairs, pair_index = number_values(true_index * len(predicted_ids) + predicted_index)
-    shared = sum_by_index(pair_index, lengths, len(pairs))
-    of_true, of_predicted = np.divmod(pairs, len(predicted_ids))
-
-    true_class = true_ids[of_true] // divisor
-    same_class = true_class == predicted_ids[of_predicted] // divisor
-    best_of_true = np.zeros(len(true_ids), np.int64)
-    np.maximum.at(best_of_true, of_true, np.where(same_class, shared, 0))
-    best_of_predicted = np.zeros(len(predicted_ids), np.int64)
-    np.maximum.at(best_of_predicted, of_predicted, np.where(same_class, shared, 0))
-    belong = (shared == best_of_true[of_true]) & (shared == best_of_predicted[of_predicted])
-    index = np.array([class_index(int(class_id), labels) for class_id in true_class])
+    overlaps = find_overlaps(truth, prediction)
+    of_true, of_predicted, shared = overlaps.pair_true, overlaps.pair_predicted, overlaps.shared
+    true_ids = overlaps.true_ids[of_true]
+    same_class = true_ids // divisor == overlaps.predicted_ids[of_predicted] // divisor
+    belong = np.full(len(shared), True)
+    for segment in (of_true, of_predicted):
+        most = np.zeros(len(shared), np.int64)
+        np.maximum.at(most, segment, np.where(same_class, shared, 0))
+        belong &= shared == most[segment]
+    index = np.array([class_index(int(class_id), labels) for class_id in true_ids // divisor])
     thing = np.append(labels.is_thing, False)[index]
-    crowd = thing & (true_ids[of_true] % divisor == 0)
+    crowd = thing & (true_ids % divisor == 0)
 
     labeled = index >= 0
     other_segment = labeled & same_class & thing & ~crowd & ~belong
-    wrong_class, wrong_segment, unlabeled = (
-        of_pair[pair_index].repeat(lengths).reshape(truth.shape)
-        for of_pair in (labeled & ~same_class, other_segment, ~labeled)
-    )
-    return wrong_class, wrong_segment, unlabeled
+    width = len(overlaps.predicted_ids)
+    places = find_runs(truth).places() * width + find_runs(prediction).places()
+    pairs = np.searchsorted(of_true * width + of_predicted, places)  # [H, W]
+    return (labeled & ~same_class)[pairs], other_segment[pairs], ~labeled[pairs]
 
 
 def _class_entries(class_ids: Sequence[int] | np.ndarray, labels: LabelSpace) -> list[_Entry]:

@@ -5,8 +5,8 @@ values. On CPUs `merging_by_cells` gives the same, to the last bit, and faster: 
 otherwise.
 
 B images, N cluster centers, K classes without void, all in float32; h x w is the resolution of the
-mask logits, H x W that of the network's input. A pixel is in k masks at most, for the
-probabilities of those above the threshold add up to no more than 1. So [B, H, W, k] says which it
+mask logits, H x W that of the network's input. A pixel is in L masks at most, for the
+probabilities of those above the threshold add up to no more than 1. So [B, H, W, L] says which it
 is in, and [B, H, W, N] is never there as a whole: its logits are read a piece at a time.
 """
 
@@ -92,8 +92,8 @@ class MaskWise(Merging):
         self, mask_logits: tf.Tensor, stride: int, centers: Centers, pixel_threshold: float
     ) -> Painting:
         """Ranks the masks, then paints them."""
-        pixels, reading, scored = self._read(mask_logits, stride, pixel_threshold)
-        mask_score = mean_probabilities(scored, mask_logits.shape[3])
+        pixels, reading, ranking = self._read(mask_logits, stride, pixel_threshold)
+        mask_score = mean_probabilities(ranking, mask_logits.shape[3])
         score = centers.confidence**self.class_weight * mask_score**self.mask_weight
         order = tf.argsort(score, direction="DESCENDING", stable=True)  # [B, N] center of each rank
         rank = tf.argsort(order)  # the inverse permutation
@@ -103,7 +103,7 @@ class MaskWise(Merging):
             pixels=pixels,
             best=reading.best.center,
             painter=painter,
-            scored=painter,
+            confidence_of=painter,
             probability=reading.best.probability,
             confident=confident,
             mask_area=mask_area,
@@ -115,11 +115,11 @@ class MaskWise(Merging):
     def _read(
         self, mask_logits: tf.Tensor, stride: int, pixel_threshold: float
     ) -> tuple[Pixels, MaskReading, MaskReading]:
-        """Reads pixels; also those that mask scores are of, [B, h, w] or [B, H, W]."""
+        """Reads pixels, and those by which masks are ranked: [B, h, w] or [B, H, W]."""
         read = functools.partial(read_masks, threshold=pixel_threshold)
         reading = read_pixels(mask_logits, stride, read)
-        scored = reading if self.full_size_scores else read_pixels(mask_logits, 1, read)
-        return every_pixel(mask_logits), reading, scored
+        ranking = reading if self.full_size_scores else read_pixels(mask_logits, 1, read)
+        return every_pixel(mask_logits), reading, ranking
 
     def _paint_in_order(
         self, pixels: Pixels, masks: tf.Tensor, rank: tf.Tensor, confident: tf.Tensor
@@ -128,7 +128,7 @@ class MaskWise(Merging):
 
         Args:
           pixels: P of them, in whatever shape.
-          masks: [P, k] which masks a pixel is in.
+          masks: [P, L] which masks a pixel is in.
           rank: [B, N] of each center.
           confident: [B, N] whether a center may have a mask.
 
@@ -146,21 +146,22 @@ class MaskWise(Merging):
             painter = pixels.of_images(center)
             mask = functools.reduce(tf.logical_or, [layer == painter for layer in layers])
             free = mask & (canvas < 0)
-            all_of_it, rest = pixels.area(mask), pixels.area(free)  # [B]
-            enough = self.enough(rest, all_of_it)
-            canvas = tf.where(free & pixels.of_images(enough), painter, canvas)
-            its_own = tf.range(rank.shape[1]) == center[:, tf.newaxis]  # [B, N]
-            mask_area = tf.where(its_own, all_of_it[:, tf.newaxis], mask_area)
-            area = tf.where(its_own, tf.where(enough, rest, 0)[:, tf.newaxis], area)
+            mask_size, free_size = pixels.area(mask), pixels.area(free)  # [B]
+            painted = self.painted_size(free_size, mask_size)
+            canvas = tf.where(free & pixels.of_images(painted > 0), painter, canvas)
+            is_center = tf.range(rank.shape[1]) == center[:, tf.newaxis]  # [B, N]
+            mask_area = tf.where(is_center, mask_size[:, tf.newaxis], mask_area)
+            area = tf.where(is_center, painted[:, tf.newaxis], area)
             return place + 1, canvas, mask_area, area
 
         nothing = [tf.fill(tf.shape(layers[0]), -1), tf.zeros_like(rank), tf.zeros_like(rank)]
         start = [tf.constant(0), *nothing]
         return tuple(tf.while_loop(lambda place, *_: place < count, paint, start)[1:])
 
-    def enough(self, rest: tf.Tensor, area: tf.Tensor) -> tf.Tensor:
-        """Returns whether the rest of an area is enough for a mask to be painted."""
-        return tf.cast(rest, tf.float32) > self.overlap_threshold * tf.cast(area, tf.float32)
+    def painted_size(self, free_size: tf.Tensor, mask_size: tf.Tensor) -> tf.Tensor:
+        """Returns how many pixels of a mask are painted: the free ones, 0 if they are too few."""
+        least = self.overlap_threshold * tf.cast(mask_size, tf.float32)
+        return tf.where(tf.cast(free_size, tf.float32) > least, free_size, 0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -184,7 +185,7 @@ class PixelWise(Merging):
             pixels=pixels,
             best=best,
             painter=painter,
-            scored=tf.where(some, survivor.center, -1),
+            confidence_of=tf.where(some, survivor.center, -1),
             probability=probability,
             confident=confident,
             mask_area=area,
@@ -224,7 +225,7 @@ def mean_probabilities(reading: MaskReading, num_centers: int) -> tf.Tensor:
     """
     batch, height, _, _ = static_or_dynamic_shape(reading.masks)
     row = tf.reshape(tf.range(batch * height), [batch, height, 1, 1])
-    ids = tf.where(reading.masks >= 0, row * num_centers + reading.masks, -1)  # [B, h, w, k]
+    ids = tf.where(reading.masks >= 0, row * num_centers + reading.masks, -1)  # [B, h, w, L]
 
     def sums(values: tf.Tensor) -> tf.Tensor:
         of_rows = tf.math.unsorted_segment_sum(values, ids, batch * height * num_centers)

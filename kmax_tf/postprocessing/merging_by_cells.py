@@ -62,7 +62,7 @@ class MaskWiseByCells(_ClassesByCells, MaskWise):
                 cells.items(cells.settled, of_open.best.center),
                 _probability(cells, of_open.best, read_largest),
             ),
-            cells.items(of_cells, of_open.masks),  # [P, k]
+            cells.items(of_cells, of_open.masks),  # [P, L]
             of_open.probabilities,
         )
         if self.full_size_scores:
@@ -86,13 +86,13 @@ class MaskWiseByCells(_ClassesByCells, MaskWise):
 
         def accept(place: tf.Tensor, areas: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             center = order[:, place]  # [B]
-            its_own = tf.range(rank.shape[1]) == center[:, tf.newaxis]  # [B, N]
+            is_center = tf.range(rank.shape[1]) == center[:, tf.newaxis]  # [B, N]
             some = tf.maximum(center, 0)
             with_each = tf.gather(shared, some, batch_dims=1)[:, 1:]  # [B, N]
             taken = tf.reduce_sum(tf.where(areas > 0, with_each, 0), axis=1)  # [B]
-            all_of_it = tf.gather(mask_area, some, batch_dims=1)
-            rest = tf.where(self.enough(all_of_it - taken, all_of_it), all_of_it - taken, 0)
-            return place + 1, tf.where(its_own, rest[:, tf.newaxis], areas)
+            mask_size = tf.gather(mask_area, some, batch_dims=1)
+            painted = self.painted_size(mask_size - taken, mask_size)
+            return place + 1, tf.where(is_center, painted[:, tf.newaxis], areas)
 
         start = [tf.constant(0), tf.zeros_like(mask_area)]
         area = tf.while_loop(lambda place, _: place < count, accept, start)[1]
@@ -183,7 +183,7 @@ def shared_pixels(pixels: Pixels, masks: tf.Tensor, num_centers: int) -> tf.Tens
 
 
 def _first(pixels: Pixels, masks: tf.Tensor, place: tf.Tensor) -> tf.Tensor:
-    """Returns [P]: of each item's masks [P, k] the one with the first place [B, N] below N."""
+    """Returns [P]: of each item's masks [P, L] the one with the first place [B, N] below N."""
     none = place.shape[1]
     best, best_place = tf.fill(tf.shape(masks)[:1], -1), tf.fill(tf.shape(masks)[:1], none)
     for mask in tf.unstack(masks, axis=1):
@@ -199,7 +199,7 @@ def _probability(cells: Cells, of_open: Best, read: Read) -> tf.Tensor:
 
 
 def _full_size(cells: Cells, of_open: MaskReading) -> MaskReading:
-    """Returns masks and their probabilities as maps [B, H, W, k], now of settled cells too."""
+    """Returns masks and their probabilities as maps [B, H, W, L], now of settled cells too."""
     best = cells.grid.read(cells.closed(), read_best)  # a settled cell is in one mask
     maps = []
     for values, of_settled, none in (

@@ -76,7 +76,7 @@ class Painting(NamedTuple):
       best: int32 center with the largest logit of each pixel, whatever its class; -1 where logits
         aren't finite.
       painter: the center that painted; -1 for none.
-      scored: the center whose confidence is the semantic score; -1 for none.
+      confidence_of: the center whose confidence is the semantic score; -1 for none.
       probability: [B, H, W] largest mask probability.
       confident: [B, N] which centers pass the threshold of their class.
       mask_area: [B, N] int32 pixels of each confident mask.
@@ -88,7 +88,7 @@ class Painting(NamedTuple):
     pixels: Pixels
     best: tf.Tensor
     painter: tf.Tensor
-    scored: tf.Tensor
+    confidence_of: tf.Tensor
     probability: tf.Tensor
     confident: tf.Tensor
     mask_area: tf.Tensor

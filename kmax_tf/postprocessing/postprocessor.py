@@ -92,7 +92,7 @@ class Postprocessor:
         return {
             "panoptic": to_map(segment_ids, painting.painter, labels.void_panoptic_id),
             "semantic": semantic,
-            "semantic_scores": to_map(centers.confidence, painting.scored, 0.0),
+            "semantic_scores": to_map(centers.confidence, painting.confidence_of, 0.0),
             "instance_scores": tf.where(some, painting.probability, 0.0),
             "segment_ids": segment_ids,
             "segment_scores": painting.score,

@@ -399,9 +399,8 @@ def test_every_entry_is_checked_before_a_pixel_is_read(files: Path, capsys) -> N
         content["annotations"][5]["segments_info"].append({"id": 1e400, "category_id": 3})
 
     change(files / "predictions.json", edit)
-    check_refusal(
-        files, capsys, r"annotations\[5\] of .*predictions.json: segments_info.*id must be"
-    )
+    message = r"annotations\[5\] of .*predictions.json: segments_info.*id must be"
+    check_refusal(files, capsys, message)
 
 
 def test_a_bad_file_is_the_same_error_from_a_worker(tmp_path: Path, capsys, monkeypatch) -> None:

@@ -130,18 +130,14 @@ def test_segments_by_size():
     lengths = (1023, 1024, 96 * 96, 2000)
     truth = runs(*zip((DOG_1, DOG_2, CAT_1, ROADS), lengths))
     prediction = runs(*zip((DOG_1, VOID, CAT_1, DOG_2), lengths))
-    by_size = measure_pair(truth, prediction)["pq_by_size"]
+    metrics = PanopticMetrics(LABELS)
+    metrics.update(0, truth, maps(prediction))
+    by_size = metrics.result()["pq_by_size"]
     counts = {size: (row["tp"], row["fp"], row["fn"]) for size, row in by_size.items()}
     assert counts == {"small": (1, 0, 0), "medium": (0, 1, 2), "large": (1, 0, 0)}
     assert by_size["small"]["things"] == 100
     assert np.isnan(by_size["small"]["stuff"])
     assert by_size["medium"]["stuff"] == by_size["medium"]["all"] == 0
-
-
-def measure_pair(truth, prediction):
-    metrics = PanopticMetrics(LABELS)
-    metrics.update(0, truth, maps(prediction))
-    return metrics.result()
 
 
 def test_results_file_has_null_for_what_is_undefined(tmp_path):

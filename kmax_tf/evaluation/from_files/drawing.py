@@ -92,17 +92,12 @@ class ImageFolder:
     An image is the one whose path ends in the name that the ground truth gives it, whatever ending
     it has: `cam1/0000` is never found in `cam2`. Where several are left, none is taken.
 
-    Attributes:
+    Args:
       path: of the folder.
+      file_names: of images, where the ground truth names them.
     """
 
     def __init__(self, path: str, file_names: Mapping[ImageId, str]) -> None:
-        """Lists the folder.
-
-        Args:
-          path: of the folder.
-          file_names: of images, where the ground truth names them.
-        """
         self.path = path
         self._file_names = file_names
         self._files = [

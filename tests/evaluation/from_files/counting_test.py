@@ -13,18 +13,15 @@ from hypothesis import strategies as st
 from kmax_tf.evaluation.from_files.counting import evaluate_pairs
 from kmax_tf.evaluation.from_files.pairing import pair_images
 from kmax_tf.evaluation.from_files.panoptic_file import categories_of, read_panoptic_file
-from kmax_tf.evaluation.panoptic_quality import PanopticQuality
 from kmax_tf.files import workers as processes
 from kmax_tf.files.progress import Progress
 from kmax_tf.panoptic.coco_json import GROUND_TRUTH, PREDICTIONS
-from kmax_tf.panoptic.coco_results import encode_panoptic
 from tests.evaluation.panoptic_sets import CATEGORIES, IDS, THINGS, write_set
 from tests.reference import panoptic_files_oracle as oracle
-from tests.reference.panoptic_maps import LABELS, pairs
 
 
-def evaluate(folder, images, workers=1, mask_ap=False, order=None, categories=CATEGORIES):
-    paths = write_set(folder, images, categories)
+def evaluate(folder, images, workers=1, mask_ap=False, order=None):
+    paths = write_set(folder, images)
     truth, predictions = (
         read_panoptic_file(str(path), use=use)
         for path, use in zip(paths, (GROUND_TRUTH, PREDICTIONS))
@@ -126,32 +123,6 @@ def test_order_does_not_matter(tmp_path_factory, seed):
         for order in (range(9), rng.permutation(9))
     ]
     assert results[0] == results[1]
-
-
-@settings(deadline=None, max_examples=40)
-@given(st.lists(pairs(), min_size=1, max_size=3))
-def test_files_say_what_maps_say(tmp_path_factory, maps):
-    """A map has one crowd region a class, so that the rules of files give the same."""
-    folder = tmp_path_factory.mktemp("set")
-    metric, images = PanopticQuality(LABELS), []
-    for truth, prediction in maps:
-        metric.update(truth, prediction)
-        true_ids, true_info = encode_panoptic(truth, LABELS)
-        for entry in true_info:
-            entry["iscrowd"] = int(entry["isthing"] and entry["instance"] == 0)
-        images.append((true_ids, true_info, *encode_panoptic(prediction, LABELS)))
-    categories = [
-        {"id": c.original_id, "name": c.name, "isthing": int(c.thing)} for c in LABELS.classes
-    ]
-    result, _ = evaluate(folder, images, categories=categories)
-    of_maps = metric.result()
-    for index, row in enumerate(result["per_class"].values()):
-        assert (row["tp"], row["fp"], row["fn"]) == (
-            of_maps.tp[index],
-            of_maps.fp[index],
-            of_maps.fn[index],
-        )
-        np.testing.assert_equal(row["pq"], 100 * of_maps.pq[index])
 
 
 def test_the_number_of_workers_does_not_matter(tmp_path, monkeypatch):

@@ -52,17 +52,17 @@ class Page(html.parser.HTMLParser):
         self.texts.append(data)
 
 
-def write(folder, *predictions, notes=(), title="a <title>"):
+def write(folder, *predictions, truth=TRUTH, notes=()):
     metrics = PanopticMetrics(LABELS, mask_ap=False)
     gallery = Gallery(LABELS, metrics.extremes)
     image = np.random.default_rng(0).integers(0, 256, (*TRUTH.shape, 3), np.uint8)
     for number, prediction in enumerate(predictions):
         maps = {"panoptic": prediction, "semantic": prediction // DIVISOR}
-        metrics.update(number, TRUTH, maps)
-        gallery.keep(number, image, TRUTH, prediction)
+        metrics.update(number, truth, maps)
+        gallery.keep(number, image, truth, prediction)
     result = {**metrics.result(), "notes": list(notes)}
     pictures = gallery.pictures()
-    path = write_report(folder, result, LABELS, metrics.confusion, pictures, title)
+    path = write_report(folder, result, LABELS, metrics.confusion, pictures, "a <title>")
     with open(path, encoding="utf-8") as file:
         page = Page(file.read())
     assert page.open == []
@@ -105,12 +105,8 @@ def test_pictures_show_the_worst_first(tmp_path):
 
 
 def test_nothing_labeled_makes_a_report_too(tmp_path):
-    metrics = PanopticMetrics(LABELS, mask_ap=False)
-    empty = np.full((4, 4), VOID)
-    metrics.update(0, empty, {"panoptic": empty, "semantic": empty // DIVISOR})
-    path = write_report(tmp_path, metrics.result(), LABELS, metrics.confusion, {}, "nothing")
-    with open(path, encoding="utf-8") as file:
-        assert "No labeled pixels." in Page(file.read()).texts
+    empty = np.full_like(TRUTH, VOID)
+    assert "No labeled pixels." in write(tmp_path, empty, truth=empty).texts
 
 
 def test_gallery_keeps_little():
