@@ -27,7 +27,7 @@ _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _NESTED = ("model", "state_dict", "model_state", "model_state_dict", "model_ema")
 _BFLOAT16 = np.dtype(tf.bfloat16.as_numpy_dtype)
 # (torch.save's storage, safetensors' type, NumPy's)
-_TYPES = [
+_TYPES: list[tuple[str, str, np.dtype]] = [
     ("FloatStorage", "F32", np.dtype("<f4")),
     ("DoubleStorage", "F64", np.dtype("<f8")),
     ("HalfStorage", "F16", np.dtype("<f2")),
