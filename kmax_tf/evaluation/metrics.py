@@ -183,13 +183,9 @@ class PanopticMetrics:
         iou = self._mean_iou.per_class()
         return {
             category.name: {
-                "pq": float(100 * quality.pq[index]),
-                "sq": float(100 * quality.sq[index]),
-                "rq": float(100 * quality.rq[index]),
+                **{k: float(100 * getattr(quality, k)[index]) for k in ("pq", "sq", "rq")},
                 "iou": float(100 * iou[index]),
-                "tp": int(quality.tp[index]),
-                "fp": int(quality.fp[index]),
-                "fn": int(quality.fn[index]),
+                **{k: int(getattr(quality, k)[index]) for k in ("tp", "fp", "fn")},
                 "thing": category.thing,
             }
             for index, category in enumerate(self._label_space.classes)

@@ -24,6 +24,7 @@ from kmax_tf.postprocessing.readings import (
     read_masks,
     read_survivor,
     runner_up,
+    within,
 )
 
 
@@ -147,18 +148,18 @@ def read_pairs(logits: tf.Tensor, image: tf.Tensor, threshold: float) -> MaskRea
     del image
     probability = probabilities(logits)
     best = best_of(logits, probability)
-    inside = best.probability > threshold
-    places = tf.where(inside & (best.probability <= 1 - threshold + ROUNDING))
-    contested, first = (tf.gather(x, places[:, 0]) for x in (probability, best.center))
-    second, value = runner_up(contested, first)
-    value = tf.where(value > threshold, value, 0.0)
+    first = within(best, threshold)
+    contested = (first.center >= 0) & (best.probability <= 1 - threshold + ROUNDING)
+    places = tf.where(contested)
+    of_contested, its_best = (tf.gather(x, places[:, 0]) for x in (probability, best.center))
+    second = within(runner_up(of_contested, its_best), threshold)
     none = tf.fill(tf.shape(best.center), -1)
-    second = tf.tensor_scatter_nd_update(none, places, tf.where(value > 0, second, -1))
-    value = tf.scatter_nd(places, value, tf.shape(best.center, tf.int64))
+    seconds = tf.tensor_scatter_nd_update(none, places, second.center)
+    values = tf.scatter_nd(places, second.probability, tf.shape(best.center, tf.int64))
     return MaskReading(
         best,
-        tf.stack([tf.where(inside, best.center, -1), second], axis=1),
-        tf.stack([tf.where(inside, best.probability, 0.0), value], axis=1),
+        tf.stack([first.center, seconds], axis=1),
+        tf.stack([first.probability, values], axis=1),
     )
 
 

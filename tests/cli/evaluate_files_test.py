@@ -89,7 +89,6 @@ def test_writes_metrics_and_a_report_and_prints_a_table(files: Path, capsys) -> 
     report = (files / "out" / "report.html").read_text()
     assert report.count("<figure>") == 6
     assert report.count("data:image/jpeg;base64,") == 4 * 6
-    assert not re.search(r"(src|href)\s*=\s*\"(?!data:|#)", report)
     assert "url(" not in report
     assert "@import" not in report
 
@@ -103,9 +102,9 @@ def test_images_that_are_not_there_leave_the_maps(files: Path, capsys) -> None:
     assert (files / "out" / "report.html").read_text().count("data:image") == 4 * 6 - 3
 
 
-def images_of(content, name: str = "{}.jpg") -> None:
+def images_of(content) -> None:
     content["images"] = [
-        {"id": entry["image_id"], "file_name": name.format(entry["image_id"])}
+        {"id": entry["image_id"], "file_name": f"{entry['image_id']}.jpg"}
         for entry in content["annotations"]
     ]
 

@@ -7,7 +7,6 @@ import pytest
 import tensorflow as tf
 
 import kmax_tf
-from kmax_tf.config import label_space
 from kmax_tf.postprocessing import builder
 from kmax_tf.postprocessing.builder import build_postprocessor, build_views, output_maps
 from kmax_tf.postprocessing.merging import MaskWise, PixelWise
@@ -48,21 +47,6 @@ def test_pixel_wise_takes_the_place_of_mask_wise():
     assert build("postprocessing.pixel_wise.class_threshold=0.25").merging.class_thresholds == (
         (0.25,) * 133
     )
-
-
-def test_postprocess_merges_as_the_experiment_says():
-    experiment = kmax_tf.load_experiment("shapes/laptop.textproto")
-    labels = label_space(experiment.dataset)
-    centers, classes = 16, labels.num_classes
-    logits = np.zeros([1, centers, classes + 1], np.float32)
-    logits[..., 7] = 20.0
-    predictions = {
-        "mask_logits": tf.one_hot(tf.fill([1, 25, 25], 3), centers) * 20.0,
-        "class_logits": tf.constant(logits),
-    }
-    maps = kmax_tf.postprocess(experiment, predictions)
-    assert maps["panoptic"].shape == [1, 97, 97]
-    assert set(np.unique(maps["panoptic"])) == {labels.ids[7] * labels.label_divisor}
 
 
 @pytest.mark.parametrize("merging", ["mask_wise", "pixel_wise"])
