@@ -11,6 +11,8 @@ from typing import Any, Callable, Union
 
 import tensorflow as tf
 
+from kmax_tf.ops import static_or_dynamic_shape
+
 Size = Union[int, tf.Tensor]
 # (values [C, N] of pixels, their images [C]) -> tensors [C, ...], in any structure.
 Read = Callable[[tf.Tensor, tf.Tensor], Any]
@@ -36,12 +38,6 @@ def probabilities(logits: tf.Tensor) -> tf.Tensor:
         return tf.nn.softmax(logits)
     filled = tf.pad(logits, [[0, 0], [0, missing]], constant_values=float("-inf"))
     return tf.nn.softmax(filled)[:, : logits.shape[1]]
-
-
-def sizes(values: tf.Tensor) -> list[Size]:
-    """Returns B, h, w of values [B, h, w, ...]: numbers where they are known."""
-    dynamic = tf.shape(values)
-    return [dynamic[axis] if side is None else side for axis, side in enumerate(values.shape[:3])]
 
 
 def read_pixels(values: tf.Tensor, stride: int, read: Read) -> Any:
@@ -81,7 +77,7 @@ class Grid:
     @classmethod
     def of(cls, values: tf.Tensor, stride: int) -> Grid:
         """Makes the grid of values [B, h, w, N]."""
-        batch, height, width = sizes(values)
+        batch, height, width, _ = static_or_dynamic_shape(values)
         flat = tf.reshape(values, [-1, values.shape[3]])  # [B * h * w, N]
         return cls(flat, batch, height, width, stride)
 

@@ -30,8 +30,8 @@ class MaskReading(NamedTuple):
 
     Attributes:
       best: of each pixel, whatever its class.
-      masks: [..., k] int32 centers of all masks that the pixel is in, -1 for none.
-      probabilities: [..., k] of the pixel in these; 0 for none.
+      masks: [..., L] int32 centers of all masks that the pixel is in, -1 for none.
+      probabilities: [..., L] of the pixel in these; 0 for none.
     """
 
     best: Best
@@ -40,7 +40,7 @@ class MaskReading(NamedTuple):
 
 
 def most_masks(num_centers: int, threshold: float) -> int:
-    """Returns k, the most masks that a pixel can be in: fewer than 1 / threshold, or two."""
+    """Returns L, the most masks that a pixel can be in: fewer than 1 / threshold, or two."""
     return max(2, min(num_centers, int(1 / max(threshold - ROUNDING, ROUNDING))))
 
 
