@@ -44,9 +44,9 @@ class Tree:
         self.json_path.write_text(json.dumps(self.content))
         return read_split(self.root, "val2017")
 
-    def load(self, labels, **options):
+    def load(self, labels):
         (annotation,) = self.read().annotations
-        return annotation.load(labels, **options)
+        return annotation.load(labels)
 
 
 @pytest.fixture
@@ -61,24 +61,6 @@ def test_instances_are_numbered_in_the_order_of_the_json(tree, labels):
     assert example.panoptic.dtype == np.int32
     assert example.areas == {3: [2, 2], 2: [4]}
     assert example.name == "a"
-
-
-def test_crowds_may_keep_their_class(tree, labels):
-    panoptic = tree.load(labels, treat_crowd_as_ignore=False).panoptic
-    np.testing.assert_array_equal(panoptic[IDS == 9], 100)
-
-
-def test_an_image_without_segments_is_unlabeled(tree, labels):
-    tree.content["annotations"][0]["segments_info"] = []
-    tree.write_ids(np.zeros_like(IDS))
-    assert not tree.load(labels).panoptic.any()
-
-
-def test_areas_may_be_missing(tree, labels):
-    tree.content["annotations"][0]["segments_info"] = [
-        {key: value for key, value in info.items() if key != "area"} for info in SEGMENTS
-    ]
-    assert tree.load(labels).areas
 
 
 @pytest.mark.parametrize(
