@@ -14,6 +14,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Callable, Optional
 
+import numpy as np
 import tensorflow as tf
 
 Run = Callable[[], Any]
@@ -75,7 +76,7 @@ def time_in_turns(runs: Mapping[str, Run], repeats: int) -> dict[str, list[float
 
 def summary(seconds: list[float]) -> dict[str, float]:
     """Returns median and quartiles in milliseconds."""
-    low, median, high = statistics.quantiles(seconds, n=4)
+    low, median, high = np.quantile(seconds, [0.25, 0.5, 0.75])
     return {
         "median_ms": round(1e3 * median, 2),
         "quartiles_ms": [round(1e3 * low, 2), round(1e3 * high, 2)],
@@ -95,8 +96,8 @@ def finished(outputs: Any) -> Any:
     return outputs
 
 
-def peak_memory(run: Run) -> Optional[int]:
-    """Returns by how many bytes a call raises the process' memory at most; None if unknown.
+def peak_memory(run: Run) -> Optional[float]:
+    """Returns by how many megabytes a call raises the process' memory at most; None if unknown.
 
     Known on Linux, whose kernel forgets the earlier peak when asked to. TensorFlow keeps what it
     once took, so this tells something of the first call in a process only.
@@ -109,12 +110,12 @@ def peak_memory(run: Run) -> Optional[int]:
         return None
     before = _kilobytes(status, "VmRSS")
     run()
-    return 1024 * (_kilobytes(status, "VmHWM") - before)
+    return round((_kilobytes(status, "VmHWM") - before) / 1024, 1)
 
 
-def peak_memory_in_a_process(command: Sequence[str]) -> Optional[int]:
-    """Runs a benchmark again, in a process of its own, that prints the peak memory of one case."""
-    return lines_of(command)[-1]["peak_memory"]
+def peak_memory_in_a_process(case: str, *options: str) -> Optional[float]:
+    """Runs this script again, in a process of its own, that prints the peak memory of one case."""
+    return lines_of([*sys.argv, f"--memory-of={case}", *options])[-1]["peak_memory_mb"]
 
 
 def lines_of(command: Sequence[str], **variables: str) -> list[dict[str, Any]]:

@@ -49,16 +49,7 @@ class ColorPolicy:
 
 
 def random_color(image: tf.Tensor, seed: tf.Tensor, policy: ColorPolicy) -> tf.Tensor:
-    """Applies one of a policy's sequences.
-
-    Args:
-      image: [H, W, 3] uint8.
-      seed: [2] int32.
-      policy: what to draw from.
-
-    Returns:
-      [H, W, 3] uint8.
-    """
+    """Applies one of a policy's sequences, drawn by a [2] int32 seed, to [H, W, 3] uint8."""
     most = max(len(sequence) for sequence in policy.sequences)
     draws = tf.random.stateless_uniform([1 + most], seed)
 

@@ -11,7 +11,7 @@ from typing import Any, Callable, Union
 
 import tensorflow as tf
 
-from kmax_tf.ops.static_shapes import static_or_dynamic_shape
+from kmax_tf.ops import static_or_dynamic_shape
 
 Size = Union[int, tf.Tensor]
 # (values [C, N] of pixels, their images [C]) -> tensors [C, ...], in any structure.
@@ -38,12 +38,6 @@ def probabilities(logits: tf.Tensor) -> tf.Tensor:
         return tf.nn.softmax(logits)
     filled = tf.pad(logits, [[0, 0], [0, missing]], constant_values=float("-inf"))
     return tf.nn.softmax(filled)[:, : logits.shape[1]]
-
-
-def sizes(values: tf.Tensor) -> list[Size]:
-    """Returns B, h, w of values [B, h, w, ...]: numbers where they are known."""
-    dynamic = tf.shape(values)
-    return [dynamic[axis] if side is None else side for axis, side in enumerate(values.shape[:3])]
 
 
 def read_pixels(values: tf.Tensor, stride: int, read: Read) -> Any:
@@ -83,7 +77,7 @@ class Grid:
     @classmethod
     def of(cls, values: tf.Tensor, stride: int) -> Grid:
         """Makes the grid of values [B, h, w, N]."""
-        batch, height, width = sizes(values)
+        batch, height, width, _ = static_or_dynamic_shape(values)
         flat = tf.reshape(values, [-1, values.shape[3]])  # [B * h * w, N]
         return cls(flat, batch, height, width, stride)
 
@@ -129,10 +123,10 @@ class Grid:
             if pixels.shape[2] is None:
                 layers = tf.map_fn(
                     self.as_map,
-                    tf.transpose(pixels, [2, 0, 1]),  # [k, B * h * w, S * S]
+                    tf.transpose(pixels, [2, 0, 1]),  # [L, B * h * w, S * S]
                     fn_output_signature=tf.TensorSpec([None] * 3, pixels.dtype),
                 )
-                return tf.transpose(layers, [1, 2, 3, 0])  # [B, H, W, k]
+                return tf.transpose(layers, [1, 2, 3, 0])  # [B, H, W, L]
             # Layer by layer: a last axis of few is slow to transpose.
             return tf.stack([self.as_map(x) for x in tf.unstack(pixels, axis=2)], axis=-1)
         side = self.stride

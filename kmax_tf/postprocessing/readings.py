@@ -33,8 +33,8 @@ class MaskReading(NamedTuple):
 
     Attributes:
       best: of each pixel, whatever its class.
-      masks: [..., k] int32 centers of all masks that the pixel is in, -1 for none.
-      probabilities: [..., k] of the pixel in these; 0 for none.
+      masks: [..., L] int32 centers of all masks that the pixel is in, -1 for none.
+      probabilities: [..., L] of the pixel in these; 0 for none.
     """
 
     best: Best
@@ -48,7 +48,7 @@ def at_most_two(num_centers: int, threshold: Threshold) -> bool:
 
 
 def _most_masks(num_centers: int, threshold: Threshold) -> int | tf.Tensor:
-    """Returns k, the most masks that a pixel can be in: fewer than 1 / threshold."""
+    """Returns L, the most masks that a pixel can be in: fewer than 1 / threshold."""
     if not tf.is_tensor(threshold):
         return min(num_centers, int(1 / max(threshold - ROUNDING, ROUNDING)))
     most = tf.cast(1 / tf.maximum(threshold - ROUNDING, ROUNDING), tf.int32)
@@ -102,3 +102,11 @@ def best_of(logits: tf.Tensor, probability: tf.Tensor) -> Best:
     largest = tf.gather(probability, best, batch_dims=1)
     finite = largest > 0
     return Best(tf.where(finite, best, -1), tf.where(finite, largest, 0.0))
+
+
+def layers_of(masks: tf.Tensor) -> tf.Tensor:
+    """Returns masks [..., L] as layers [L, ...], of which all pixels are compared at once."""
+    if masks.shape[-1] is not None:  # an axis of few is slow to transpose
+        return tf.stack(tf.unstack(masks, axis=-1))
+    rank = masks.shape.rank
+    return tf.transpose(masks, [rank - 1, *range(rank - 1)])  # [L, ...]

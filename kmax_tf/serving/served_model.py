@@ -156,7 +156,7 @@ class ServedModel:
         }
 
     def warm_up(self) -> Iterator[str]:
-        """Calls signatures that take encoded images, as first calls are slow; yields their names."""
+        """Calls what takes encoded images, once, as first calls are slow; yields their names."""
         noise = np.random.default_rng(0).integers(0, 256, (*_WARM_UP_SIZE, 3), np.uint8)
         encoded = np.array([tf.io.encode_jpeg(noise).numpy()], object)
         first = [name for name in _FIRST if name in self.signatures]
