@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from kmax_tf.files.opening import BadExampleError, count_pictures, open_image
+from kmax_tf.errors import BadExampleError
+from kmax_tf.files.opening import count_pictures, open_image
 from kmax_tf.serving.json_forms import Call
 from kmax_tf.serving.limits import Limits
 from kmax_tf.serving.refusals import RefusedError
