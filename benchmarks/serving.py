@@ -38,6 +38,7 @@ from kmax_tf.devices import onednn_in_use
 from kmax_tf.export.version_folder import find_export
 from kmax_tf.processor import ONEDNN
 
+CASES = ("concurrency", "reply", "memory")
 CONCURRENCY = (1, 4, 16)
 SIZES = ((480, 640), (1080, 1920))  # of replies
 MIXED_SIZES = ((48, 64), (120, 90), (97, 97), (200, 150))
@@ -133,11 +134,14 @@ def main() -> None:
         seconds_to_first_answer=round(server.answered, 2),
     )
     try:
-        for name in encoded:  # each first call is slow
+        for name in encoded if args.cases else ():  # each first call is slow
             Client(server).predict(name, image)
-        latency(args, server, signatures[args.signature], image)
-        replies(server, encoded)
-        memory(args, server, encoded)
+        if "concurrency" in args.cases:
+            latency(args, server, signatures[args.signature], image)
+        if "reply" in args.cases:
+            replies(server, encoded)
+        if "memory" in args.cases:
+            memory(args, server, encoded)
     finally:
         server.stop()
 
@@ -287,6 +291,7 @@ def arguments(words: Optional[list[str]] = None) -> argparse.Namespace:
     parser.add_argument("--model", required=True, help="folder that kmax export wrote")
     parser.add_argument("--image", help="that is asked for; by default one of 640 x 480 is made")
     parser.add_argument("--signature", default="compact")
+    parser.add_argument("--cases", nargs="*", default=CASES, choices=CASES, help="beside the start")
     parser.add_argument("--requests", type=int, default=48, help="of each case and round")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--mixed", type=int, default=1000, help="requests while memory is watched")
