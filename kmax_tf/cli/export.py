@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--signatures",
         metavar="NAME,...",
         help="only these of: serving_default, image_bytes, compact, with_thresholds, instances, "
-        "semantic, logits; kmax predict needs the first two",
+        "semantic, logits, assignments; kmax predict needs the first two",
     )
     parser.add_argument(
         "--precision",

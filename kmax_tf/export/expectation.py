@@ -85,6 +85,8 @@ class Expectation:
                     "mask_logits": predictions["mask_logits"][0].numpy(),
                     "class_logits": predictions["class_logits"][0].numpy(),
                 }
+            if signature == "assignments":
+                expected = {"assignments": self._assignments(self._images[number].pixels)}
             for name, value in said.items():
                 if not _same(value, expected[name]):
                     raise UserError(
@@ -93,6 +95,17 @@ class Expectation:
                         "was published. This is a fault of the export, not of the model: report "
                         "it, or publish all the same with --no-trial"
                     )
+
+    def _assignments(self, pixels: np.ndarray) -> np.ndarray:
+        """Returns the centers of pixels [blocks + 1, H, W]."""
+        inputs, fitted_size = self._inference.fit(pixels)
+        size = tf.constant(pixels.shape[:2])
+        return np.stack(
+            [
+                self._inference.restore_assignment(centers[0], fitted_size, size)
+                for centers in self._inference.assignments(inputs[tf.newaxis])
+            ]
+        )
 
 
 def _said(
@@ -110,6 +123,9 @@ def _said(
         return {}  # that it answers is enough
     if signature == "semantic":
         return {"semantic": _pixels_of(reply["semantic_png_bytes"][place])}
+    if signature == "assignments":
+        pngs = reply["assignments_png_bytes"][place]
+        return {"assignments": np.stack([_pixels_of(png) for png in pngs])}
     count = reply["count"][place]
     ids, areas = (reply[name][place, :count] for name in ("ids", "areas"))
     table = np.stack([ids, areas], axis=1)[np.argsort(ids)]

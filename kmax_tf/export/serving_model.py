@@ -19,10 +19,11 @@ from kmax_tf.export.replies import (
 from kmax_tf.files.decoding import decode_upright
 from kmax_tf.inference import Inference
 from kmax_tf.postprocessing.builder import output_maps, thresholds_of
+from kmax_tf.postprocessing.postprocessor import SEGMENTS as OF_CENTERS
 
 SIGNATURES = (
     *("serving_default", "image_bytes", "compact", "with_thresholds"),
-    *("instances", "semantic", "logits"),
+    *("instances", "semantic", "logits", "assignments"),
 )
 
 _IMAGES = [tf.TensorSpec([None, None, None, 3], tf.uint8, "images")]
@@ -93,6 +94,7 @@ class ServingModel:
         self.module.weights = inference.variables
         self._fixed_size = fixed_size
         self._labels = labels = label_space(experiment.dataset)
+        self._num_centers = experiment.model.transformer_decoder.num_centers
         self._largest_class = max(labels.ids.max(), labels.ignore_label)
         self._largest_id = (self._largest_class + 1) * labels.label_divisor - 1
 
@@ -171,7 +173,9 @@ class ServingModel:
     def with_thresholds(
         self, image_bytes: tf.Tensor, **thresholds: tf.Tensor
     ) -> dict[str, tf.Tensor]:
-        """Segments encoded images with thresholds that are given; replies as `compact` does.
+        """Segments encoded images with thresholds that are given.
+
+        It replies as `compact` does, and tells of each center what `serving_default` does.
 
         Args:
           image_bytes: [B] string.
@@ -182,7 +186,7 @@ class ServingModel:
         count = tf.shape(image_bytes)[0]
         of_images = {name: _for_each(name, x, count) for name, x in thresholds.items()}
         outputs = self.inference.with_thresholds(batch.inputs, of_images, ["panoptic"])
-        return self._in_short(batch, outputs)
+        return {**self._in_short(batch, outputs), **{name: outputs[name] for name in OF_CENTERS}}
 
     @tf.function(input_signature=_IMAGE_BYTES, autograph=False)
     def instances(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -215,6 +219,25 @@ class ServingModel:
         )
         return {"semantic_png_bytes": pngs, "sizes": batch.sizes}
 
+    @tf.function(input_signature=_IMAGE_BYTES, autograph=False)
+    def assignments(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Tells which cluster center each pixel belongs to, kMaX block after block.
+
+        Returns:
+          assignments_png_bytes: [B, blocks + 1] string, a PNG of the indices of centers for each
+            block, then one for the final masks; all of the image's own size.
+        """
+        batch = self._decode(image_bytes)
+
+        def assign(inputs: tf.Tensor, *sizes: tf.Tensor) -> tf.Tensor:
+            assigned = self.inference.assignments(inputs[tf.newaxis])
+            maps = [self.inference.restore_assignment(centers[0], *sizes) for centers in assigned]
+            pngs = [encode_ids(centers, self._num_centers - 1) for centers in maps]
+            return tf.stack(pngs)
+
+        pngs = batch.by_image(assign, [batch.inputs], _TEXTS)
+        return {"assignments_png_bytes": pngs, "sizes": batch.sizes}
+
     @tf.function(input_signature=_IMAGES, autograph=False)
     def logits(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
         """Gives what the network says of images [B, H, W, 3] of any one size.
@@ -235,7 +258,7 @@ class ServingModel:
         """Decodes images [B] and fits them."""
 
         def decode(encoded: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            problem, image = decode_upright(encoded)
+            problem, image = decode_upright.get_concrete_function()(encoded)
             return (problem, *self.inference.fit(image), tf.shape(image)[:2])
 
         problems, inputs, fitted_sizes, sizes = tf.map_fn(
