@@ -100,7 +100,7 @@ def export_cases(
         if name == "network":
             network = plain.rewritten(with_constants)
             inputs = network.fit(image)[0]
-            runs[name] = functools.partial(compute, network.predict, inputs)
+            runs[name] = functools.partial(compute, tf.function(network.predict), inputs)
             continue
         serving = ServingModel(inferences[name](), experiment)
         paths[name] = os.path.join(folder, name)

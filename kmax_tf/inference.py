@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Callable, NamedTuple, Optional, cast
 
 import numpy as np
@@ -80,8 +80,10 @@ class Inference:
           precision: that the network computes in (`fold_batch_norms`).
         """
         self.maps = tuple(maps)
+        self._together = accelerated()
         self.variables: list[tf.Variable] = []
-        self._segment: dict[tuple[str, ...], Callable[[tf.Tensor], dict[str, tf.Tensor]]] = {}
+        self._segment: dict[tuple[str, ...], Any] = {}  # by the maps that are made
+        self._every: Any = None  # makes them all, of one image
         self._data = experiment.eval_data
         self._experiment = experiment
         self._postprocess = build_postprocessor(experiment)
@@ -104,16 +106,16 @@ class Inference:
 
                 return {**views(predict_view, inputs), "assignments": assigned}
 
-            self._predict = self._function(predict)
+            self._predict = self._function(predict, self._together)
 
-    def rewritten(self, rewrite: Callable[[Any], Callable[[tf.Tensor], Any]]) -> Inference:
+    def rewritten(self, rewrite: Callable[[Any], Any]) -> Inference:
         """Returns a copy whose network is another function, without variables.
 
         Args:
-          rewrite: makes it of the `tf.function` that predicts.
+          rewrite: makes it of the concrete function that predicts.
         """
         other = copy.copy(self)
-        other.variables, other._segment = [], {}
+        other.variables, other._segment, other._every = [], {}, None
         other._predict = rewrite(self._predict)
         return other
 
@@ -147,14 +149,18 @@ class Inference:
         """
         maps = self.maps if maps is None else tuple(maps)
         if maps not in self._segment:
-            self._segment[maps] = self._function(functools.partial(self._segment_one_by_one, maps))
-        return self._segment[maps](inputs)
+            every = self._every = self._every or self._function(
+                lambda inputs: self._postprocess(self._predict(inputs)), self._together
+            )
+            self._segment[maps] = self._function(
+                lambda inputs: self._of_each(every, inputs, (*maps, *SEGMENTS))
+            )
+        return self._segment[maps](tf.convert_to_tensor(inputs))
 
     def predict(self, inputs: tf.Tensor) -> Predictions:
         """Predicts for network inputs [B, h, w, 3]."""
-        predictions = {**self._predict(inputs)}
-        predictions.pop("assignments")
-        return cast(Predictions, predictions)
+        names = self._predict.structured_outputs.keys() - {"assignments"}
+        return cast(Predictions, self._of_each(self._predict, inputs, names))
 
     def assignments(self, inputs: tf.Tensor) -> list[tf.Tensor]:
         """Tells which cluster center each pixel of network inputs [B, h, w, 3] belongs to.
@@ -162,7 +168,8 @@ class Inference:
         Returns:
           As `assignments_by_block`, of the image itself among its views.
         """
-        return cast("list[tf.Tensor]", self._predict(inputs)["assignments"])
+        outputs = self._of_each(self._predict, inputs, ["assignments"])
+        return cast("list[tf.Tensor]", outputs["assignments"])
 
     def with_thresholds(
         self, inputs: tf.Tensor, thresholds: Mapping[str, tf.Tensor], maps: Sequence[str]
@@ -174,16 +181,24 @@ class Inference:
           thresholds: [B] each, by the names that `postprocessing.builder.thresholds_of` gives.
           maps: names of the maps to make.
         """
-        together = accelerated()
-        items = self.predict(inputs) if together else inputs
+        height, width, _ = self.input_shape
+        shapes = dict.fromkeys(maps, (height, width)) | dict.fromkeys(SEGMENTS, (None,))
 
         def segment(item: Any) -> dict[str, tf.Tensor]:
             one, values = item
             one = tf.nest.map_structure(lambda x: x[tf.newaxis], one)
             postprocess = build_postprocessor(self._experiment, thresholds=values)
-            return postprocess(one if together else self.predict(one))
+            outputs = postprocess(one if self._together else self._predict(one))
+            return {name: outputs[name][0] for name in shapes}
 
-        return self._one_by_one(segment, (items, dict(thresholds)), maps)
+        return tf.map_fn(
+            segment,
+            (self.predict(inputs) if self._together else inputs, dict(thresholds)),
+            fn_output_signature={
+                name: tf.TensorSpec(shape, _dtype(name)) for name, shape in shapes.items()
+            },
+            parallel_iterations=1,
+        )
 
     def merge(
         self, predictions: Predictions, maps: Optional[Sequence[str]] = None
@@ -259,35 +274,39 @@ class Inference:
                 fitted_image=inputs[index, : fitted_size[0], : fitted_size[1]],
             )
 
-    def _function(self, function: Callable[[tf.Tensor], Any]) -> Callable[[tf.Tensor], Any]:
-        """Makes a function of network inputs one that is traced once, for all that call it."""
-        signature = [tf.TensorSpec([None, *self.input_shape], tf.float32)]
-        return tf.function(function, input_signature=signature, autograph=False)
+    def _function(self, function: Callable[[tf.Tensor], Any], together: bool = True) -> Any:
+        """Makes a function of network inputs a concrete one, which is there once for all callers.
 
-    def _segment_one_by_one(self, maps: tuple[str, ...], inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-        if accelerated():
-            return self.merge(self.predict(inputs), maps)
-        return self._one_by_one(
-            lambda one: self._postprocess(self.predict(one[tf.newaxis])), inputs, maps
-        )
+        Args:
+          function: of inputs [B, h, w, 3].
+          together: whether there are several; else B is 1.
+        """
+        signature = [tf.TensorSpec([None if together else 1, *self.input_shape], tf.float32)]
+        return tf.function(function, signature, autograph=False).get_concrete_function()
 
-    def _one_by_one(
-        self, segment: Callable[[Any], dict[str, tf.Tensor]], items: Any, maps: Sequence[str]
-    ) -> dict[str, tf.Tensor]:
-        """Joins what is made of each item, a batch of one."""
-        height, width, _ = self.input_shape
-        shapes = dict.fromkeys(maps, (height, width)) | dict.fromkeys(SEGMENTS, (None,))
+    def _of_each(self, function: Any, inputs: tf.Tensor, names: Iterable[str]) -> dict[str, Any]:
+        """Applies a concrete function to inputs [B, h, w, 3], on CPUs to one after another.
 
-        def parts_of(item: Any) -> dict[str, tf.Tensor]:
-            outputs = segment(item)
-            return {name: outputs[name][0] for name in shapes}
+        Args:
+          function: gives tensors, or lists of them, by name.
+          inputs: of `fit`.
+          names: of those that are wanted.
+        """
+        if self._together:
+            outputs = function(inputs)
+            return {name: outputs[name] for name in names}
 
+        def of_one(one: tf.Tensor) -> dict[str, Any]:
+            outputs = function(one[tf.newaxis])
+            return tf.nest.map_structure(lambda x: x[0], {name: outputs[name] for name in names})
+
+        known = {name: function.structured_outputs[name] for name in names}
         return tf.map_fn(
-            parts_of,
-            items,
-            fn_output_signature={
-                name: tf.TensorSpec(shape, _dtype(name)) for name, shape in shapes.items()
-            },
+            of_one,
+            inputs,
+            fn_output_signature=tf.nest.map_structure(
+                lambda x: tf.TensorSpec(x.shape[1:], x.dtype), known
+            ),
             parallel_iterations=1,
         )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -11,7 +11,7 @@ import tensorflow as tf
 _AXIS = "axis_of_rows"
 
 
-def with_constants(function: Any, xla: bool = False) -> Callable[[tf.Tensor], Any]:
+def with_constants(concrete: Any, xla: bool = False) -> Any:
     """Returns a function that computes the same, with the present values of its variables.
 
     TensorFlow can then prepare weights once: oneDNN brings them into an order of its own, and what
@@ -19,11 +19,10 @@ def with_constants(function: Any, xla: bool = False) -> Callable[[tf.Tensor], An
     one function to the next, which is much of what makes a SavedModel slow to load.
 
     Args:
-      function: a `tf.function` of one tensor, with an input signature. It reads its variables
-        itself, not inside of loops or branches.
+      concrete: a concrete function of one tensor. It reads its variables itself, not inside of
+        loops or branches.
       xla: whether XLA compiles the new one.
     """
-    concrete = function.get_concrete_function()
     captured = concrete.captured_inputs
     handles = {id(variable.handle): variable for variable in concrete.variables}
     variables = {
@@ -45,7 +44,8 @@ def with_constants(function: Any, xla: bool = False) -> Callable[[tf.Tensor], An
         return tf.nest.pack_sequence_as(concrete.structured_outputs, values)
 
     signature = [tf.TensorSpec(argument.shape, argument.dtype)]
-    return tf.function(compute, signature, autograph=False, jit_compile=xla or None)
+    function = tf.function(compute, signature, autograph=False, jit_compile=xla or None)
+    return function.get_concrete_function()
 
 
 def _replaced(

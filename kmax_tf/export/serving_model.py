@@ -258,7 +258,7 @@ class ServingModel:
         """Decodes images [B] and fits them."""
 
         def decode(encoded: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            problem, image = decode_upright(encoded)
+            problem, image = decode_upright.get_concrete_function()(encoded)
             return (problem, *self.inference.fit(image), tf.shape(image)[:2])
 
         problems, inputs, fitted_sizes, sizes = tf.map_fn(
