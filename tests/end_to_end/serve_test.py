@@ -22,7 +22,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from tests.end_to_end.conftest import TinyRun, kmax
+from tests.end_to_end.conftest import TinyRun
 from tests.processes import ROOT
 from tests.serving.browser import chromium
 from tests.serving.fake_model import Client, png
@@ -209,9 +209,3 @@ def test_the_page_shows_a_photo(server: Server) -> None:
         page.check("input[value=clusters]")
         page.wait_for_selector("#stage-told:has-text('Block 1 of ')")
         assert page.is_hidden("#error")
-
-
-def test_what_cannot_be_served_is_one_sentence(tmp_path: Path) -> None:
-    done = kmax("serve", "--model", tmp_path, "--port=0", check=False)
-    assert done.returncode == 2
-    assert "holds no exported model" in done.stderr
