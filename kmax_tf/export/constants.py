@@ -44,7 +44,14 @@ def with_constants(concrete: Any, xla: bool = False) -> Any:
         return tf.nest.pack_sequence_as(concrete.structured_outputs, values)
 
     signature = [tf.TensorSpec(argument.shape, argument.dtype)]
-    function = tf.function(compute, signature, autograph=False, jit_compile=xla or None)
+    function = tf.function(
+        compute,
+        signature,
+        autograph=False,
+        jit_compile=xla or None,
+        # Else every caller would have constants of its own, optimized and prepared anew.
+        experimental_attributes={"_noinline": True},
+    )
     return function.get_concrete_function()
 
 

@@ -22,7 +22,6 @@ from kmax_tf.export.serving_model import SIGNATURES, ServingModel
 from kmax_tf.export.trial import (
     TrialReport,
     agreement,
-    size_of,
     trial_images,
     trial_requests,
     try_export,
@@ -33,7 +32,6 @@ from kmax_tf.files.writing import check_writable, write_atomically
 from kmax_tf.inference import Inference
 from kmax_tf.labels import LabelSpace
 from kmax_tf.model.kmax import KMaX
-from kmax_tf.wording import count_of
 
 # Keras' names of what the network computes in; its logits are float32 in any case.
 _POLICIES = {"float32": None, "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
@@ -191,14 +189,8 @@ def _try(
       labels: what ids mean.
     """
     plain, exported = inferences
-    expectation, milliseconds, seconds = try_export(
+    expectation, report = try_export(
         folder, requests, lambda: Expectation(exported, images, maps), labels
-    )
-    report = TrialReport(
-        images=count_of(len(images), "image"),
-        megabytes=size_of(folder),
-        load_seconds=seconds,
-        milliseconds=milliseconds,
     )
     if exported is plain:
         return report

@@ -93,6 +93,8 @@ class ServingModel:
         self.module = tf.Module(name="kmax_serving")
         self.module.weights = inference.variables
         self._fixed_size = fixed_size
+        # One for all signatures: a `tf.function` is traced anew after its first call.
+        self._decode_one = decode_upright.get_concrete_function()
         self._labels = labels = label_space(experiment.dataset)
         self._num_centers = experiment.model.transformer_decoder.num_centers
         self._largest_class = max(labels.ids.max(), labels.ignore_label)
@@ -258,7 +260,7 @@ class ServingModel:
         """Decodes images [B] and fits them."""
 
         def decode(encoded: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            problem, image = decode_upright.get_concrete_function()(encoded)
+            problem, image = self._decode_one(encoded)
             return (problem, *self.inference.fit(image), tf.shape(image)[:2])
 
         problems, inputs, fitted_sizes, sizes = tf.map_fn(

@@ -30,6 +30,7 @@ from kmax_tf.files.decoding import decode_upright
 from kmax_tf.files.opening import read_bytes
 from kmax_tf.labels import LabelSpace
 from kmax_tf.records.index import find_files
+from kmax_tf.wording import count_of
 
 # Of records, and of those that are made where there are none.
 _NUM_IMAGES = 2
@@ -45,6 +46,7 @@ class TrialReport:
       images: what they are, in words.
       megabytes: size of the version's folder.
       load_seconds: to load it, TensorFlow's own import not counted.
+      first_seconds: from then to the first answer.
       milliseconds: an image takes, by signature, at the second call.
       same_classes: share of pixels that have the class that float32 gives them; None: it is
         float32 itself, and all maps are the same.
@@ -54,6 +56,7 @@ class TrialReport:
     images: str
     megabytes: float
     load_seconds: float
+    first_seconds: float
     milliseconds: dict[str, float]
     same_classes: Optional[float] = None
     pq: Optional[float] = None
@@ -69,7 +72,8 @@ class TrialReport:
             )
         return (
             f"tried in a process of its own with {self.images}: {kept}\n"
-            f"size: {self.megabytes:.1f} MB; loaded in {self.load_seconds:.1f} s\n"
+            f"size: {self.megabytes:.1f} MB; loaded in {self.load_seconds:.1f} s, first answer "
+            f"{self.first_seconds:.1f} s later\n"
             f"ms an image: {times}"
         )
 
@@ -194,7 +198,7 @@ def try_export(
     requests: Sequence[Request],
     expect: Callable[[], Expectation],
     labels: LabelSpace,
-) -> tuple[Expectation, dict[str, float], float]:
+) -> tuple[Expectation, TrialReport]:
     """Tries an export.
 
     Args:
@@ -204,7 +208,7 @@ def try_export(
       labels: what ids mean.
 
     Returns:
-      What was expected, milliseconds an image by signature, and seconds to load.
+      What was expected, and what was found.
 
     Raises:
       UserError: it doesn't load, or answers otherwise than expected.
@@ -219,8 +223,14 @@ def try_export(
         before = seconds.setdefault(signature, [])
         expectation.compare(request, reply, len(before), labels)
         before += [took / count] * count
-    milliseconds = {name: 1e3 * statistics.mean(values) for name, values in seconds.items()}
-    return expectation, milliseconds, answer["load_seconds"]
+    files = [path for path in pathlib.Path(export).rglob("*") if path.is_file()]
+    return expectation, TrialReport(
+        images=count_of(len(expectation.maps), "image"),
+        megabytes=sum(path.stat().st_size for path in files) / 1e6,
+        load_seconds=answer["load_seconds"],
+        first_seconds=answer["first_seconds"],
+        milliseconds={name: 1e3 * statistics.mean(took) for name, took in seconds.items()},
+    )
 
 
 def agreement(
@@ -249,9 +259,3 @@ def agreement(
             "published. Export in float32, or in bfloat16, whose numbers overflow no sooner"
         )
     return same / total, pq
-
-
-def size_of(export: str) -> float:
-    """Returns the megabytes of a version's folder."""
-    files = pathlib.Path(export).rglob("*")
-    return sum(file.stat().st_size for file in files if file.is_file()) / 1e6
