@@ -118,7 +118,10 @@ class MaskWise(Merging):
     def _read(
         self, mask_logits: tf.Tensor, stride: int, pixel_threshold: Threshold
     ) -> tuple[Pixels, MaskReading, MaskReading]:
-        """Reads pixels, and those by which masks are ranked: [B, h, w] or [B, H, W]."""
+        """Reads pixels, the largest probability as a map; and those by which masks are ranked.
+
+        The latter are maps, [B, h, w] or [B, H, W].
+        """
         read = functools.partial(read_masks, threshold=pixel_threshold)
         reading = read_pixels(mask_logits, stride, read)
         ranking = reading if self.full_size_scores else read_pixels(mask_logits, 1, read)
