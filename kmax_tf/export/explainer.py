@@ -96,8 +96,8 @@ def load_explainer(path: str | os.PathLike[str], config: Optional[str] = None) -
     export = find_export(pathlib.Path(path))
     if export is not None:
         raise UserError(
-            f"{export} is an exported SavedModel, which gives maps only and not what its kMaX "
-            "blocks predict: give the folder of the run that it was exported from, or a checkpoint"
+            f"{export} is an exported SavedModel: give the folder of the run that it was exported "
+            "from, or a checkpoint; the page of kmax serve shows the blocks of an export"
         )
     checkpoint = find_checkpoint(path)
     experiment = load_experiment(config or recorded_experiment(checkpoint))

@@ -198,9 +198,8 @@ class Rest:
 
     async def _status(self, request: Request) -> Response:
         self._check_name(request)
-        version: Any = request.path_params.get("version")
-        statuses = self._versions.statuses()
-        found = [one for one in statuses if version in (None, one["version"])]
+        version = request.path_params.get("version", "")
+        found = [one for one in self._versions.statuses() if version in ("", one["version"])]
         if not found:
             raise RefusedError(404, f"there is no version {version[:20]}")
         return JSONResponse({"model_version_status": found})

@@ -26,7 +26,7 @@ _BAD_IMAGE = re.compile(r"image \d+ of image_bytes: ")
 _ENCODED = "image_bytes"
 # What TensorFlow Serving does before a version is available, too: first calls are slow.
 _WARM_UP_SIZE = (48, 64)
-_FIRST = "compact"
+_FIRST = ("compact", "with_thresholds")  # what most clients ask for, and the page
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,13 +156,11 @@ class ServedModel:
         }
 
     def warm_up(self) -> Iterator[str]:
-        """Calls signatures that take encoded images, as first calls are slow; yields their names.
-
-        The first is that which most clients ask for.
-        """
+        """Calls what takes encoded images, once, as first calls are slow; yields their names."""
         noise = np.random.default_rng(0).integers(0, 256, (*_WARM_UP_SIZE, 3), np.uint8)
         encoded = np.array([tf.io.encode_jpeg(noise).numpy()], object)
-        for name in sorted(self.signatures, key=lambda name: (name != _FIRST, name)):
+        first = [name for name in _FIRST if name in self.signatures]
+        for name in dict.fromkeys([*first, *self.signatures]):
             signature = self.signatures[name]
             if signature.takes_encoded:
                 self(signature, {**self.thresholds, _ENCODED: encoded})

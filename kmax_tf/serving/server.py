@@ -32,36 +32,39 @@ def serve(folder: pathlib.Path, name: str, address: tuple[str, int], limits: Lim
       UserError: the address is taken, or there is no model.
       KeyboardInterrupt: it was ended by SIGINT.
     """
-    listener = _bind(address)
-    log_as_json()
-    metrics = Metrics()
-    versions = Versions(folder, metrics)
-    versions.watch(_LOOK_SECONDS)
-    app = build_app(name, versions, limits, metrics)
-    config = uvicorn.Config(
-        app,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=int(limits.seconds) + 1,
-    )
-    # Once it has drained, uvicorn raises the signal again that ended it. For SIGTERM, that is all.
-    signal.signal(signal.SIGTERM, lambda number, frame: None)
-    host, port = listener.getsockname()[:2]
-    shown = f"[{host}]" if ":" in host else host
-    print(f"{name}, version {versions.current.version}: http://{shown}:{port}/", flush=True)
-    uvicorn.Server(config).run(sockets=[listener])
+    with _bind(address) as listener:
+        log_as_json()
+        metrics = Metrics()
+        versions = Versions(folder, metrics)
+        versions.watch(_LOOK_SECONDS)
+        config = uvicorn.Config(
+            build_app(name, versions, limits, metrics),
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=int(limits.seconds) + 1,
+        )
+        # Once it has drained, uvicorn raises the signal again that ended it. For SIGTERM, that is
+        # all.
+        signal.signal(signal.SIGTERM, lambda number, frame: None)
+        host, port = listener.getsockname()[:2]
+        shown = f"[{host}]" if ":" in host else host
+        print(f"{name}, version {versions.current.version}: http://{shown}:{port}/", flush=True)
+        uvicorn.Server(config).run(sockets=[listener])
     log("drained")
 
 
 def _bind(address: tuple[str, int]) -> socket.socket:
     host, port = address
+    listener = None
     try:
         family, kind, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, kind)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(place)
     except OSError as error:
+        if listener is not None:
+            listener.close()
         raise UserError(
             f"cannot listen on {host}:{port}: {error.strerror or error}; give another --host or "
             "--port"

@@ -24,9 +24,9 @@ from PIL import Image
 
 from tests.end_to_end.conftest import TinyRun
 from tests.processes import ROOT
+from tests.serving.browser import chromium
 from tests.serving.fake_model import Client, png
 
-PREDICT = "/v1/models/kmax:predict"
 PIXELS = 60_000
 
 
@@ -81,33 +81,38 @@ def outputs_of(server: Server, signature: str, **inputs: Any) -> dict[str, Any]:
 
 
 def test_replies_are_what_the_signatures_give(server: Server) -> None:
-    model = tf.saved_model.load(str(server.export / "1"))
     encoded = [path.read_bytes() for path in server.images[:2]]
-    labels = json.loads((server.export / "1" / "assets.extra" / "labels.json").read_text())
-    for name, signature in model.signatures.items():
-        if name in ("serving_default", "logits"):
-            pixels = np.asarray(Image.open(server.images[0]))[np.newaxis, :40, :50]
-            tensors: dict[str, Any] = {"images": tf.constant(pixels)}
-            told: dict[str, Any] = {"images": pixels.tolist()}
+    told = [b64(data) for data in encoded]
+    compact = tf.saved_model.load(str(server.export / "1")).signatures["compact"]
+    expected = {key: x.numpy() for key, x in compact(image_bytes=tf.constant(encoded)).items()}
+    replied = outputs_of(server, "compact", image_bytes=told)
+    assert replied.keys() == expected.keys()
+    for key, value in expected.items():
+        if key.endswith("_bytes"):
+            assert replied[key] == [b64(data) for data in value]
         else:
-            numbers = labels["thresholds"] if name == "with_thresholds" else {}
-            tensors = {"image_bytes": tf.constant(encoded)}
-            tensors |= {key: tf.constant(value, tf.float32) for key, value in numbers.items()}
-            told = {"image_bytes": [b64(data) for data in encoded], **numbers}
-        expected = {key: value.numpy() for key, value in signature(**tensors).items()}
-        replied = outputs_of(server, name, **told)
-        assert replied.keys() == expected.keys()
-        for key, value in expected.items():
-            if value.dtype != object:
-                np.testing.assert_array_equal(np.asarray(replied[key], value.dtype), value)
-            elif key.endswith("_bytes"):
-                assert replied[key] == _as_base64(value)
-            else:
-                assert replied[key] == [[text.decode() for text in row] for row in value]
+            np.testing.assert_array_equal(np.asarray(replied[key], value.dtype), value)
+    # What the others say fits to it.
+    labels = json.loads((server.export / "1" / "assets.extra" / "labels.json").read_text())
+    adjusted = outputs_of(server, "with_thresholds", image_bytes=told, **labels["thresholds"])
+    assert {key: adjusted[key] for key in replied} == replied
+    maps = outputs_of(server, "image_bytes", image_bytes=told[:1])
+    ids = pixels_of(replied["panoptic_png_bytes"][0])
+    assert np.array_equal(np.asarray(maps["panoptic"])[0], ids)
+    semantic = outputs_of(server, "semantic", image_bytes=told[:1])
+    assert np.array_equal(maps["semantic"][0], pixels_of(semantic["semantic_png_bytes"][0]))
+    instances = outputs_of(server, "instances", image_bytes=told[:1])
+    assert {*instances["ids"][0][: instances["count"][0]]} <= {*replied["ids"][0]}
+    assigned = outputs_of(server, "assignments", image_bytes=told[:1])["assignments_png_bytes"][0]
+    assert len(assigned) > 2  # of blocks, and of the final masks
+    assert {pixels_of(png).shape for png in assigned} == {ids.shape}
+    pixels = np.asarray(Image.open(server.images[0]))
+    maps = outputs_of(server, "serving_default", images=pixels[np.newaxis].tolist())
+    assert np.shape(maps["panoptic"]) == (1, *pixels.shape[:2])
 
 
-def _as_base64(value: Any) -> Any:
-    return b64(value) if isinstance(value, bytes) else [_as_base64(entry) for entry in value]
+def pixels_of(png: dict[str, str]) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(png["b64"]))))
 
 
 def test_images_of_all_kinds_get_a_map_or_a_sentence(server: Server) -> None:
@@ -189,9 +194,18 @@ def _statuses_of(server: Server, count: int) -> list[dict[str, Any]]:
     raise AssertionError(statuses)
 
 
-def test_what_cannot_be_served_is_one_sentence(tmp_path: Path) -> None:
-    from tests.end_to_end.conftest import kmax
-
-    done = kmax("serve", "--model", tmp_path, "--port=0", check=False)
-    assert done.returncode == 2
-    assert "holds no exported model" in done.stderr
+def test_the_page_shows_a_photo(server: Server) -> None:
+    with chromium() as browser:
+        page = browser.new_page()
+        page.goto(server.url)
+        page.wait_for_selector("#model:has-text('kmax, version 1, shapes: 9 classes')")
+        page.set_input_files("#files", str(server.images[0]))
+        page.wait_for_selector("figure:not([hidden])")
+        for slider in ("pixel", "thing", "stuff", "overlap"):
+            page.focus(f"#slider-{slider}_threshold")
+            page.keyboard.press("Home")
+        page.wait_for_selector("#went li:has-text('came: its confidence is')")
+        assert page.locator("#segments li").count() > 0
+        page.check("input[value=clusters]")
+        page.wait_for_selector("#stage-told:has-text('Block 1 of ')")
+        assert page.is_hidden("#error")

@@ -230,6 +230,25 @@ def test_waiting_requests_go_together_and_too_many_are_refused(server):
     assert "process_resident_memory_bytes" in metrics
 
 
+def test_a_bad_image_spoils_no_other_request(server):
+    model, spoilt = server.model, png((7, 7))
+    model.bad = spoilt
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        model.go.clear()
+        model.called.clear()
+        first = pool.submit(server.predict, "compact", [b64(png())])
+        assert model.called.wait(10)
+        waiting = [pool.submit(server.predict, "compact", [b64(png())])]
+        _wait_for(server, "kmax_queue_images 1.0")
+        waiting.append(pool.submit(server.predict, "compact", [b64(spoilt)]))
+        _wait_for(server, "kmax_queue_images 2.0")
+        model.batches.clear()
+        model.go.set()
+        assert [future.result().status for future in (first, *waiting)] == [200, 200, 422]
+    assert waiting[1].result().content == {"error": "image 0 is bad"}
+    assert model.batches == [1, 2, 1, 1]
+
+
 def _wait_for(client, line):
     for _ in range(200):
         if line in client.ask("/metrics").content.decode():

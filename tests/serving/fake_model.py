@@ -17,6 +17,7 @@ from PIL import Image
 from kmax_tf.serving.app import build_app
 from kmax_tf.serving.limits import Limits
 from kmax_tf.serving.metrics import Metrics
+from kmax_tf.serving.refusals import RefusedError
 from kmax_tf.serving.served_model import ServedModel, Signature
 
 ENCODED = {"image_bytes": tf.TensorSpec([None], tf.string)}
@@ -28,6 +29,7 @@ class FakeModel(ServedModel):
 
     Attributes:
       batches: numbers of images of the calls so far.
+      bad: image that it can't decode.
       go: cleared to make calls wait.
       called: set by each call.
     """
@@ -36,6 +38,7 @@ class FakeModel(ServedModel):
         self.version, self.labels = version, {"classes": []}
         self.thresholds = {"thing_threshold": np.float32(0.7)}
         self.batches: list[int] = []
+        self.bad = b""
         self.go, self.called = threading.Event(), threading.Event()
         self.go.set()
         threshold = {"thing_threshold": tf.TensorSpec(None, tf.float32)}
@@ -57,6 +60,8 @@ class FakeModel(ServedModel):
         assert self.go.wait(20)
         values = inputs.get("image_bytes", inputs.get("images"))
         self.batches.append(len(values))
+        if signature.takes_encoded and self.bad in list(values):
+            raise RefusedError(422, f"image {list(values).index(self.bad)} is bad")
         if signature.name == "logits":
             raise ZeroDivisionError("a secret of the model")
         outputs = {"lengths": np.array([len(value) for value in values], np.int32)}

@@ -306,6 +306,12 @@ def test_it_fits_a_phone(page, width):
         box = page.locator("#picture").bounding_box()
         assert box["width"] <= width
         assert box["height"] > 100
+    page.check("input[value=panoptic]")
+    page.wait_for_selector("#list-title:text-is('Segments: 2')")
+    finger = {"pointerType": "touch", "clientX": box["x"] + 9, "clientY": box["y"] + 9}
+    for event in ("pointerdown", "pointerleave"):
+        page.dispatch_event("#picture", event, finger)
+    assert page.inner_text("#tip").startswith("cat, score 0.80")
     heights = [
         button.bounding_box()["height"] for button in page.locator("aside button:visible").all()
     ]

@@ -2,10 +2,11 @@
 
 const OPACITY = 0.58;
 const EDGE = [255, 255, 255];
-// Sides of the canvas: larger images are shrunk, small ones enlarged so that names fit in. Files are
-// saved at the image's own size.
+// Sides of the canvas: larger images are shrunk, small ones enlarged to the page, so that names fit
+// in. Files are saved at the image's own size.
 const LONGEST = 1600;
 const LEAST = 720;
+const LETTERS = 11; // pixels of the screen that can be read
 
 // Shades of a class's color for its instances, the first of which has the color itself.
 export function shade([red, green, blue], number) {
@@ -30,7 +31,8 @@ export function centerColor(center) {
 // The size at which a map is shown.
 export function shownSize(map) {
   const longest = Math.max(map.width, map.height);
-  const scale = longest > LONGEST ? LONGEST / longest : Math.min(16, Math.ceil(LEAST / longest));
+  const least = Math.min(LEAST, document.documentElement.clientWidth);
+  const scale = longest > LONGEST ? LONGEST / longest : Math.min(16, Math.ceil(least / longest));
   return [Math.max(1, Math.round(map.width * scale)), Math.max(1, Math.round(map.height * scale))];
 }
 
@@ -63,7 +65,8 @@ export function paint(canvas, [width, height], bitmap, map, { colors, lit = null
     }
   }
   context.putImageData(picture, 0, 0);
-  if (names.size) write(context, ids, width, height, names);
+  const shrunk = width / (canvas.clientWidth || width);
+  if (names.size) write(context, ids, width, height, names, LETTERS * shrunk);
 }
 
 // A map at another size, by its nearest pixels.
@@ -80,7 +83,7 @@ function sample(map, width, height) {
 }
 
 // Writes names where their segments have room: in the longest run of pixels, the most in the middle.
-function write(context, ids, width, height, names) {
+function write(context, ids, width, height, names, least) {
   const best = new Map();
   const rows = new Map();
   for (let row = 0; row < height; row++) {
@@ -94,7 +97,7 @@ function write(context, ids, width, height, names) {
       best.get(id).push([end - start, row, start]);
     }
   }
-  const size = Math.max(11, Math.min(22, Math.round(width / 45)));
+  const size = Math.max(least, Math.min(22, Math.round(width / 45)));
   context.font = `600 ${size}px system-ui, "DejaVu Sans", sans-serif`;
   context.textAlign = "center";
   context.textBaseline = "middle";

@@ -269,7 +269,8 @@ function describe({ name, score, area }, pixels) {
   return `${name}${of}, ${area.toLocaleString("en")} pixels (${percent(area / pixels)})`;
 }
 
-function leave() {
+function leave(event) {
+  if (event.pointerType === "touch") return; // a finger leaves as soon as it has tapped
   element("tip").hidden = true;
   light(null);
 }
