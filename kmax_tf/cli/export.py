@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "logits then takes images of this size, and its shapes are known",
     )
     parser.add_argument(
-        "--xla", action="store_true", help="let XLA compile the network: for GPUs and TPUs"
+        "--xla", action="store_true", help="let XLA compile the network: for GPUs"
     )
     parser.add_argument(
         "--images",
