@@ -207,8 +207,7 @@ def test_the_page_shows_a_photo(server: Server) -> None:
         for slider in ("pixel", "thing", "stuff", "overlap"):
             page.focus(f"#slider-{slider}_threshold")
             page.keyboard.press("Home")
-        page.wait_for_selector("#went li:has-text('came: its confidence is')")
-        assert page.locator("#segments li").count() > 0
+        page.wait_for_selector("#segments li")  # nothing is refused now
         page.check("input[value=clusters]")
         page.wait_for_selector("#stage-told:has-text('Block 1 of ')")
         assert page.is_hidden("#error")
