@@ -3,7 +3,8 @@
 One JSON line a case:
   model: the export's signature on images in memory, one call after another.
   predict: the same images as JPEG files, predicted and written as `kmax predict` does it by
-    default. `throughput_ratio` is its images a second over the model's.
+    default. `throughput_ratio` is its images a second over the model's; `cpu_ratio` the same of
+    images a second of the cores' work, which other load on the machine changes less.
   first_results: from the start of the command to the first image's results, and its parts.
 What is written is a made-up map of segments, since random weights find none, while the model
 computes as always; `--segments 0` with an `--export` that is trained writes what that finds.
@@ -17,11 +18,12 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 
 import numpy as np
 import scipy.ndimage
-from measuring import parser_of, print_line, ratio, summary, time_in_turns
+from measuring import Run, parser_of, print_line, ratio, summary, time_in_turns
 
 import kmax_tf
 from kmax_tf.export.pipeline import predict_pictures
@@ -86,14 +88,33 @@ def main() -> None:
             done = predict_pictures(pictures, model, results, args.batch, available_cores())
             results.join([outcome for _, outcome in done])
 
-        seconds = time_in_turns({"model": bare, "predict": whole}, args.repeats)
-        for name, runs in seconds.items():
-            each = [run / len(images) for run in runs]
-            throughput = ratio(seconds["model"], runs)
+        runs = {"model": bare, "predict": whole}
+        work: dict[str, list[float]] = {name: [] for name in runs}
+        counted = {name: counting(run, work[name]) for name, run in runs.items()}
+        seconds = time_in_turns(counted, args.repeats)
+        for name in runs:
+            each = [run / len(images) for run in seconds[name]]
+            throughput = ratio(seconds["model"], seconds[name])
+            cpu = ratio(work["model"][1:], work[name][1:])
             print_line(
-                case=name, cores=available_cores(), **summary(each), throughput_ratio=throughput
+                case=name,
+                cores=available_cores(),
+                **summary(each),
+                throughput_ratio=throughput,
+                cpu_ratio=cpu,
             )
         print_line(case="first_results", **first_results(export, folder))
+
+
+def counting(run: Run, seconds: list[float]) -> Run:
+    """Returns a run that notes the seconds that cores worked for it, in whatever thread."""
+
+    def counted() -> None:
+        start = time.process_time()
+        run()
+        seconds.append(time.process_time() - start)
+
+    return counted
 
 
 def export_of(config: str, sets: list[str], size: int, folder: pathlib.Path) -> str:
