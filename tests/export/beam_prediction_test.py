@@ -46,7 +46,7 @@ def run(monkeypatch, tmp_path, capsys):
 
     def predict(output, *words):
         images = str(tmp_path / "in")
-        status = main(["predict", "--model=any", images, f"--output={tmp_path / output}", *words])
+        status = main(["predict", f"--output={tmp_path / output}", "--model=any", *words, images])
         captured = capsys.readouterr()
         return status, captured.out + captured.err
 
