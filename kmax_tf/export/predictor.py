@@ -18,12 +18,11 @@ import tensorflow as tf
 
 from kmax_tf.config import label_space, load_experiment
 from kmax_tf.errors import UserError
-from kmax_tf.export.saved_model import EXPERIMENT_FILE, read_labels
+from kmax_tf.export.version_folder import EXPERIMENT_FILE, find_export, read_labels
 from kmax_tf.files.reading import names_in
 from kmax_tf.files.writing import is_remote, plain_path
 from kmax_tf.labels import LabelSpace
 from kmax_tf.postprocessing.postprocessor import MAPS
-from kmax_tf.postprocessing.small_components import remove_small_components
 from kmax_tf.version import __version__
 
 _EXPERIMENT = "experiment.textproto"
@@ -45,7 +44,6 @@ class Predictor:
         serving_default: Signature,
         image_bytes: Signature,
         labels: LabelSpace,
-        island_area_limit: int,
         identity: str,
     ):
         """Takes the signatures of a model; use `load_predictor`.
@@ -54,11 +52,10 @@ class Predictor:
           serving_default: the signature of that name.
           image_bytes: the signature of that name.
           labels: what the ids of the maps mean.
-          island_area_limit: of the experiment's postprocessing.
           identity: the same for models with the same results.
         """
         self.labels, self.image_bytes, self.identity = labels, image_bytes, identity
-        self._serve, self._island_area_limit = serving_default, island_area_limit
+        self._serve = serving_default
 
     def __call__(self, image: np.ndarray) -> Prediction:
         """Segments an image [H, W, 3] uint8; maps are [H, W], segments [N]."""
@@ -68,16 +65,9 @@ class Predictor:
         """Segments images [H, W, 3] uint8 of one size."""
         outputs = self._serve(images=tf.constant(np.stack(images)))
         values = {name: value.numpy() for name, value in outputs.items()}
-        return [self._of_one(values, index) for index in range(len(images))]
-
-    def _of_one(self, values: Prediction, index: int) -> Prediction:
-        """Takes one image of a batch, and does what isn't done in the graph."""
-        maps = {name: value[index] for name, value in values.items()}
-        if "panoptic" in maps:
-            maps["panoptic"] = remove_small_components(
-                maps["panoptic"], self._island_area_limit, self.labels.void_panoptic_id
-            )
-        return maps
+        return [
+            {name: value[index] for name, value in values.items()} for index in range(len(images))
+        ]
 
 
 def load_predictor(
@@ -132,11 +122,13 @@ def read_export(path: str | os.PathLike[str]) -> Export:
 
 def _of_export(export: Export, needed: Collection[str]) -> Predictor:
     folder = export.folder
-    options = load_experiment(folder / EXPERIMENT_FILE).postprocessing
     try:
         signatures = tf.saved_model.load(plain_path(folder)).signatures
     except (OSError, ValueError, tf.errors.OpError) as error:
-        raise UserError(f"cannot load the SavedModel {folder}: {error}") from error
+        raise UserError(
+            f"cannot load the SavedModel {folder}: {error}; it is damaged or half written: "
+            "export the model again"
+        ) from error
     missing = {"serving_default", "image_bytes"} - set(signatures)
     if missing:
         raise UserError(
@@ -154,7 +146,6 @@ def _of_export(export: Export, needed: Collection[str]) -> Predictor:
         serve,
         signatures["image_bytes"],
         export.labels,
-        options.island_area_limit,
         export.identity,
     )
 
@@ -162,6 +153,7 @@ def _of_export(export: Export, needed: Collection[str]) -> Predictor:
 def _of_run(folder: pathlib.Path, needed: Optional[Collection[str]]) -> Predictor:
     from kmax_tf.checkpoints.restore import restore_weights
     from kmax_tf.export.serving_model import ServingModel
+    from kmax_tf.inference import Inference
     from kmax_tf.model.builder import build_model
 
     experiment_file = folder / _EXPERIMENT
@@ -169,12 +161,11 @@ def _of_run(folder: pathlib.Path, needed: Optional[Collection[str]]) -> Predicto
     model = build_model(experiment)
     checkpoint = restore_weights(model, folder).checkpoint
     maps = None if needed is None else [name for name in MAPS if name in needed]
-    serving = ServingModel(model, experiment, maps)
+    serving = ServingModel(Inference(experiment, model), experiment, maps)
     return Predictor(
         serving.serving_default,
         serving.image_bytes,
         label_space(experiment.dataset),
-        experiment.postprocessing.island_area_limit,
         _digest([experiment_file, pathlib.Path(f"{checkpoint}.index")]),
     )
 
@@ -205,19 +196,3 @@ def _copied(url: str) -> str:
     except tf.errors.OpError as error:
         raise UserError(f"cannot read the model {url}: {error.message}") from error
     return copy
-
-
-def find_export(folder: pathlib.Path) -> Optional[pathlib.Path]:
-    """Returns the SavedModel that a folder means: itself or its newest version; None: it has none.
-
-    Args:
-      folder: may not exist.
-    """
-    if (folder / "saved_model.pb").exists():
-        return folder
-    versions = [
-        child
-        for child in (folder.iterdir() if folder.is_dir() else [])
-        if re.fullmatch(r"\d+", child.name) and (child / "saved_model.pb").exists()
-    ]
-    return max(versions, key=lambda child: int(child.name), default=None)

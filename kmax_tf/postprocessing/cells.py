@@ -16,9 +16,10 @@ import dataclasses
 
 import tensorflow as tf
 
+from kmax_tf.ops import static_or_dynamic_shape
 from kmax_tf.postprocessing.full_size import Grid
 from kmax_tf.postprocessing.painting import Pixels
-from kmax_tf.postprocessing.readings import Best
+from kmax_tf.postprocessing.readings import Best, Threshold
 
 # How much more than needed a probability at corners must be: far above what rounding does.
 _MARGIN = 1e-3
@@ -42,7 +43,7 @@ class Cells(Pixels):
     open: tf.Tensor
 
     @classmethod
-    def settle(cls, grid: Grid, corners: Best, threshold: float) -> Cells:
+    def settle(cls, grid: Grid, corners: Best, threshold: Threshold) -> Cells:
         """Settles cells where one center is in the mask, and no other is.
 
         Args:
@@ -51,7 +52,9 @@ class Cells(Pixels):
           threshold: of probabilities of masks. A center above it and above 1 - threshold is in its
             mask, keeps all others below the threshold, and is the best: one of the two exceeds 1/2.
         """
-        sure = corners.probability > max(threshold, 1 - threshold) + _MARGIN
+        sure = (corners.probability > threshold + _MARGIN) & (
+            corners.probability > 1 - threshold + _MARGIN
+        )
         center = tf.where(sure, corners.center, -1)
         center = tf.reshape(center, [grid.batch, grid.height, grid.width])
         right = tf.concat([center[:, :, 1:], center[:, :, -1:]], axis=2)
@@ -76,7 +79,8 @@ class Cells(Pixels):
 
     def items(self, of_cells: tf.Tensor, of_pixels: tf.Tensor) -> tf.Tensor:
         """Joins values of all cells [cells, ...] and of open pixels [U, S * S, ...]: [P, ...]."""
-        flat = tf.reshape(of_pixels, [-1, *of_pixels.shape[2:]])  # [U * S * S, ...]
+        others = static_or_dynamic_shape(of_pixels)[2:]
+        flat = tf.reshape(of_pixels, [-1, *others])  # [U * S * S, ...]
         return tf.concat([of_cells, flat], axis=0)
 
     def as_map(self, values: tf.Tensor) -> tf.Tensor:
@@ -89,10 +93,13 @@ class Cells(Pixels):
         )
 
     def arrange(self, of_open: tf.Tensor, of_settled: tf.Tensor) -> tf.Tensor:
-        """Returns the map [B, H, W] of the pixels of open [U, S * S] and of settled cells."""
+        """Returns the map [B, H, W] of the pixels of open [U, S * S] and of settled cells.
+
+        With one axis more, so has the map.
+        """
         cells = tf.concat([self.open, self.closed()], axis=0)[:, tf.newaxis]
         pixels = tf.concat([of_open, of_settled], axis=0)
-        shape = [self.grid.num_cells, self.grid.stride**2]
+        shape = [self.grid.num_cells, *static_or_dynamic_shape(pixels)[1:]]
         return self.grid.as_map(tf.scatter_nd(cells, pixels, shape))
 
 

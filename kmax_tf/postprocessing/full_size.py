@@ -119,7 +119,15 @@ class Grid:
 
     def as_map(self, pixels: tf.Tensor) -> tf.Tensor:
         """Arranges pixels of all cells, [B * h * w, S * S] or with one axis more, as [B, H, W]."""
-        if pixels.shape.rank > 2:  # layer by layer: a last axis of few is slow to transpose
+        if pixels.shape.rank > 2:
+            if pixels.shape[2] is None:
+                layers = tf.map_fn(
+                    self.as_map,
+                    tf.transpose(pixels, [2, 0, 1]),  # [L, B * h * w, S * S]
+                    fn_output_signature=tf.TensorSpec([None] * 3, pixels.dtype),
+                )
+                return tf.transpose(layers, [1, 2, 3, 0])  # [B, H, W, L]
+            # Layer by layer: a last axis of few is slow to transpose.
             return tf.stack([self.as_map(x) for x in tf.unstack(pixels, axis=2)], axis=-1)
         side = self.stride
         cells = tf.reshape(pixels, [self.batch * self.height, self.width, side, side])
@@ -183,6 +191,6 @@ def in_chunks(rows: tf.Tensor, read: Callable[[tf.Tensor], Any], at_once: int) -
         parallel_iterations=1,
     )
     return tf.nest.map_structure(
-        lambda x: tf.reshape(x, [chunks * size, *x.shape[2:]])[:count],  # [R, ...]
+        lambda x: tf.reshape(x, [chunks * size, *static_or_dynamic_shape(x)[2:]])[:count],
         results,
     )

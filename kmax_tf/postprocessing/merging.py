@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from typing import Union
 
 import tensorflow as tf
 
@@ -23,6 +24,8 @@ from kmax_tf.postprocessing.painting import Centers, Painting, Pixels
 from kmax_tf.postprocessing.readings import (
     Best,
     MaskReading,
+    Threshold,
+    layers_of,
     read_class,
     read_masks,
     read_survivor,
@@ -34,13 +37,13 @@ class Merging:
     """A way to paint pixels with centers.
 
     Attributes:
-      class_thresholds: least class confidence, of each class.
+      class_thresholds: least class confidence, of each class; or these [K].
     """
 
-    class_thresholds: tuple[float, ...]
+    class_thresholds: Union[tuple[float, ...], tf.Tensor]
 
     def paint(
-        self, mask_logits: tf.Tensor, stride: int, centers: Centers, pixel_threshold: float
+        self, mask_logits: tf.Tensor, stride: int, centers: Centers, pixel_threshold: Threshold
     ) -> Painting:
         """Assigns pixels to centers.
 
@@ -83,13 +86,13 @@ class MaskWise(Merging):
         those of the mask logits.
     """
 
-    overlap_threshold: float
+    overlap_threshold: Threshold
     class_weight: float
     mask_weight: float
     full_size_scores: bool
 
     def paint(
-        self, mask_logits: tf.Tensor, stride: int, centers: Centers, pixel_threshold: float
+        self, mask_logits: tf.Tensor, stride: int, centers: Centers, pixel_threshold: Threshold
     ) -> Painting:
         """Ranks the masks, then paints them."""
         pixels, reading, ranking = self._read(mask_logits, stride, pixel_threshold)
@@ -113,7 +116,7 @@ class MaskWise(Merging):
         )
 
     def _read(
-        self, mask_logits: tf.Tensor, stride: int, pixel_threshold: float
+        self, mask_logits: tf.Tensor, stride: int, pixel_threshold: Threshold
     ) -> tuple[Pixels, MaskReading, MaskReading]:
         """Reads pixels, the largest probability as a map; and those by which masks are ranked.
 
@@ -139,7 +142,7 @@ class MaskWise(Merging):
           [P] the center that painted each pixel, -1 for none; [B, N] int32 pixels of each confident
           mask; [B, N] int32 pixels that it gets, 0 where it is refused.
         """
-        layers = tf.unstack(masks, axis=-1)
+        layers = layers_of(masks)
         order, count = confident_in_order(rank, confident)
 
         def paint(
@@ -147,7 +150,7 @@ class MaskWise(Merging):
         ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
             center = order[:, place]  # [B]
             painter = pixels.of_images(center)
-            mask = functools.reduce(tf.logical_or, [layer == painter for layer in layers])
+            mask = tf.reduce_any(layers == painter, axis=0)
             free = mask & (canvas < 0)
             mask_size, free_size = pixels.area(mask), pixels.area(free)  # [B]
             painted = self.painted_size(free_size, mask_size)
@@ -172,7 +175,7 @@ class PixelWise(Merging):
     """Gives each pixel its best center, if that is confident of a class."""
 
     def paint(
-        self, mask_logits: tf.Tensor, stride: int, centers: Centers, pixel_threshold: float
+        self, mask_logits: tf.Tensor, stride: int, centers: Centers, pixel_threshold: Threshold
     ) -> Painting:
         """Takes the argmax over confident centers."""
         confident = self.confident(centers)
@@ -198,7 +201,7 @@ class PixelWise(Merging):
         )
 
     def _read(
-        self, mask_logits: tf.Tensor, stride: int, confident: tf.Tensor, pixel_threshold: float
+        self, mask_logits: tf.Tensor, stride: int, confident: tf.Tensor, pixel_threshold: Threshold
     ) -> tuple[Pixels, tf.Tensor, Best, tf.Tensor]:
         """Reads the best centers of pixels, the best confident ones, and the latter's map."""
         del pixel_threshold

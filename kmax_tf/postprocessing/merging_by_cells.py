@@ -10,6 +10,7 @@ import functools
 
 import tensorflow as tf
 
+from kmax_tf.ops import static_or_dynamic_shape
 from kmax_tf.postprocessing.cells import Cells
 from kmax_tf.postprocessing.full_size import Grid, Read, probabilities
 from kmax_tf.postprocessing.merging import MaskWise, Merging, PixelWise, confident_in_order
@@ -18,8 +19,9 @@ from kmax_tf.postprocessing.readings import (
     ROUNDING,
     Best,
     MaskReading,
+    Threshold,
+    at_most_two,
     best_of,
-    most_masks,
     read_class,
     read_masks,
     read_survivor,
@@ -47,17 +49,16 @@ class MaskWiseByCells(_ClassesByCells, MaskWise):
     """Paints whole masks, of settled cells and open pixels."""
 
     def _read(
-        self, mask_logits: tf.Tensor, stride: int, pixel_threshold: float
+        self, mask_logits: tf.Tensor, stride: int, pixel_threshold: Threshold
     ) -> tuple[Pixels, MaskReading, MaskReading]:
         """Reads the corners of cells, and the pixels of those that these don't settle."""
         grid = Grid.of(mask_logits, stride)
-        in_pairs = most_masks(grid.num_centers, pixel_threshold) == 2
+        in_pairs = at_most_two(grid.num_centers, pixel_threshold)
         read = functools.partial(read_pairs if in_pairs else read_masks, threshold=pixel_threshold)
         corners = grid.read_corners(read)
         cells = Cells.settle(grid, corners.best, pixel_threshold)
         of_open = grid.read(cells.open, read)
-        no_second = tf.fill([grid.num_cells, of_open.masks.shape[2] - 1], -1)
-        of_cells = tf.concat([cells.settled[:, tf.newaxis], no_second], axis=1)
+        of_cells = _alone(cells.settled, of_open.masks, -1)
         reading = MaskReading(
             Best(
                 cells.items(cells.settled, of_open.best.center),
@@ -79,7 +80,7 @@ class MaskWiseByCells(_ClassesByCells, MaskWise):
 
         The pixels of a mask that others have taken are those that it shares with each of them.
         """
-        if masks.shape[1] > 2:
+        if masks.shape[1] != 2:
             return super()._paint_in_order(pixels, masks, rank, confident)
         shared = shared_pixels(pixels, masks, rank.shape[1])
         mask_area = tf.reduce_sum(shared, axis=2)  # [B, N]
@@ -105,7 +106,7 @@ class PixelWiseByCells(_ClassesByCells, PixelWise):
     """Gives settled cells and open pixels their best center."""
 
     def _read(
-        self, mask_logits: tf.Tensor, stride: int, confident: tf.Tensor, pixel_threshold: float
+        self, mask_logits: tf.Tensor, stride: int, confident: tf.Tensor, pixel_threshold: Threshold
     ) -> tuple[Pixels, tf.Tensor, Best, tf.Tensor]:
         """Reads the corners of cells, and the pixels of those that these don't settle."""
         grid = Grid.of(mask_logits, stride)
@@ -202,13 +203,17 @@ def _probability(cells: Cells, of_open: Best, read: Read) -> tf.Tensor:
 def _full_size(cells: Cells, of_open: MaskReading) -> MaskReading:
     """Returns masks and their probabilities as maps [B, H, W, L], now of settled cells too."""
     best = cells.grid.read(cells.closed(), read_best)  # a settled cell is in one mask
-    maps = []
-    for values, of_settled, none in (
-        (of_open.masks, best.center, -1),
-        (of_open.probabilities, best.probability, 0.0),
-    ):
-        others = tf.fill(tf.shape(of_settled), none)
-        first, *rest = tf.unstack(values, axis=2)
-        layers = [cells.arrange(first, of_settled), *(cells.arrange(x, others) for x in rest)]
-        maps.append(tf.stack(layers, axis=3))
-    return MaskReading(best, *maps)
+    masks = _alone(best.center, of_open.masks, -1)
+    values = _alone(best.probability, of_open.probabilities, 0.0)
+    return MaskReading(
+        best,
+        cells.arrange(of_open.masks, masks),
+        cells.arrange(of_open.probabilities, values),
+    )
+
+
+def _alone(values: tf.Tensor, like: tf.Tensor, none: float) -> tf.Tensor:
+    """Returns values [...] as [..., L], as others are, with none beside them."""
+    missing = static_or_dynamic_shape(like)[2] - 1
+    paddings = [[0, 0]] * values.shape.rank + [[0, missing]]
+    return tf.pad(values[..., tf.newaxis], paddings, constant_values=none)

@@ -10,6 +10,7 @@ import tensorflow as tf
 from kmax_tf.labels import LabelSpace
 from kmax_tf.postprocessing.merging import Merging
 from kmax_tf.postprocessing.painting import Centers, Painting
+from kmax_tf.postprocessing.readings import Threshold
 from kmax_tf.structures import Predictions
 
 MAPS = ("panoptic", "semantic", "semantic_scores", "instance_scores")
@@ -44,7 +45,7 @@ class Postprocessor:
     labels: LabelSpace
     merging: Merging
     output_stride: int
-    pixel_threshold: float
+    pixel_threshold: Threshold
     thing_area_limit: int
     stuff_area_limit: int
 

@@ -14,15 +14,11 @@ from kmax_tf.checkpoints.importer import import_checkpoint
 from kmax_tf.checkpoints.restore import restore_weights
 from kmax_tf.config import Experiment, choice_name, experiment_text, label_space
 from kmax_tf.data.builder import build_dataset
-from kmax_tf.evaluation.assignments import (
-    InputSizes,
-    assignments_by_block,
-    draw_assignments,
-)
+from kmax_tf.evaluation.assignments import InputSizes, draw_assignments
 from kmax_tf.evaluation.evaluator import measured_maps
 from kmax_tf.evaluation.metrics import PanopticMetrics
 from kmax_tf.figures import side_by_side
-from kmax_tf.inference import Inference, RawPrediction
+from kmax_tf.inference import Inference, RawPrediction, assignments_by_block
 from kmax_tf.keras_api import keras
 from kmax_tf.losses.builder import build_loss
 from kmax_tf.losses.kmax_loss import total_loss

@@ -8,7 +8,8 @@ import tensorflow as tf
 
 from kmax_tf import figures
 from kmax_tf.evaluation import assignments
-from kmax_tf.evaluation.assignments import InputSizes, assignments_by_block, draw_assignments
+from kmax_tf.evaluation.assignments import InputSizes, draw_assignments
+from kmax_tf.inference import assignments_by_block
 from tests.reference.panoptic_maps import LABELS, ROADS, SKIES, resized
 
 # The network's input, and the image in it; the rest is padding.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -240,6 +242,24 @@ def test_sizes_may_be_unknown_until_the_call(merging):
         check(merge, predictions, definition)
         tensors = tf.nest.map_structure(tf.constant, predictions)
         assert_same(cells(tensors), definition(tensors))
+
+
+@both_forms
+@pytest.mark.parametrize("merging", [MERGINGS[0], MERGINGS[3], MERGINGS[6]], ids=str)
+def test_thresholds_that_a_graph_is_given_do_what_known_ones_do(merging, form):
+    predictions = tf.nest.map_structure(tf.constant, random_predictions(6, batch=2))
+    names = {"class_thresholds", "overlap_threshold"} & vars(merging).keys()
+
+    @tf.function(autograph=False)
+    def given(pixel_threshold, values):
+        changed = form(dataclasses.replace(merging, **values))
+        return postprocessor(changed, pixel_threshold=pixel_threshold)(predictions)
+
+    for threshold in (0.0, 0.05, 0.2, 1 / 3, 0.34, 0.4, 0.5, 1.0):
+        known = postprocessor(form(merging), pixel_threshold=threshold)
+        values = {name: tf.constant(getattr(merging, name)) for name in names}
+        expected = tf.function(known, autograph=False)(predictions)
+        assert_same(given(tf.constant(threshold), values), expected)
 
 
 def confident(class_of_center, certainty=20.0):
