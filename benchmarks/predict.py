@@ -121,7 +121,10 @@ def export_of(config: str, sets: list[str], size: int, folder: pathlib.Path) -> 
     """Exports an experiment with random weights."""
     square = [f"eval_data.crop_size={size},{size}", f"eval_data.min_size={size}"]
     experiment = kmax_tf.load_experiment(config, [*square, f"eval_data.max_size={size}", *sets])
-    return export_saved_model(kmax_tf.build_model(experiment), experiment, folder)
+    model = kmax_tf.build_model(experiment)
+    return export_saved_model(
+        model, experiment, folder, ["serving_default", "image_bytes"], images=None
+    )
 
 
 def pictures_in(folder: pathlib.Path) -> list[Picture]:
