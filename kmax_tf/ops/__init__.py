@@ -1,12 +1,13 @@
 """Numerical operations by subject: the definition, a faster form of it, a line that chooses.
 
 Callers say what they compute, not how: `choice` knows the machine, and whether there will be
-gradients. `definitions()` takes all definitions, to compare with them.
+gradients. `definitions()` takes all definitions, to compare with them; `portable()` takes forms
+that other runtimes than TensorFlow know.
 """
 
 from kmax_tf.ops.assignment import assign_in_graph, assign_on_host
 from kmax_tf.ops.axial_attention import axial_similarities, axial_values
-from kmax_tf.ops.choice import definitions, for_gradients, gradients_wanted
+from kmax_tf.ops.choice import choose, definitions, for_gradients, gradients_wanted, portable
 from kmax_tf.ops.convolution import convolve
 from kmax_tf.ops.depthwise_convolution import convolve_depthwise
 from kmax_tf.ops.gelu import gelu
@@ -22,6 +23,7 @@ __all__ = [
     "assign_on_host",
     "axial_similarities",
     "axial_values",
+    "choose",
     "convolve",
     "convolve_depthwise",
     "definitions",
@@ -30,6 +32,7 @@ __all__ = [
     "gradients_wanted",
     "layer_norm",
     "log_normalizers",
+    "portable",
     "project_pixels",
     "read_rows",
     "segment_sums",

@@ -17,6 +17,7 @@ from typing import Callable
 
 import tensorflow as tf
 
+from kmax_tf import ops
 from kmax_tf.postprocessing.full_size import read_pixels, sizes
 from kmax_tf.postprocessing.painting import Centers, Painting
 from kmax_tf.postprocessing.readings import read_class, read_masks, read_survivor
@@ -131,11 +132,8 @@ class PixelWise(Merging):
         sure = survivor.probability > pixel_threshold
         best_is_confident = _to_map(confident, every.center, False)
         painter = tf.where(sure & best_is_confident, survivor.center, -1)
-        first = _of_pixels(tf.range(tf.shape(confident)[0]) * confident.shape[1])
-        area = tf.math.unsorted_segment_sum(
-            tf.ones_like(painter), tf.where(painter >= 0, first + painter, -1), tf.size(confident)
-        )
-        area = tf.reshape(area, tf.shape(confident))  # [B, N]
+        painters = painter[..., tf.newaxis]
+        area = sums_of_masks(tf.ones_like(painters), painters, confident.shape[1])
         some = _of_pixels(tf.reduce_any(confident, axis=1))
         return Painting(
             best=every.center,
@@ -172,23 +170,50 @@ def mean_probabilities(
 ) -> tf.Tensor:
     """Returns [B, N]: the mean probability of the pixels of each mask; 0 of an empty one.
 
-    Each row of the image is summed first, for float32 to be exact enough.
-
     Args:
       masks: [B, h, w, k] which masks pixels are in, -1 for none.
       mask_probabilities: [B, h, w, k] of the pixels in these.
       num_centers: N.
     """
+    counts = sums_of_masks(tf.ones_like(mask_probabilities), masks, num_centers)
+    sums = sums_of_masks(mask_probabilities, masks, num_centers)
+    return tf.math.divide_no_nan(sums, counts)
+
+
+def sums_of_masks(values: tf.Tensor, masks: tf.Tensor, num_centers: int) -> tf.Tensor:
+    """Returns [B, N]: what the pixels of each mask add up to.
+
+    Each row of the image is summed first, for float32 to be exact enough.
+
+    Args:
+      values: [B, h, w, k] of the pixels in their masks.
+      masks: [B, h, w, k] which masks pixels are in, -1 for none.
+      num_centers: N.
+    """
+    form = ops.choose(_sums_by_scattering, in_other_runtimes=_sums_by_center)
+    return form(values, masks, num_centers)
+
+
+def _sums_by_scattering(values: tf.Tensor, masks: tf.Tensor, num_centers: int) -> tf.Tensor:
     batch, height, _ = sizes(masks)
     row = tf.reshape(tf.range(batch * height), [batch, height, 1, 1])
     ids = tf.where(masks >= 0, row * num_centers + masks, -1)  # [B, h, w, k]
+    of_rows = tf.math.unsorted_segment_sum(values, ids, batch * height * num_centers)
+    return tf.reduce_sum(tf.reshape(of_rows, [batch, height, num_centers]), axis=1)  # [B, N]
 
-    def sums(values: tf.Tensor) -> tf.Tensor:
-        of_rows = tf.math.unsorted_segment_sum(values, ids, batch * height * num_centers)
-        return tf.reduce_sum(tf.reshape(of_rows, [batch, height, num_centers]), axis=1)  # [B, N]
 
-    counts = sums(tf.ones_like(mask_probabilities))
-    return tf.math.divide_no_nan(sums(mask_probabilities), counts)
+def _sums_by_center(values: tf.Tensor, masks: tf.Tensor, num_centers: int) -> tf.Tensor:
+    """Looks for one center after another: more work, but nothing is scattered."""
+
+    def add(center: tf.Tensor, sums: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        of_center = tf.where(masks == center, values, tf.zeros([], values.dtype))
+        of_rows = tf.reduce_sum(of_center, axis=[2, 3])
+        here = tf.reduce_sum(of_rows, axis=1)[:, tf.newaxis]
+        return center + 1, tf.where(tf.range(num_centers) == center, here, sums)
+
+    nothing = tf.zeros([values.shape[0], num_centers], values.dtype)
+    start = [tf.constant(0), nothing]
+    return tf.while_loop(lambda center, _: center < num_centers, add, start)[1]
 
 
 def paint_in_order(
