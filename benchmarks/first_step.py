@@ -40,7 +40,7 @@ def main() -> None:
         model = kmax_tf.build_model(experiment)
         step = build_training_step(experiment, model)
     with timed("optimizer"):
-        step.optimizer.begin(model.trainable_variables)
+        step.begin()
     inputs = example(args, experiment)
     function = tf.function(step)
     with timed("graph"):

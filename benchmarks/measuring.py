@@ -14,6 +14,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Callable, Optional
 
+import numpy as np
 import tensorflow as tf
 
 Run = Callable[[], Any]
@@ -75,7 +76,7 @@ def time_in_turns(runs: Mapping[str, Run], repeats: int) -> dict[str, list[float
 
 def summary(seconds: list[float]) -> dict[str, float]:
     """Returns median and quartiles in milliseconds."""
-    low, median, high = statistics.quantiles(seconds, n=4)
+    low, median, high = np.quantile(seconds, [0.25, 0.5, 0.75])
     return {
         "median_ms": round(1e3 * median, 2),
         "quartiles_ms": [round(1e3 * low, 2), round(1e3 * high, 2)],

@@ -35,6 +35,7 @@ import kmax_tf
 from kmax_tf import ops
 from kmax_tf.keras_api import keras
 from kmax_tf.losses.builder import build_loss
+from kmax_tf.losses.kmax_loss import total_loss
 from kmax_tf.training.builder import build_optimizer
 
 
@@ -84,15 +85,12 @@ def cases(args: argparse.Namespace) -> dict[str, Callable[[], Run]]:
     experiment = kmax_tf.load_experiment(args.config, args.set)
     images, targets = example(args, experiment)
     model = kmax_tf.build_model(experiment)
-    loss_terms = build_loss(experiment)
+    loss = build_loss(experiment)
     optimizer = build_optimizer(experiment, model)
-
-    def total(targets, predictions):
-        return tf.add_n(list(loss_terms(targets, predictions).values()))
 
     def gradients_of():
         with tf.GradientTape() as tape:
-            value = total(targets, model(images, training=True))
+            value = total_loss(loss(targets, model(images, training=True)))
         return value, tape.gradient(value, model.trainable_variables)
 
     def step():
@@ -107,7 +105,7 @@ def cases(args: argparse.Namespace) -> dict[str, Callable[[], Run]]:
     def loss_alone(predictions):
         with tf.GradientTape() as tape:
             tape.watch(predictions)
-            value = total(targets, predictions)
+            value = total_loss(loss(targets, predictions))
         return value, tape.gradient(value, predictions)
 
     def update(gradients):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+from tests.processes import ROOT
 
 KNOWN = "E cuda_dnn.cc] Unable to register cuDNN factory: Attempting to register factory for plugin"
 # As libraries write: to the descriptor, not through Python.

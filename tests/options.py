@@ -15,48 +15,35 @@ from kmax_tf.model.residual import BlockOptions
 
 _Options = TypeVar("_Options")
 
-# Class -> where in an experiment its arguments stand, and those that come from elsewhere.
-OPTION_CLASSES: dict[str, tuple[list[str], set[str]]] = {
-    "data.color.ColorPolicy": (["train_data.augmentation.color"], {"sequences"}),
-    "data.color.Step": (["train_data.augmentation.color.sequences.steps"], {"level"}),
-    "data.copy_paste.CopyPasteOptions": (["train_data.augmentation.copy_paste"], set()),
-    "data.reader.ReaderOptions": (["train_data", "training"], {"shard", "first", "cache"}),
-    "data.targets.TargetOptions": (["train_data"], {"compile"}),
-    "data.training_example.AugmentationOptions": (
-        ["train_data", "train_data.augmentation"],
-        {"color", "copy_paste"},
-    ),
-    "losses.instance_discrimination.InstanceDiscrimination": (
-        ["losses.instance_discrimination"],
-        set(),
-    ),
-    "losses.mask_id.MaskId": (["losses.mask_id"], set()),
-    "losses.pq_style.PqClass": (["losses.pq_style"], set()),
-    "losses.pq_style.PqMask": (["losses.pq_style"], set()),
-    "losses.semantic.Semantic": (["losses.semantic"], set()),
-    "losses.truth.TruthOptions": (["losses", "dataset"], {"num_classes"}),
-    "model.backbones.convnext.ConvNeXt": (["model.convnext"], set()),
-    "model.backbones.resnet.ResNet": (["model.resnet"], {"stem", "stages", "batch_norm"}),
-    "model.batch_norm.BatchNormFactory": (["model.batch_norm"], set()),
-    "model.heads.HeadOptions": (["model.heads"], {"num_classes"}),
-    "model.residual.BlockOptions": (
-        ["model.pixel_decoder.stages", "model.axial_attention"],
-        {"activation", "axial", "dilation"},
-    ),
-    "model.transformer_decoder.KMaXBlockOptions": (["model.transformer_decoder"], set()),
-    "postprocessing.merging.MaskWise": (["postprocessing.mask_wise"], {"class_thresholds"}),
-    "postprocessing.postprocessor.Postprocessor": (
-        ["postprocessing"],
-        {"labels", "merging", "output_stride"},
-    ),
-    "postprocessing.views.Views": (["postprocessing.test_time_augmentation"], set()),
-    "training.groups.DecayedVariables": (["training.optimizer.decayed"], set()),
-    "training.groups.GroupOptions": (["training.optimizer"], {"decayed"}),
-    "training.optimizer.Averaging": (["training.optimizer.averaging"], set()),
-    "training.optimizer.Lookahead": (["training.optimizer.lookahead"], set()),
-    "training.stability.Patience": (["training.stability"], set()),
-    "training.step.StepOptions": (["training.optimizer", "runtime"], set()),
-    "training.strategy.RuntimeOptions": (["runtime"], set()),
+# Class -> the parts of an experiment that have fields of its arguments' names.
+OPTION_CLASSES: dict[str, list[str]] = {
+    "data.color.ColorPolicy": ["train_data.augmentation.color"],
+    "data.color.Step": ["train_data.augmentation.color.sequences.steps"],
+    "data.copy_paste.CopyPasteOptions": ["train_data.augmentation.copy_paste"],
+    "data.reader.ReaderOptions": ["train_data", "training"],
+    "data.targets.TargetOptions": ["train_data"],
+    "data.training_example.AugmentationOptions": ["train_data", "train_data.augmentation"],
+    "losses.instance_discrimination.InstanceDiscrimination": ["losses.instance_discrimination"],
+    "losses.mask_id.MaskId": ["losses.mask_id"],
+    "losses.pq_style.PqClass": ["losses.pq_style"],
+    "losses.pq_style.PqMask": ["losses.pq_style"],
+    "losses.semantic.Semantic": ["losses.semantic"],
+    "losses.truth.TruthOptions": ["losses", "dataset"],
+    "model.backbones.convnext.ConvNeXt": ["model.convnext"],
+    "model.backbones.resnet.ResNet": ["model.resnet"],
+    "model.batch_norm.BatchNormFactory": ["model.batch_norm"],
+    "model.heads.HeadOptions": ["model.heads"],
+    "model.residual.BlockOptions": ["model.pixel_decoder.stages", "model.axial_attention"],
+    "model.transformer_decoder.KMaXBlockOptions": ["model.transformer_decoder"],
+    "postprocessing.merging.MaskWise": ["postprocessing.mask_wise"],
+    "postprocessing.postprocessor.Postprocessor": ["postprocessing"],
+    "postprocessing.views.Views": ["postprocessing.test_time_augmentation"],
+    "training.groups.DecayedVariables": ["training.optimizer.decayed"],
+    "training.groups.GroupOptions": ["training.optimizer"],
+    "training.optimizer.Lookahead": ["training.optimizer.lookahead"],
+    "training.stability.Patience": ["training.stability"],
+    "training.step.StepOptions": ["training.optimizer", "runtime"],
+    "training.strategy.RuntimeOptions": ["runtime"],
 }
 
 
@@ -72,21 +59,13 @@ def message_at(path: str) -> Message:
 def with_defaults(kind: type[_Options], **others: Any) -> _Options:
     """Makes an option class of what is given and, for the rest, the protos' defaults."""
     name = f"{kind.__module__.partition('.')[2]}.{kind.__name__}"
-    return options_of(kind, *map(message_at, OPTION_CLASSES[name][0]), **others)
+    return options_of(kind, *map(message_at, OPTION_CLASSES[name]), **others)
 
 
 def block_options(filters: int, activation: ActivationFn, **others: Any) -> BlockOptions:
     """Returns the options of a residual block, of plain convolutions unless said otherwise."""
-    return with_defaults(
-        BlockOptions,
-        **{
-            "filters": filters,
-            "activation": activation,
-            "axial": False,
-            "dilation": 1,
-            **others,
-        },
-    )
+    others = {"axial": False, "dilation": 1, **others}
+    return with_defaults(BlockOptions, filters=filters, activation=activation, **others)
 
 
 def reader_options(**others: Any) -> ReaderOptions:

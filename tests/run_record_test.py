@@ -9,7 +9,6 @@ import pytest
 import kmax_tf
 from kmax_tf import run_record
 from kmax_tf.errors import OutputError
-from kmax_tf.version import installed_version
 
 
 def test_versions_command_and_time():
@@ -46,10 +45,6 @@ def test_revision_and_dirtiness_of_the_repository(tmp_path, monkeypatch):
     (tmp_path / "site-packages").mkdir()
     monkeypatch.setattr(run_record, "_ROOT", tmp_path.resolve() / "site-packages")
     assert run_record.provenance()["git_revision"] is None
-
-
-def test_version_of_what_is_not_there():
-    assert installed_version("no-such-distribution") is None
 
 
 def test_a_run_is_recorded_with_its_experiment(tmp_path):

@@ -8,10 +8,9 @@ from google.protobuf import text_format
 
 from kmax_tf import config
 from kmax_tf.protos import experiment_pb2
-from tests import shipped
 
 
-@pytest.mark.parametrize("path", shipped.experiments())
+@pytest.mark.parametrize("path", config.shipped_experiments())
 def test_every_shipped_experiment_is_valid_and_survives_a_round_trip(path):
     experiment = config.load_experiment(path)
     text = config.experiment_text(experiment)
@@ -19,7 +18,7 @@ def test_every_shipped_experiment_is_valid_and_survives_a_round_trip(path):
     assert experiment.name == path.removesuffix(".textproto").replace("/", "_")
 
 
-@pytest.mark.parametrize("path", shipped.experiments())
+@pytest.mark.parametrize("path", config.shipped_experiments())
 def test_every_published_experiment_says_what_was_published(path):
     published = config.load_experiment(path).published
     if path.split("/", 1)[0] in ("coco", "cityscapes", "ade20k"):
@@ -72,9 +71,6 @@ training.optimizer.backbone_multiplier               0.1     0.1       0.1     0
 training.optimizer.warmup_steps                      5000    5000      5000    5000
 training.optimizer.adamw.weight_decay                0.05    0.05      0.05    0.05
 training.optimizer.clip_norm                         0       0         0       0
-dataset.num_ids                                      134     19        151     151
-dataset.ignore_label                                 0       255       0       0
-dataset.label_divisor                                256     1000      1000    1000
 """
 # Of the backbones.
 KEEP_PROBS = """
@@ -118,7 +114,7 @@ def test_drop_path_of_the_backbone_is_as_published():
         if value != "-"
     }
     found = {}
-    for path in shipped.experiments():
+    for path in config.shipped_experiments():
         model = config.load_experiment(path).model
         if path.split("/")[0] in folders:
             found[path] = getattr(model, model.WhichOneof("backbone")).drop_path_keep_prob

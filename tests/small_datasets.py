@@ -71,20 +71,22 @@ def experiment(shapes_records):
     return result
 
 
+def recorded(name):
+    """Numbers that were recorded from the reference implementation."""
+    with np.load(pathlib.Path(__file__).parent / "data" / "golden" / f"{name}.npz") as arrays:
+        return dict(arrays)
+
+
 @pytest.fixture(scope="session")
 def golden():
-    """Numbers recorded from the reference implementation's preprocessing."""
-    path = pathlib.Path(__file__).parent / "data" / "golden" / "preprocessing.npz"
-    with np.load(path) as arrays:
-        return dict(arrays)
+    """Of its preprocessing."""
+    return recorded("preprocessing")
 
 
 @pytest.fixture(scope="session")
 def recorded_augmentation():
-    """What the reference implementation's color operations and copy-paste gave."""
-    path = pathlib.Path(__file__).parent / "data" / "golden" / "augmentation.npz"
-    with np.load(path) as arrays:
-        return dict(arrays)
+    """Of its color operations and copy-paste."""
+    return recorded("augmentation")
 
 
 @pytest.fixture(scope="session")

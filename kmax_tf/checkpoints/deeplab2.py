@@ -7,28 +7,16 @@ from __future__ import annotations
 
 import re
 
-from kmax_tf.checkpoints.places import Place, variable_names
-from kmax_tf.checkpoints.restore import CheckpointError
-from kmax_tf.model.backbones.names import Rule
+from kmax_tf.checkpoints.places import Place, decoder_index, ordinals, variable_names
+from kmax_tf.checkpoints.restore import SUFFIX, CheckpointError
+from kmax_tf.model.backbones.names import Rule, renamed
 from kmax_tf.model.kmax import KMaX
 
-SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
-
-_BLOCK = r"transformer_decoder/_kmax_decoder/{0}/_block1_transformer"
-
-
-def _block(match: re.Match[str]) -> str:
-    return _BLOCK.format(int(match[1]) - 1)
-
-
-def _decoder_index(match: re.Match[str]) -> str:
-    """Stages and norms of the pixel decoder count from stride 32, fusions from stride 16."""
-    part, stride = match[1], int(match[2])
-    index = 5 - (stride.bit_length() - 1)
-    name = {"stage": "_stages", "backbone_norm": "_backbone_norms", "fuse": "_skip_connections"}
-    return f"pixel_decoder/{name[part]}/{index - (part == 'fuse')}"
-
-
+_DECODER_PARTS = {
+    "stage": "_stages",
+    "backbone_norm": "_backbone_norms",
+    "fuse": "_skip_connections",
+}
 _HEADS = [
     (r"heads/pixel_head/separable_conv", "pixel_space_head/conv_block/_conv1_bn_act"),
     (r"heads/pixel_head/last_conv", "pixel_space_head/final_conv"),
@@ -40,7 +28,10 @@ _HEADS = [
 
 # All applied in this order, after those of the backbone.
 _RULES: list[Rule] = [
-    (r"^pixel_decoder/(stage|backbone_norm|fuse)_stride(\d+)", _decoder_index),
+    (
+        r"^pixel_decoder/(stage|backbone_norm|fuse)_stride(\d+)",
+        lambda m: f"pixel_decoder/{_DECODER_PARTS[m[1]]}/{decoder_index(m)}",
+    ),
     (r"(_stages/\d)/block(\d+)", r"\1/_block\2"),
     (r"/coarse_projection", "/_resized_conv_bn1"),
     (r"/fine_projection", "/_resized_conv_bn2"),
@@ -50,7 +41,10 @@ _RULES: list[Rule] = [
     (r"/attention/(height|width)_axis/", r"/_attention/_\1_axis/"),
     (r"/batch_norm_output/", "/_batch_norm_retrieved_output/"),
     (r"/(query|key|value)_positions$", r"/_\1_rpe/embeddings"),
-    (r"^transformer_decoder/block(\d+)", _block),
+    (
+        r"^transformer_decoder/block(\d+)",
+        lambda m: f"transformer_decoder/_kmax_decoder/{int(m[1]) - 1}/_block1_transformer",
+    ),
     (
         r"^transformer_decoder/(class|mask)_projection",
         r"transformer_decoder/_\1_embedding_projection",
@@ -86,44 +80,28 @@ _RULES: list[Rule] = [
 def checkpoint_keys(model: KMaX) -> dict[str, str]:
     """Returns the checkpoint key of each variable of a model, by our name (without ":0")."""
     names = list(variable_names(model))
-    rates = sorted({int(m[1]) for name in names if (m := re.search(r"/aspp/rate(\d+)/", name))})
-    skips = sorted(
-        {int(m[1]) for name in names if (m := re.search(r"/low_level_stride(\d+)/", name))},
-        reverse=True,
-    )
+    rates = ordinals(names, r"/aspp/rate(\d+)/")
+    skips = ordinals(names, r"/low_level_stride(\d+)/", descending=True)
     rules: list[Rule] = [
-        *(
-            (
-                rf"^semantic_branch/aspp/rate{rate}/",
-                f"semantic_decoder/_aspp/_aspp_conv{i}/_conv_bn_act/",
-            )
-            for i, rate in enumerate(rates, start=1)
+        (
+            r"^semantic_branch/aspp/rate(\d+)/",
+            lambda m: f"semantic_decoder/_aspp/_aspp_conv{rates[m[1]]}/_conv_bn_act/",
         ),
-        *(
-            (
-                rf"^semantic_branch/low_level_stride{stride}/",
-                f"semantic_decoder/_low_level_conv{i}/",
-            )
-            for i, stride in enumerate(skips, start=1)
+        (
+            r"^semantic_branch/low_level_stride(\d+)/",
+            lambda m: f"semantic_decoder/_low_level_conv{skips[m[1]]}/",
         ),
-        *(
-            (
-                rf"^semantic_branch/fusion_stride{stride}/",
-                f"semantic_decoder/_fusion_conv{i}/_conv1_bn_act/",
-            )
-            for i, stride in enumerate(skips, start=1)
+        (
+            r"^semantic_branch/fusion_stride(\d+)/",
+            lambda m: f"semantic_decoder/_fusion_conv{skips[m[1]]}/_conv1_bn_act/",
         ),
         *model.backbone.names.deeplab2,
         *_RULES,
     ]
-    keys = {}
-    for name in names:
-        key = name
-        for pattern, replacement in rules:
-            key = re.sub(pattern, replacement, key)
+    keys = {name: renamed(name, rules) + SUFFIX for name in names}
+    for name, key in keys.items():
         if key.startswith("backbone/"):
             raise CheckpointError(f"the TensorFlow implementation has nothing like {name}")
-        keys[name] = key + SUFFIX
     return keys
 
 

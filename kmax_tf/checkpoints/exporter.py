@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import re
 from collections.abc import Mapping
 
 import numpy as np
@@ -13,7 +12,7 @@ import tensorflow as tf
 from google.protobuf import text_format
 
 from kmax_tf.checkpoints import deeplab2, pytorch
-from kmax_tf.checkpoints.places import variable_names
+from kmax_tf.checkpoints.places import CLASS_HEAD, variable_names
 from kmax_tf.checkpoints.restore import CheckpointError
 from kmax_tf.config import Experiment, label_space
 from kmax_tf.errors import OutputError
@@ -53,7 +52,7 @@ def export_checkpoint(model: KMaX, path: str | os.PathLike[str], format: str) ->
     state = {}
     for name, variable in variable_names(model).items():
         value = variable.numpy()
-        if order is not None and re.match(r".*class_head/dense/(kernel|bias)$", name):
+        if order is not None and CLASS_HEAD.match(name):
             value = value[..., order]
         state[places[name].key] = places[name].from_ours(value)
     if format == "deeplab2":

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 from google.protobuf import text_format
 
-from kmax_tf.checkpoints.places import Place, variable_names
+from kmax_tf.checkpoints.places import CLASS_HEAD, Place, variable_names
 from kmax_tf.checkpoints.restore import CheckpointError
 from kmax_tf.checkpoints.sources import Source, read_source
 from kmax_tf.config import Experiment, label_space
@@ -20,7 +20,6 @@ from kmax_tf.config.dataset import read_description
 from kmax_tf.model.kmax import KMaX
 from kmax_tf.wording import count_of
 
-_CLASS_HEAD = re.compile(r".*class_head/dense/(kernel|bias)$")
 _SEMANTIC_HEAD = re.compile(r"semantic_branch/last_conv/(kernel|bias)$")
 _SHOWN = 6
 
@@ -188,7 +187,7 @@ class _Plan:
     def _channels(self, name: str) -> Optional[tuple[np.ndarray, int]]:
         """Returns, for heads, the source's channel of each of ours (-1: none) and their number."""
         labels, theirs = self.labels, self.source_labels
-        if _CLASS_HEAD.match(name):
+        if CLASS_HEAD.match(name):
             classes = list(theirs.classes)
             if self.source.classes_by_id:
                 classes.sort(key=lambda category: category.id)
@@ -221,7 +220,7 @@ def _chosen_parts(model: KMaX, source: Source, parts: Optional[Collection[str]])
 
 def _is_head(name: str) -> bool:
     """Says whether a variable depends on the dataset's classes, or is a training signal only."""
-    return bool(_CLASS_HEAD.match(name)) or name.startswith("semantic_branch/")
+    return bool(CLASS_HEAD.match(name)) or name.startswith("semantic_branch/")
 
 
 def _refuse(report: ImportReport, allow_missing: bool, allow_unexpected: bool) -> None:

@@ -116,7 +116,7 @@ def _as_our_resnet(values: Mapping[str, np.ndarray], epsilon: float) -> Weights:
     """Moves biases, epsilon and the preprocessing into kernels and normalizations."""
     result: Weights = {}
     for name in [name for name in values if name.endswith("/conv/kernel")]:
-        layer = name[: -len("/conv/kernel")]
+        layer = name.removesuffix("/conv/kernel")
         kernel = values[name].astype(np.float64)
         shift = values.get(f"{layer}/conv/bias", np.zeros(kernel.shape[-1])).astype(np.float64)
         scale = 1.0

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from typing import NamedTuple, Optional
 
 import numpy as np
 import tensorflow as tf
 
 from kmax_tf.model.kmax import KMaX
+
+# Names of variables with a channel for each class.
+CLASS_HEAD = re.compile(r".*class_head/dense/(kernel|bias)$")
 
 
 class Place(NamedTuple):
@@ -50,3 +55,17 @@ class Place(NamedTuple):
 def variable_names(model: KMaX) -> dict[str, tf.Variable]:
     """Returns the variables of a model by name, such as "backbone/stem/conv/kernel"."""
     return {variable.name.split(":")[0]: variable for variable in model.variables}
+
+
+def ordinals(names: Iterable[str], pattern: str, descending: bool = False) -> dict[str, int]:
+    """Returns 1, 2 and so on for the numbers that a pattern finds in names, in their order."""
+    found = {match[1] for name in names if (match := re.search(pattern, name))}
+    return {text: i for i, text in enumerate(sorted(found, key=int, reverse=descending), start=1)}
+
+
+def decoder_index(match: re.Match[str]) -> int:
+    """Returns which of its kind a (part, stride) of the public pixel decoders is.
+
+    Stages and norms count from stride 32, fusions from stride 16.
+    """
+    return 6 - int(match[2]).bit_length() - (match[1] == "fuse")

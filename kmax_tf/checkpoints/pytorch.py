@@ -11,24 +11,16 @@ import re
 from collections.abc import Mapping
 from typing import TypeVar
 
-from kmax_tf.checkpoints.places import Place, variable_names
+from kmax_tf.checkpoints.places import Place, decoder_index, ordinals, variable_names
 from kmax_tf.checkpoints.restore import CheckpointError
-from kmax_tf.model.backbones.names import Rule
+from kmax_tf.model.backbones.names import Rule, renamed
 from kmax_tf.model.kmax import KMaX
 
 Value = TypeVar("Value")
 
 _HEAD = "sem_seg_head.predictor."
 _SEMANTIC = _HEAD + "_auxiliary_semantic_predictor."
-
-
-def _decoder_part(match: re.Match[str]) -> str:
-    """Stages and norms count from stride 32, fusions from stride 16."""
-    index = 3 - (int(match[2]).bit_length() - 3)
-    part = {"stage": "_stages", "backbone_norm": "_in_norms", "fuse": "_resized_fuses"}[match[1]]
-    return f"sem_seg_head.pixel_decoder.{part}.{index - (match[1] == 'fuse')}"
-
-
+_DECODER_PARTS = {"stage": "_stages", "backbone_norm": "_in_norms", "fuse": "_resized_fuses"}
 _HEADS = [
     (r"heads/pixel_head/separable_conv/depthwise/", "_predcitor._pixel_space_head_conv0bnact."),
     (r"heads/pixel_head/separable_conv/pointwise/", "_predcitor._pixel_space_head_conv1bnact."),
@@ -41,7 +33,10 @@ _HEADS = [
 
 # All applied in this order, after those of the backbone; "predcitor" is how it is spelt there.
 _RULES: list[Rule] = [
-    (r"^pixel_decoder/(stage|backbone_norm|fuse)_stride(\d+)", _decoder_part),
+    (
+        r"^pixel_decoder/(stage|backbone_norm|fuse)_stride(\d+)",
+        lambda m: f"sem_seg_head.pixel_decoder.{_DECODER_PARTS[m[1]]}.{decoder_index(m)}",
+    ),
     (r"(_stages\.\d)/block(\d+)/", lambda match: f"{match[1]}._blocks.{int(match[2]) - 1}._"),
     (r"/coarse_projection/", "._conv_bn_low."),
     (r"/fine_projection/", "._conv_bn_high."),
@@ -100,17 +95,18 @@ _RULES: list[Rule] = [
 def places(model: KMaX) -> dict[str, Place]:
     """Returns where each variable of a model stands in a PyTorch checkpoint, by our name."""
     variables = variable_names(model)
-    names = list(variables)
-    rates = sorted({int(m[1]) for name in names if (m := re.search(r"/aspp/rate(\d+)/", name))})
-    rules = [
-        (rf"^semantic_branch/aspp/rate{rate}/", f"{_SEMANTIC}_aspp._aspp_conv{i}.")
-        for i, rate in enumerate(rates, start=1)
+    rates = ordinals(variables, r"/aspp/rate(\d+)/")
+    rules: list[Rule] = [
+        (
+            r"^semantic_branch/aspp/rate(\d+)/",
+            lambda m: f"{_SEMANTIC}_aspp._aspp_conv{rates[m[1]]}.",
+        ),
+        *model.backbone.names.pytorch,
+        *_RULES,
     ]
     found = {}
     for name, variable in variables.items():
-        key = name
-        for pattern, replacement in (*rules, *model.backbone.names.pytorch, *_RULES):
-            key = re.sub(pattern, replacement, key)
+        key = renamed(name, rules)
         if "/" in key:
             raise CheckpointError(
                 f"the PyTorch implementation has nothing like {name}: its backbones are ResNet-50 "

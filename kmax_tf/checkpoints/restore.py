@@ -13,6 +13,9 @@ from kmax_tf.files.writing import plain_path
 from kmax_tf.model.kmax import KMaX
 from kmax_tf.wording import count_of
 
+# What keys of variables end in.
+SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
+_STEP = f"global_step{SUFFIX}"
 # What TensorFlow raises for a checkpoint that is damaged, here or there.
 DAMAGED = (tf.errors.OpError, ValueError, RuntimeError, IndexError)
 
@@ -56,7 +59,7 @@ def find_checkpoint(path: str | os.PathLike[str]) -> str:
                 "names is gone); train first, or give the prefix of a checkpoint, such as ckpt-1000"
             )
         return latest
-    prefix = path[: -len(".index")] if path.endswith(".index") else path
+    prefix = path.removesuffix(".index")
     if not tf.io.gfile.exists(prefix + ".index"):
         raise CheckpointError(f"there is no checkpoint {prefix}: {prefix}.index does not exist")
     return prefix
@@ -105,10 +108,6 @@ def restore_weights(model: KMaX, path: str | os.PathLike[str]) -> RestoreReport:
     return RestoreReport(prefix, step, len(expected))
 
 
-_STEP = "global_step/.ATTRIBUTES/VARIABLE_VALUE"
-_SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
-
-
 def checkpoint_shapes(model: KMaX) -> dict[str, list[int]]:
     """Returns the shape of each variable of a model by its key in checkpoints."""
     view = tf.train.Checkpoint(**model.checkpoint_items)
@@ -123,7 +122,7 @@ def checkpoint_shapes(model: KMaX) -> dict[str, list[int]]:
             seen.add(id(child))
             child_path = f"{path}/{name}" if path else name
             if isinstance(child, tf.Variable):
-                shapes[child_path + _SUFFIX] = child.shape.as_list()
+                shapes[child_path + SUFFIX] = child.shape.as_list()
             pending.append((child_path, child))
     return {key: shape for key, shape in shapes.items() if not key.startswith("save_counter")}
 
@@ -137,15 +136,15 @@ def _check_same(prefix: str, expected: dict[str, list[int]], found: dict[str, li
         if key.split("/")[0] in items and ".OPTIMIZER_SLOT" not in key and key not in expected
     ]
     reshaped = [
-        f"{_short(key)} {found[key]} instead of {shape}"
+        f"{key.removesuffix(SUFFIX)} {found[key]} instead of {shape}"
         for key, shape in expected.items()
         if key in found and list(found[key]) != shape
     ]
     problems = [
         f"{count_of(len(rows), 'variable')} {what} (such as {', '.join(rows[:3])})"
         for what, rows in (
-            ("of the model not in it", [_short(key) for key in missing]),
-            ("of it not in the model", [_short(key) for key in unexpected]),
+            ("of the model not in it", [key.removesuffix(SUFFIX) for key in missing]),
+            ("of it not in the model", [key.removesuffix(SUFFIX) for key in unexpected]),
             ("of another shape", reshaped),
         )
         if rows
@@ -167,7 +166,3 @@ def way_to_other_classes(checkpoint: str | os.PathLike[str]) -> str:
         "--output=START` (the description is dataset.textproto in the folder of the old records), "
         "and train with training.initial_checkpoint=START and a new model_dir."
     )
-
-
-def _short(key: str) -> str:
-    return key[: -len(_SUFFIX)] if key.endswith(_SUFFIX) else key

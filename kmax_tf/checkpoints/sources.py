@@ -14,6 +14,7 @@ from kmax_tf.checkpoints import deeplab2, keras_weights, pytorch
 from kmax_tf.checkpoints.places import Place
 from kmax_tf.checkpoints.restore import (
     DAMAGED,
+    SUFFIX,
     CheckpointError,
     find_checkpoint,
     way_to_other_classes,
@@ -88,7 +89,7 @@ def _read_deeplab2(model: KMaX, path: str) -> Source:
     garden = {key.replace("backbone/_encoder/", "encoder/", 1): key for key in found}
     shapes, ignored = {}, []
     for key, original in garden.items():
-        whole = key.endswith(deeplab2.SUFFIX) and "/.OPTIMIZER_SLOT/" not in key
+        whole = key.endswith(SUFFIX) and "/.OPTIMIZER_SLOT/" not in key
         if whole and deeplab2.part_of(key) in _PARTS:
             shapes[key] = tuple(found[original])
         else:

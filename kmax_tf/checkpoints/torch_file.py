@@ -18,45 +18,41 @@ from typing import Any, Callable, NamedTuple, NoReturn, Optional
 
 import numpy as np
 import safetensors
+import tensorflow as tf
 
 from kmax_tf.checkpoints.restore import CheckpointError
 from kmax_tf.wording import count_of
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _NESTED = ("model", "state_dict", "model_state", "model_state_dict", "model_ema")
-_BFLOAT16 = "bfloat16"
-# Bytes and NumPy type of each storage; bfloat16 is read as the upper half of a float32.
-_STORAGES: dict[str, tuple[int, str]] = {
-    "FloatStorage": (4, "<f4"),
-    "DoubleStorage": (8, "<f8"),
-    "HalfStorage": (2, "<f2"),
-    "BFloat16Storage": (2, _BFLOAT16),
-    "LongStorage": (8, "<i8"),
-    "IntStorage": (4, "<i4"),
-    "ShortStorage": (2, "<i2"),
-    "CharStorage": (1, "|i1"),
-    "ByteStorage": (1, "|u1"),
-    "BoolStorage": (1, "|b1"),
-}
-
-
-_SAFETENSORS = {
-    **{"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": _BFLOAT16, "I64": "<i8"},
-    **{"I32": "<i4", "I16": "<i2", "I8": "|i1", "U8": "|u1", "BOOL": "|b1"},
-}
+_BFLOAT16 = np.dtype(tf.bfloat16.as_numpy_dtype)
+# (torch.save's storage, safetensors' type, NumPy's)
+_TYPES: list[tuple[str, str, np.dtype]] = [
+    ("FloatStorage", "F32", np.dtype("<f4")),
+    ("DoubleStorage", "F64", np.dtype("<f8")),
+    ("HalfStorage", "F16", np.dtype("<f2")),
+    ("BFloat16Storage", "BF16", _BFLOAT16),
+    ("LongStorage", "I64", np.dtype("<i8")),
+    ("IntStorage", "I32", np.dtype("<i4")),
+    ("ShortStorage", "I16", np.dtype("<i2")),
+    ("CharStorage", "I8", np.dtype("|i1")),
+    ("ByteStorage", "U8", np.dtype("|u1")),
+    ("BoolStorage", "BOOL", np.dtype("|b1")),
+]
+_STORAGES = {storage: dtype for storage, _, dtype in _TYPES}
+_SAFETENSORS = {name: dtype for _, name, dtype in _TYPES}
 
 
 class _StorageType(NamedTuple):
     """Stand-in for a class such as torch.FloatStorage."""
 
-    bytes: int
-    dtype: str
+    dtype: np.dtype
 
 
 class _Storage(NamedTuple):
     """A run of values that tensors are views of."""
 
-    type: _StorageType
+    dtype: np.dtype
     key: str
     length: int
 
@@ -104,10 +100,7 @@ def read_state(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         ) from error
     if not state:
         raise CheckpointError(f"cannot read {path}: it holds no tensors")
-    return {
-        name[len("module.") :] if name.startswith("module.") else name: value
-        for name, value in state.items()
-    }
+    return {name.removeprefix("module."): value for name, value in state.items()}
 
 
 def _read_safetensors(path: str) -> dict[str, np.ndarray]:
@@ -125,7 +118,7 @@ def _read_zip(path: str) -> dict[str, np.ndarray]:
         pickles = [name for name in archive.namelist() if name.endswith("data.pkl")]
         if len(pickles) != 1:
             _fail("the archive has no data.pkl")
-        root = pickles[0][: -len("data.pkl")]
+        root = pickles[0].removesuffix("data.pkl")
         size = os.path.getsize(path)
 
         def read(name: str, expected: Optional[int] = None) -> bytes:
@@ -138,8 +131,8 @@ def _read_zip(path: str) -> dict[str, np.ndarray]:
         content = _unpickle(io.BytesIO(read(pickles[0])))
 
         def storage(item: _Storage) -> np.ndarray:
-            data = read(f"{root}data/{item.key}", item.length * item.type.bytes)
-            return _values(data, item.type.dtype)
+            data = read(f"{root}data/{item.key}", item.length * item.dtype.itemsize)
+            return _values(data, item.dtype)
 
         return _arrays(content, storage)
 
@@ -154,22 +147,21 @@ def _read_stream(path: str) -> dict[str, np.ndarray]:
         _unpickle(file)  # sizes of the machine's types
         content = _unpickle(file)
         keys = _unpickle(file)
-        types = {item.key: item.type for item in _storages(content)}
+        types = {item.key: item.dtype for item in _storages(content)}
         loaded: dict[str, np.ndarray] = {}
         for key in keys if isinstance(keys, list) else _fail("no list of storages"):
             (count,) = struct.unpack("<q", file.read(8))
-            kind = types.get(key) or _fail(f"an unused storage {key!r}")
+            dtype = types[key] if key in types else _fail(f"an unused storage {key!r}")
             left = os.fstat(file.fileno()).st_size - file.tell()
-            if not 0 <= count * kind.bytes <= left:
+            if not 0 <= count * dtype.itemsize <= left:
                 _fail(f"a storage of {count_of(count, 'value')} is longer than the file")
-            loaded[key] = _values(file.read(count * kind.bytes), kind.dtype)
+            loaded[key] = _values(file.read(count * dtype.itemsize), dtype)
         return _arrays(content, lambda item: loaded[item.key])
 
 
-def _values(data: bytes, dtype: str) -> np.ndarray:
-    if dtype == _BFLOAT16:
-        return (np.frombuffer(data, "<u2").astype("<u4") << 16).view("<f4")
-    return np.frombuffer(data, dtype)
+def _values(data: bytes, dtype: np.dtype) -> np.ndarray:
+    values = np.frombuffer(data, dtype)
+    return values.astype(np.float32) if dtype == _BFLOAT16 else values
 
 
 def _tensors(content: Any) -> Mapping[str, Any]:
@@ -251,7 +243,7 @@ class _Unpickler(pickle.Unpickler):
           CheckpointError: the name is none that tensors need.
         """
         if module in ("torch", "torch.cuda") and name in _STORAGES:
-            return _StorageType(*_STORAGES[name])
+            return _StorageType(_STORAGES[name])
         allowed = _ALLOWED.get((module, name))
         if allowed is None:
             _fail(
@@ -265,7 +257,7 @@ class _Unpickler(pickle.Unpickler):
         if isinstance(pid, tuple) and len(pid) >= 5 and pid[0] == "storage":
             _, kind, key, _, count = pid[:5]
             if isinstance(kind, _StorageType) and isinstance(count, int) and count >= 0:
-                return _Storage(kind, str(key), count)
+                return _Storage(kind.dtype, str(key), count)
         _fail("it has a reference that is no storage")
 
 

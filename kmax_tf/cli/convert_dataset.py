@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from kmax_tf.conversion.coco_format import Split
-    from kmax_tf.conversion.convert import Report, Runner
+    from kmax_tf.conversion.convert import Report
     from kmax_tf.labels import LabelSpace
 
 from kmax_tf.cli import arguments
@@ -139,11 +139,16 @@ def run(args: argparse.Namespace) -> int:
     source = _published(args) if args.layout not in ("coco-format", "masks") else _own(args)
     names = ("dataset.textproto", "report.json", *(f"{name}.sha256" for name in source.splits))
     check_free(os.path.join(args.output, name) for name in names)
+    runner = None
+    if args.runner == "beam":
+        from kmax_tf.conversion.beam_runner import beam_runner
+
+        runner = beam_runner(args.beam_flags)
     options = ConversionOptions(
         strict=args.strict,
         num_shards=args.shards,
         workers=args.workers,
-        runner=_runner(args),
+        runner=runner,
     )
     reports = {}
     for name, split in source.splits.items():
@@ -292,14 +297,6 @@ def _described(args: argparse.Namespace, description: str) -> tuple[LabelSpace, 
 
 def _name(args: argparse.Namespace) -> str:
     return args.name or os.path.basename(os.path.abspath(args.source)) or "mine"
-
-
-def _runner(args: argparse.Namespace) -> Runner | None:
-    if args.runner == "local":
-        return None
-    from kmax_tf.conversion.beam_runner import beam_runner
-
-    return beam_runner(args.beam_flags)
 
 
 def _print_report(name: str, report: Report, labels: LabelSpace) -> None:

@@ -14,12 +14,17 @@ import platform
 import shutil
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple, Optional
 
 import kmax_tf
 from kmax_tf.processor import ONEDNN, cpu_features
 from kmax_tf.version import installed_version
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
+
+    from kmax_tf.ops.trials import Example
 
 HELP = "print versions and devices, try operations, and say how to fix what is broken"
 
@@ -74,14 +79,15 @@ def run(args: argparse.Namespace) -> int:
     del args
     # Those of start-up would hide the report.
     warnings.simplefilter("ignore")
+    wanted = requirements()
     findings = [
         *check_python(),
-        *check_versions(requirements() or _UNPINNED),
-        *check_imports(),
+        *check_versions(wanted),
+        *check_imports(wanted),
         *check_protos(),
-        *check_devices(),
+        *check_devices(wanted),
         *check_processor(),
-        *check_operations(),
+        *check_operations(wanted),
     ]
     print(report(findings))
     return int(any(finding.problem for finding in findings))
@@ -101,12 +107,21 @@ def report(findings: Sequence[Finding]) -> str:
     return "\n".join(lines)
 
 
-def requirements() -> list[str]:
-    """Returns the requirements that kmax-tf was installed with; none where it wasn't."""
+def requirements() -> list[Requirement]:
+    """Returns what kmax-tf needs on this Python; without versions where it isn't installed."""
     try:
-        return importlib.metadata.requires("kmax-tf") or []
+        texts = importlib.metadata.requires("kmax-tf") or _UNPINNED
     except importlib.metadata.PackageNotFoundError:
-        return []
+        texts = _UNPINNED
+    return applicable(texts)
+
+
+def applicable(texts: Iterable[str]) -> list[Requirement]:
+    """Returns the requirements of this Python, without those of extras."""
+    from packaging.requirements import Requirement
+
+    parsed = map(Requirement, texts)
+    return [r for r in parsed if r.marker is None or r.marker.evaluate({"extra": ""})]
 
 
 def check_python() -> Iterator[Finding]:
@@ -124,14 +139,9 @@ def check_python() -> Iterator[Finding]:
         yield Finding("kmax_tf", installed)
 
 
-def check_versions(wanted: Sequence[str]) -> Iterator[Finding]:
-    """Yields each requirement of this Python with the version that is installed."""
-    from packaging.requirements import Requirement
-
-    for text in wanted:
-        requirement = Requirement(text)
-        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
-            continue
+def check_versions(wanted: Iterable[Requirement]) -> Iterator[Finding]:
+    """Yields each requirement with the version that is installed."""
+    for requirement in wanted:
         found = installed_version(requirement.name)
         fix = f"{sys.executable} -m pip install '{requirement.name}{requirement.specifier}'"
         if found is None:
@@ -144,21 +154,26 @@ def check_versions(wanted: Sequence[str]) -> Iterator[Finding]:
             yield Finding(requirement.name, f"{found}{pin}")
 
 
-def check_imports() -> Iterator[Finding]:
+def check_imports(
+    wanted: Iterable[Requirement],
+    modules: Iterable[tuple[str, str]] = IMPORTS,
+    addons_end: tuple[int, int] = ADDONS_END,
+) -> Iterator[Finding]:
     """Yields the modules that cannot be imported, and which Keras and add-ons are in use."""
-    names = [*IMPORTS]
-    if sys.version_info < ADDONS_END:
+    names = [*modules]
+    if sys.version_info < addons_end:
         names.append(("tensorflow_addons", "tensorflow-addons"))
     else:
         yield Finding(
             "tensorflow-addons",
             f"not available on this Python: ended before "
-            f"{'.'.join(map(str, ADDONS_END))}; nothing that kmax_tf does here needs it",
+            f"{'.'.join(map(str, addons_end))}; nothing that kmax_tf does here needs it",
         )
     for module, distribution in names:
         problem = import_problem(module)
         if problem:
-            fix = f"{sys.executable} -m pip install --force-reinstall '{_pinned(distribution)}'"
+            pinned = _pinned(distribution, wanted)
+            fix = f"{sys.executable} -m pip install --force-reinstall '{pinned}'"
             yield Finding(module, "-", f"cannot be imported: {problem}", fix)
         elif module == "kmax_tf.keras_api":
             layer = importlib.import_module(module).keras.layers.Layer
@@ -176,14 +191,9 @@ def import_problem(module: str) -> str:
     return ""
 
 
-def _pinned(distribution: str) -> str:
-    from packaging.requirements import Requirement
-
-    for requirement in map(Requirement, requirements()):
-        applies = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
-        if requirement.name == distribution and applies:
-            return f"{distribution}{requirement.specifier}"
-    return distribution
+def _pinned(distribution: str, wanted: Iterable[Requirement]) -> str:
+    pins = {requirement.name: str(requirement.specifier) for requirement in wanted}
+    return f"{distribution}{pins.get(distribution, '')}"
 
 
 def check_protos() -> Iterator[Finding]:
@@ -203,7 +213,9 @@ def check_protos() -> Iterator[Finding]:
     yield Finding("configs", str(configs), missing, fix)
 
 
-def check_devices() -> Iterator[Finding]:
+def check_devices(
+    wanted: Iterable[Requirement], driver: pathlib.Path = NVIDIA_DRIVER
+) -> Iterator[Finding]:
     """Yields the devices that TensorFlow sees, and a GPU that it doesn't."""
     if import_problem("tensorflow"):
         return
@@ -215,8 +227,8 @@ def check_devices() -> Iterator[Finding]:
         names = [str(detail.get("device_name", "")) for detail in details]
         shown = ", ".join(name for name in names if name)
         value = f"{len(devices)}{f' ({shown})' if shown else ''}"
-        if kind == "GPU" and not devices and (NVIDIA_DRIVER.exists() or shutil.which("nvidia-smi")):
-            pinned = _pinned("tensorflow").replace("tensorflow", "tensorflow[and-cuda]", 1)
+        if kind == "GPU" and not devices and (driver.exists() or shutil.which("nvidia-smi")):
+            pinned = _pinned("tensorflow", wanted).replace("tensorflow", "tensorflow[and-cuda]", 1)
             yield Finding(
                 "GPU devices",
                 value,
@@ -240,20 +252,27 @@ def check_processor() -> Iterator[Finding]:
     yield Finding("oneDNN", f"{value}; {ONEDNN}={os.environ.get(ONEDNN, '')}")
 
 
-def check_operations() -> Iterator[Finding]:
-    """Yields the kinds of operation that fail here, or that none does."""
+def check_operations(
+    wanted: Iterable[Requirement], examples: Optional[dict[str, Example]] = None
+) -> Iterator[Finding]:
+    """Yields the kinds of operation that fail here, or that none does.
+
+    Args:
+      wanted: requirements.
+      examples: by name; those of `operation_checks.operations` unless given.
+    """
     if problem := import_problem("kmax_tf.cli.operation_checks"):
         yield Finding("operations", "-", f"cannot be tried: {problem}", "fix the others first")
         return
-    from kmax_tf.cli.operation_checks import PRECISIONS, failures
+    from kmax_tf.cli.operation_checks import PRECISIONS, failures, operations
 
     other = "0" if os.environ.get(ONEDNN) == "1" else "1"
     fix = (
         f"export {ONEDNN}={other}   (other kernels; or: {sys.executable} -m pip install "
-        f"--force-reinstall '{_pinned('tensorflow')}')"
+        f"--force-reinstall '{_pinned('tensorflow', wanted)}')"
     )
     count = 0
-    for name, reason in failures():
+    for name, reason in failures(examples or operations()):
         count += 1
         yield Finding(name, "-", f"cannot be computed with its gradient: {reason}", fix)
     if not count:

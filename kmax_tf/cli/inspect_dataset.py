@@ -107,9 +107,8 @@ def _examples(found: Inspection, labels: LabelSpace, count: int) -> list[Record]
     from kmax_tf.conversion.inspection import read_records
 
     places = [(file, index) for file, n in found.records.items() for index in range(n)]
-    chosen = [places[i * len(places) // count] for i in range(min(count, len(places)))]
-    if len(places) < count:
-        chosen = places
+    count = min(count, len(places))
+    chosen = [places[i * len(places) // count] for i in range(count)]
     records = []
     for file in dict.fromkeys(file for file, _ in chosen):
         indices = [index for name, index in chosen if name == file]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import dataclasses
 import gc
 import json
 import sys
@@ -23,7 +22,9 @@ if TYPE_CHECKING:
 
 HELP = "print the shipped experiments: parameters, multiply-adds, published results"
 
+# In the order of the table.
 _DATASETS = ("coco", "cityscapes", "ade20k", "pytorch", "shapes")
+_BACKBONES = ("resnet50", "max_s", "convnext_tiny", "convnext_small", "convnext_base")
 _RESULTS = {"pq": "PQ", "pq_things": "things", "pq_stuff": "stuff", "mask_ap": "AP", "miou": "mIoU"}
 # Format of the columns: > is of numbers, which go to the right.
 _COLUMNS = {
@@ -36,30 +37,6 @@ _COLUMNS = {
     **dict.fromkeys(_RESULTS.values(), ">6"),
     "source": "<6",
 }
-
-
-@dataclasses.dataclass(frozen=True)
-class ModelRow:
-    """What the table says of an experiment.
-
-    Attributes:
-      config: the experiment file.
-      backbone: its name.
-      height, width: of the network's input.
-      parameters: trainable ones of the whole model.
-      parameters_without_semantic_branch: the paper's count.
-      multiply_adds: of one image in inference.
-      published: results in percent, by the names of `Published`, and their source.
-    """
-
-    config: str
-    backbone: str
-    height: int
-    width: int
-    parameters: int
-    parameters_without_semantic_branch: int
-    multiply_adds: int
-    published: dict[str, Any]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -88,20 +65,20 @@ def run(args: argparse.Namespace) -> int:
     Raises:
       UserError: an experiment is wrong, or the size is none that models take.
     """
-    from kmax_tf.config import load_experiment
+    from kmax_tf.config import load_experiment, shipped_experiments
     from kmax_tf.grids import check_image_size
     from kmax_tf.keras_api import keras
 
     if args.size:
         check_image_size([1, *args.size, 3])
-    names = args.configs or shipped_experiments()
+    names = args.configs or sorted(shipped_experiments(), key=order)
     experiments = [load_experiment(name, args.overrides) for name in names]
     if not args.json:
         print(_head(), flush=True)
     for number, (name, experiment) in enumerate(zip(names, experiments), start=1):
         with _told(f"counting {name} ({number} of {len(names)}) ..."):
             row = describe(name, experiment, args.size)
-        print(json.dumps(dataclasses.asdict(row)) if args.json else _line(row), flush=True)
+        print(json.dumps(row) if args.json else _line(row), flush=True)
         # The largest models take a gigabyte each.
         keras.backend.clear_session()
         gc.collect()
@@ -118,33 +95,19 @@ def _told(line: str) -> Iterator[None]:
         print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
-def shipped_experiments() -> list[str]:
-    """Returns the shipped files that are experiments, as `--config` takes them, datasets in turn.
-
-    An experiment is a file with a name; the others are bases.
-    """
-    from kmax_tf.config import Experiment, shipped_configs
-    from kmax_tf.config.textproto import merge_text
-
-    folder = shipped_configs()
-    names = []
-    for dataset in _DATASETS:
-        for path in sorted((folder / dataset).glob("*.textproto"), key=_backbone_order):
-            content = Experiment()
-            where = f"{path}:{{}}".format
-            merge_text(path.read_text(encoding="utf-8"), where, content, {})
-            if content.name:
-                names.append(path.relative_to(folder).as_posix())
-    return names
-
-
-def describe(config: str, experiment: Experiment, size: Optional[Sequence[int]] = None) -> ModelRow:
+def describe(
+    config: str, experiment: Experiment, size: Optional[Sequence[int]] = None
+) -> dict[str, Any]:
     """Builds the model of an experiment, counts it and forgets it.
 
     Args:
       config: name of the row.
       experiment: resolved.
       size: height and width of the input; None: those of the evaluation.
+
+    Returns:
+      What the table says, ready for JSON; `published` has results in percent, by the names of
+      `Published`, and their source.
     """
     from kmax_tf.model.builder import build_model
     from kmax_tf.model.complexity import multiply_adds
@@ -157,27 +120,27 @@ def describe(config: str, experiment: Experiment, size: Optional[Sequence[int]] 
         field.name: round(value, 3) if isinstance(value, float) else value
         for field, value in experiment.published.ListFields()
     }
-    return ModelRow(
-        config=config,
-        backbone=model.backbone.title,
-        height=height,
-        width=width,
-        parameters=parameters,
-        parameters_without_semantic_branch=parameters - branch,
-        multiply_adds=multiply_adds(model, height, width),
-        published=published,
-    )
+    return {
+        "config": config,
+        "backbone": model.backbone.title,
+        "height": height,
+        "width": width,
+        "parameters": parameters,
+        "parameters_without_semantic_branch": parameters - branch,
+        "multiply_adds": multiply_adds(model, height, width),
+        "published": published,
+    }
 
 
 def _trainable_parameters(part: keras.layers.Layer) -> int:
     return sum(int(variable.shape.num_elements()) for variable in part.trainable_variables)
 
 
-def _backbone_order(path: Any) -> tuple[int, str]:
-    """Sorts files by the size of their backbone, smallest first."""
-    order = ("resnet50", "max_s", "convnext_tiny", "convnext_small", "convnext_base")
-    place = next((i for i, name in enumerate(order) if name in path.name), len(order))
-    return place, path.name
+def order(name: str) -> tuple[int, int, str]:
+    """Sorts experiments by dataset, and then by the size of their backbone, smallest first."""
+    dataset, _, file = name.partition("/")
+    backbone = next((i for i, start in enumerate(_BACKBONES) if start in file), len(_BACKBONES))
+    return _DATASETS.index(dataset), backbone, name
 
 
 def _head() -> str:
@@ -189,19 +152,20 @@ def _head() -> str:
     return f"{_padded(list(_COLUMNS))}\n{_padded(marked)}"
 
 
-def _line(row: ModelRow) -> str:
+def _line(row: dict[str, Any]) -> str:
     """Returns a row of the table, which is Markdown too."""
-    results = [f"{row.published[name]:.1f}" if name in row.published else "" for name in _RESULTS]
+    published = row["published"]
+    results = [f"{published[name]:.1f}" if name in published else "" for name in _RESULTS]
     return _padded(
         [
-            row.config,
-            row.backbone,
-            f"{row.height}x{row.width}",
-            f"{row.parameters / 1e6:.2f}",
-            f"{row.parameters_without_semantic_branch / 1e6:.2f}",
-            f"{row.multiply_adds / 1e9:.2f}",
+            row["config"],
+            row["backbone"],
+            f"{row['height']}x{row['width']}",
+            f"{row['parameters'] / 1e6:.2f}",
+            f"{row['parameters_without_semantic_branch'] / 1e6:.2f}",
+            f"{row['multiply_adds'] / 1e9:.2f}",
             *results,
-            row.published.get("source", ""),
+            published.get("source", ""),
         ]
     )
 

@@ -5,7 +5,7 @@ For `kmax doctor`: what a machine's TensorFlow has no kernel for shows here, not
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Callable
 
 import numpy as np
@@ -22,13 +22,13 @@ PRECISIONS = ("float32", "mixed_bfloat16")
 _SHAPE = [2, 9, 9, 8]
 
 
-def failures() -> Iterator[tuple[str, str]]:
+def failures(examples: Mapping[str, Example]) -> Iterator[tuple[str, str]]:
     """Yields the name of each operation that fails, and why, in a line."""
     before = keras.mixed_precision.global_policy()
     for precision in PRECISIONS:
         keras.mixed_precision.set_global_policy(precision)
         try:
-            for name, example in _operations().items():
+            for name, example in examples.items():
                 reason = _failure(example)
                 if reason:
                     yield f"{name} in {precision.replace('mixed_', '')}", reason
@@ -71,7 +71,7 @@ def _last_line(error: Exception) -> str:
     return (told or lines or ["no message"])[-1]
 
 
-def _operations() -> dict[str, Example]:
+def operations() -> dict[str, Example]:
     """Returns the operations by name: those of the project, and what the library does for it."""
     norm = BatchNorm()
     norm.build(_SHAPE)

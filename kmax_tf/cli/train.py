@@ -48,7 +48,6 @@ def run(args: argparse.Namespace) -> int:
         set_precision,
         set_threads,
     )
-    from kmax_tf.training.task import KMaXTask, experiment_config
 
     # What: the experiment, complete, with records of its classes and a folder of its own.
     strategy_override = [f"runtime.strategy={args.strategy.upper()}"] if args.strategy else []
@@ -68,8 +67,5 @@ def run(args: argparse.Namespace) -> int:
     set_precision(runtime)
     keras.utils.set_random_seed(experiment.training.seed)
 
-    # How: the task knows inputs, model, loss and metrics; the trainer knows the rest.
-    config = experiment_config(experiment)
-    task = KMaXTask(config.task)
-    run_training(experiment, config, task, strategy, args.model_dir, args.mode)
+    run_training(experiment, strategy, args.model_dir, args.mode)
     return 0

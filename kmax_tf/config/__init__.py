@@ -8,7 +8,7 @@ from kmax_tf.config.experiment import (
     validate,
 )
 from kmax_tf.config.options import choice_name, options_of
-from kmax_tf.config.shipped import shipped_configs
+from kmax_tf.config.shipped import shipped_configs, shipped_experiments
 from kmax_tf.errors import ConfigError
 from kmax_tf.protos.experiment_pb2 import Experiment
 
@@ -24,5 +24,6 @@ __all__ = [
     "parse_dataset",
     "read_description",
     "shipped_configs",
+    "shipped_experiments",
     "validate",
 ]

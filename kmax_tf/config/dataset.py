@@ -5,7 +5,6 @@ from __future__ import annotations
 import colorsys
 import os
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from kmax_tf.config.problems import report
 from kmax_tf.config.shipped import shipped_configs
@@ -62,17 +61,9 @@ def parse_dataset(text: str, name: str) -> LabelSpace:
     return label_space(dataset)
 
 
-class WrittenSplit(NamedTuple):
-    """What a conversion noted of the records of a split: number of files, and their checksum."""
-
-    shards: int
-    checksum: str
-
-
-def written_splits(text: str) -> dict[str, WrittenSplit]:
-    """Returns what a dataset description says of splits that were converted, by name."""
-    splits = _parsed(text).splits
-    return {split.name: WrittenSplit(split.shards, split.checksum) for split in splits}
+def written_splits(text: str) -> dict[str, tuple[int, str]]:
+    """Returns the number of files, and their checksum, of the splits of a dataset description."""
+    return {split.name: (split.shards, split.checksum) for split in _parsed(text).splits}
 
 
 def colored_classes(text: str) -> tuple[str, ...]:

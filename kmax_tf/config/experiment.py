@@ -148,7 +148,7 @@ def _merge(
       dataset: the source that names the dataset file (None: an override does) and that file, which
         replaces whatever dataset the sources before gave.
       origins: updated.
-      errors: takes up what cannot be merged, and is left out.
+      errors: gets what cannot be merged, which is left out.
     """
     experiment = experiment_pb2.Experiment()
     for source in (*chain, None):

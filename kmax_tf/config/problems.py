@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
+
+from google.protobuf.message import Message
 
 from kmax_tf.config.textproto import Origins, located
 from kmax_tf.wording import count_of
@@ -14,6 +16,13 @@ class Problem(NamedTuple):
 
     path: str
     text: str
+
+
+def unset(message: Message, path: str, *names: str) -> Iterator[Problem]:
+    """Yields a problem for each field of a message at a path that isn't given, but must be."""
+    for name in names:
+        if not message.HasField(name):
+            yield Problem(path, f"has no {name}; give it")
 
 
 def report(

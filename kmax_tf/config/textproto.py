@@ -58,7 +58,7 @@ def merge_text(
       message: what is changed.
       origins: where each field was set; updated.
       prefix: path of `message` in `origins`. Empty: it is the outermost one.
-      errors: takes up, with their places, unknown fields and values that don't fit, which are then
+      errors: gets, with their places, unknown fields and values that don't fit, which are then
         left out. None: the first is raised.
 
     Raises:
@@ -208,7 +208,7 @@ class _Parser:
                     raise text_format.ParseError
                 value = consume(self._tokens)
             except text_format.ParseError:
-                self._fail(line, f"expected {wanted}, found {_shown(token)}", path)
+                raise self._error(line, f"expected {wanted}, found {_shown(token)}", path) from None
         try:
             if isinstance(value, float) and math.isinf(value) and "inf" not in token.lower():
                 raise OverflowError
@@ -221,14 +221,14 @@ class _Parser:
         except (OverflowError, ValueError):
             types: Any = descriptor_pb2.FieldDescriptorProto.Type
             kind = types.Name(field.type)[len("TYPE_") :].lower()
-            self._fail(line, f"{token} does not fit {kind}", path)
+            raise self._error(line, f"{token} does not fit {kind}", path) from None
 
     def _enum_number(self, enum: Any, path: str) -> int:
         token = self._tokens.token
         if token not in enum.values_by_name:
             known = [value.name for value in enum.values]
             problem = f"{_shown(token)} is not a {enum.name} ({', '.join(known)})"
-            self._fail(self._line(), f"{problem}; {nearest(token.upper(), known)}", path)
+            raise self._error(self._line(), f"{problem}; {nearest(token.upper(), known)}", path)
         self._tokens.NextToken()
         return int(enum.values_by_name[token].number)
 
@@ -261,10 +261,9 @@ class _Parser:
         return error.GetLine(), error.GetColumn()
 
     def _expected(self, wanted: str, path: str = "") -> NoReturn:
-        self._fail(self._line(), f"expected {wanted}, found {_shown(self._tokens.token)}", path)
-
-    def _fail(self, line: int, problem: str, path: str = "") -> NoReturn:
-        raise self._error(line, problem, path)
+        raise self._error(
+            self._line(), f"expected {wanted}, found {_shown(self._tokens.token)}", path
+        )
 
     def _collect(self, error: ConfigError) -> None:
         if self._errors is None:

@@ -37,7 +37,7 @@ class InstanceDiscrimination(Term):
             tf.gather(truth.segments, indices, batch_dims=1),
             truth.areas.shape[1],
             self.temperature,
-            truth.unmatched_gradient,
+            truth.options.unmatched_gradient,
         )
 
 
@@ -82,8 +82,8 @@ def interpolate_pixels(grid: tf.Tensor, size: tuple[int, int], indices: tf.Tenso
     Returns:
       [B, S, D].
     """
-    batch, height, width, channels = grid.shape
-    flat = tf.reshape(grid, [batch or -1, height * width, channels])
+    height, width = grid.shape[1:3]
+    flat = ops.pixels_of(grid)
     if (height, width) == size:
         return ops.read_rows(flat, indices)
     (row, row_share), (column, column_share) = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import tensorflow as tf
 
@@ -14,7 +14,7 @@ from kmax_tf.structures import Predictions, Targets
 
 
 class KMaXLoss:
-    """(Targets, Predictions) -> {term: scalar}. Their sum is the training loss.
+    """(Targets, Predictions) -> {term: scalar}. Their `total_loss` is the training loss.
 
     Terms are weighted means over the batch. Those of the final prediction have the names of the
     terms; those of the prediction that kMaX block i starts from are `block<i>/...`. All share one
@@ -56,6 +56,11 @@ class KMaXLoss:
 
     def _terms_of(self, outputs: Predictions) -> list[Term]:
         return [term for term in self.terms if term.reads in outputs]
+
+
+def total_loss(terms: Mapping[str, tf.Tensor]) -> tf.Tensor:
+    """Returns the sum of all terms."""
+    return tf.add_n(list(terms.values()))
 
 
 def _parts(predictions: Predictions) -> Iterator[tuple[str, Predictions]]:

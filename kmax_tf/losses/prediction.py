@@ -7,7 +7,7 @@ import functools
 import tensorflow as tf
 
 from kmax_tf import ops
-from kmax_tf.losses.truth import Truth, flatten
+from kmax_tf.losses.truth import Truth
 from kmax_tf.ops.resizing import resize_bilinear
 from kmax_tf.structures import Predictions
 
@@ -29,7 +29,7 @@ class Prediction:
         """Returns `pixel_entropy_and_mask_sizes` of its masks: two terms read it."""
         masks = resize_bilinear(self.outputs["mask_logits"], self.truth.size)
         return pixel_entropy_and_mask_sizes(
-            flatten(masks),
+            ops.pixels_of(masks),
             self.truth.segments,
             self.truth.matching.center_of_segment,
             self.truth.spread,

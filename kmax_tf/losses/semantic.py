@@ -6,9 +6,10 @@ import dataclasses
 
 import tensorflow as tf
 
+from kmax_tf import ops
 from kmax_tf.losses.prediction import Prediction
 from kmax_tf.losses.term import Term, mean_of_nonzero
-from kmax_tf.losses.truth import Truth, flatten
+from kmax_tf.losses.truth import Truth
 from kmax_tf.ops.resizing import subsample
 
 
@@ -23,10 +24,12 @@ class Semantic(Term):
     def __call__(self, truth: Truth, prediction: Prediction) -> tf.Tensor:
         """Returns the term of each image, [B]."""
         logits = prediction.outputs["semantic_logits"]
-        ids = flatten(subsample(truth.targets["semantic_map"], logits))
-        weights = flatten(subsample(truth.targets["semantic_weights"], logits))
-        weights *= tf.cast(ids != truth.ignore_label, tf.float32)
-        return semantic_cross_entropy(flatten(logits), ids, weights, self.top_fraction)
+        ids, weights = (
+            ops.pixels_of(subsample(truth.targets[key], logits))
+            for key in ("semantic_map", "semantic_weights")
+        )
+        weights *= tf.cast(ids != truth.options.ignore_label, tf.float32)
+        return semantic_cross_entropy(ops.pixels_of(logits), ids, weights, self.top_fraction)
 
 
 def semantic_cross_entropy(

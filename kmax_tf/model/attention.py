@@ -5,6 +5,7 @@ Batch normalization of the logits, per head, stands in for the usual scaling.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Optional
 
 import numpy as np
@@ -13,45 +14,43 @@ import tensorflow as tf
 from kmax_tf import ops
 from kmax_tf.keras_api import keras
 from kmax_tf.model.batch_norm import BatchNormFactory
-from kmax_tf.model.layers import Affine, DenseBN, affine_of, pixels_of
+from kmax_tf.model.layers import Affine, DenseBN, affine_of, as_affine
+
+
+@dataclasses.dataclass(frozen=True)
+class AttentionOptions:
+    """Sizes of an attention.
+
+    Attributes:
+      channels: width of the centers and of the update.
+      key_channels: of queries and of keys, over all heads.
+      value_channels: over all heads.
+      num_heads: divides both.
+    """
+
+    channels: int
+    key_channels: int
+    value_channels: int
+    num_heads: int
 
 
 class Attention(keras.layers.Layer):
     """What the attentions below share: from queries, keys and values to an update."""
 
     def __init__(
-        self,
-        channels: int,
-        key_channels: int,
-        value_channels: int,
-        num_heads: int,
-        batch_norm: BatchNormFactory,
-        name: Optional[str] = None,
+        self, options: AttentionOptions, batch_norm: BatchNormFactory, name: Optional[str] = None
     ):
-        """Makes the layer.
-
-        Args:
-          channels: width of the centers and of the update.
-          key_channels: of queries and of keys, over all heads.
-          value_channels: over all heads.
-          num_heads: divides both.
-          batch_norm: makes the normalizations.
-          name: of the layer.
-        """
         super().__init__(name=name)
-        self.key_channels = key_channels
-        self.value_channels = value_channels
-        self.num_heads = num_heads
-        self.channels = channels
+        self.options = options
         self.batch_norm_similarity = batch_norm("batch_norm_similarity", axis=1)
         self.batch_norm_value = batch_norm("batch_norm_value", axis=(1, 3))
         self.output_projection = DenseBN(
-            channels, batch_norm, initial_scale=0.0, name="output_projection"
+            options.channels, batch_norm, initial_scale=0.0, name="output_projection"
         )
 
     def projection(self, width: int, batch_norm: BatchNormFactory, name: str) -> DenseBN:
         """Makes a projection of the inputs."""
-        initializer = keras.initializers.TruncatedNormal(stddev=self.channels**-0.5)
+        initializer = keras.initializers.TruncatedNormal(stddev=self.options.channels**-0.5)
         return DenseBN(width, batch_norm, kernel_initializer=initializer, name=name)
 
     def attend(
@@ -67,13 +66,14 @@ class Attention(keras.layers.Layer):
         retrieved = ops.gelu(retrieved)
         batch, _, count, _ = ops.static_or_dynamic_shape(retrieved)
         retrieved = tf.transpose(retrieved, [0, 2, 1, 3])  # [B, N, heads, d]
-        retrieved = tf.reshape(retrieved, [batch, count, self.value_channels])
+        retrieved = tf.reshape(retrieved, [batch, count, self.options.value_channels])
         return self.output_projection(retrieved, training=training)
 
     def _heads(self, x: tf.Tensor) -> tf.Tensor:
         """Returns [B, heads, L, C / heads] of [B, L, C]."""
         batch, length, channels = ops.static_or_dynamic_shape(x)
-        split = tf.reshape(x, [batch, length, self.num_heads, channels // self.num_heads])
+        heads = self.options.num_heads
+        split = tf.reshape(x, [batch, length, heads, channels // heads])
         return tf.transpose(split, [0, 2, 1, 3])
 
     def fold(self) -> None:
@@ -83,33 +83,25 @@ class Attention(keras.layers.Layer):
         self.batch_norm_similarity = Affine(
             scale[:, np.newaxis, np.newaxis], name=self.batch_norm_similarity.name
         )
-        self.batch_norm_value = Affine(
-            *affine_of(self.batch_norm_value), name=self.batch_norm_value.name
-        )
+        self.batch_norm_value = as_affine(self.batch_norm_value)
 
 
 class SelfAttention(Attention):
     """Self-attention among cluster centers. [B, N, C] -> update [B, N, channels]."""
 
     def __init__(
-        self,
-        channels: int,
-        key_channels: int,
-        value_channels: int,
-        num_heads: int,
-        batch_norm: BatchNormFactory,
-        name: Optional[str] = None,
+        self, options: AttentionOptions, batch_norm: BatchNormFactory, name: Optional[str] = None
     ):
-        super().__init__(channels, key_channels, value_channels, num_heads, batch_norm, name)
+        super().__init__(options, batch_norm, name)
         self.qkv_projection = self.projection(
-            2 * key_channels + value_channels, batch_norm, "qkv_projection"
+            2 * options.key_channels + options.value_channels, batch_norm, "qkv_projection"
         )
 
     def call(self, centers: tf.Tensor, training: Optional[bool] = None) -> tf.Tensor:
         """Lets the centers look at each other."""
         qkv = self.qkv_projection(centers, training=training)
-        widths = [self.key_channels, self.key_channels, self.value_channels]
-        query, key, value = tf.split(qkv, widths, axis=-1)
+        keys, values = self.options.key_channels, self.options.value_channels
+        query, key, value = tf.split(qkv, [keys, keys, values], axis=-1)
         return self.attend(query, key, value, training=training)
 
 
@@ -122,18 +114,14 @@ class SoftmaxAttention(Attention):
     """
 
     def __init__(
-        self,
-        channels: int,
-        key_channels: int,
-        value_channels: int,
-        num_heads: int,
-        batch_norm: BatchNormFactory,
-        name: Optional[str] = None,
+        self, options: AttentionOptions, batch_norm: BatchNormFactory, name: Optional[str] = None
     ):
-        super().__init__(channels, key_channels, value_channels, num_heads, batch_norm, name)
-        self.query_projection = self.projection(key_channels, batch_norm, "query_projection")
+        super().__init__(options, batch_norm, name)
+        self.query_projection = self.projection(
+            options.key_channels, batch_norm, "query_projection"
+        )
         self.key_value_projection = self.projection(
-            key_channels + value_channels, batch_norm, "key_value_projection"
+            options.key_channels + options.value_channels, batch_norm, "key_value_projection"
         )
 
     def call(
@@ -145,8 +133,9 @@ class SoftmaxAttention(Attention):
     ) -> tf.Tensor:
         """Lets the centers look at the pixels."""
         del mask_logits
-        pixels = pixels_of(pixel_features)  # [B, P, C']
+        pixels = ops.pixels_of(pixel_features)  # [B, P, C']
         key_value = self.key_value_projection(pixels, training=training)
-        key, value = tf.split(key_value, [self.key_channels, self.value_channels], axis=-1)
+        widths = [self.options.key_channels, self.options.value_channels]
+        key, value = tf.split(key_value, widths, axis=-1)
         query = self.query_projection(centers, training=training)
         return self.attend(query, key, value, training=training)

@@ -10,7 +10,7 @@ import tensorflow as tf
 from kmax_tf import ops
 from kmax_tf.keras_api import keras
 from kmax_tf.model.batch_norm import BatchNormFactory
-from kmax_tf.model.layers import Affine, affine_of, fold_into
+from kmax_tf.model.layers import Affine, affine_of, as_affine, fold_into
 
 
 class AxisAttention(keras.layers.Layer):
@@ -105,9 +105,7 @@ class AxisAttention(keras.layers.Layer):
         # An offset common to all logits of a head does nothing to their softmax.
         scale, _ = affine_of(self.batch_norm_similarity)
         self.batch_norm_similarity = Affine(scale, name=self.batch_norm_similarity.name)
-        self.batch_norm_output = Affine(
-            *affine_of(self.batch_norm_output), name=self.batch_norm_output.name
-        )
+        self.batch_norm_output = as_affine(self.batch_norm_output)
 
 
 def _normalized_sum(

@@ -1,7 +1,7 @@
 """Batch normalization, whose moving statistics may be updated later, those of all layers at once.
 
-The training step skips what isn't finite, so it is the step that decides whether statistics are
-taken up; and hundreds of small updates are made quicker together.
+The training step skips what isn't finite, so it is the step that decides whether statistics
+move; and hundreds of small updates are made quicker together.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Optional
 
 import tensorflow as tf
@@ -61,41 +61,15 @@ class BatchNormFactory:
         )
 
 
-@dataclasses.dataclass(frozen=True)
-class Moving:
-    """A moving statistic that a batch changes.
-
-    Attributes:
-      variable: holds it.
-      momentum: share of it that stays.
-    """
-
-    variable: tf.Variable
-    momentum: float
-
-
-class Collected:
-    """What layers saw of a batch.
-
-    Attributes:
-      moving: the statistics that take it up.
-      values: what each of them takes up.
-    """
-
-    def __init__(self) -> None:
-        self.moving: list[Moving] = []
-        self.values: list[tf.Tensor] = []
-
-
 class _State(threading.local):
     """What holds while layers are called. Replicas are traced in threads that take turns.
 
     Attributes:
-      collected: where values go; None: to the moving statistics.
+      collected: values by the name of the statistic; None: they move the statistics at once.
       count: values that a statistic of the layer that is called is taken over.
     """
 
-    collected: Optional[Collected] = None
+    collected: Optional[dict[str, tf.Tensor]] = None
     count: float | tf.Tensor = 0.0
 
 
@@ -103,33 +77,39 @@ _state = _State()
 
 
 @contextlib.contextmanager
-def collected_statistics() -> Iterator[Collected]:
-    """Collects what moving statistics would take up, and leaves them as they are."""
-    before, _state.collected = _state.collected, Collected()
+def collected_statistics() -> Iterator[dict[str, tf.Tensor]]:
+    """Collects the values of a batch by the names of moving statistics, and leaves these as are."""
+    before, _state.collected = _state.collected, {}
     try:
         yield _state.collected
     finally:
         _state.collected = before
 
 
-def take_up(
-    condition: tf.Tensor, moving: Sequence[Moving], batches: Sequence[Sequence[tf.Tensor]]
+def update_statistics(
+    condition: tf.Tensor, layers: Iterable[BatchNorm], batches: Sequence[Mapping[str, tf.Tensor]]
 ) -> None:
     """Moves statistics towards those of batches, or leaves them as they are.
 
     Args:
       condition: scalar, whether they move.
-      moving: the statistics.
-      batches: the values for all of them, of one batch after another.
+      layers: whose statistics they are.
+      batches: collected values, of one batch after another.
     """
-    for momentum in sorted({statistic.momentum for statistic in moving}):
-        chosen = [i for i, statistic in enumerate(moving) if statistic.momentum == momentum]
-        variables = [moving[i].variable for i in chosen]
+    of_momentum: dict[float, list[tf.Variable]] = {}
+    for layer in layers:
+        for variable in (layer.moving_mean, layer.moving_variance):
+            if variable.name in batches[0]:
+                of_momentum.setdefault(layer.momentum, []).append(variable)
+    if sum(map(len, of_momentum.values())) < len(batches[0]):
+        raise ValueError("layers of the model were called that its attributes don't lead to")
+    for momentum, variables in of_momentum.items():
         share = tf.where(condition, 1.0 - momentum, 0.0)
         state = _joined([variable.read_value() for variable in variables])
         for values in batches:
+            change = state - _joined([values[variable.name] for variable in variables])
             # Also what isn't a number, times no share, is zero.
-            state -= tf.math.multiply_no_nan(state - _joined([values[i] for i in chosen]), share)
+            state -= tf.math.multiply_no_nan(change, share)
         sizes = [variable.shape.num_elements() for variable in variables]
         for variable, value in zip(variables, tf.split(state, sizes)):
             variable.assign(_shaped(value, variable.shape))
@@ -144,13 +124,13 @@ def _shaped(value: tf.Tensor, shape: Sequence[int]) -> tf.Tensor:
 
 
 class BatchNorm(keras.layers.BatchNormalization):
-    """Batch normalization whose moving variance takes up the biased variance of the batch.
+    """Batch normalization whose moving variance follows the biased variance of batches.
 
     That is the published behaviour. The fused operation, which is the fast one, gives the unbiased
     variance, n / (n - 1) times as large; what there is no operation for, the biased one.
 
     Attributes:
-      unbiased: takes up the unbiased variance instead.
+      unbiased: it follows the unbiased variance instead.
     """
 
     def __init__(self, unbiased: bool = False, **kwargs: Any):
@@ -176,17 +156,17 @@ class BatchNorm(keras.layers.BatchNormalization):
             epsilon=max(self.epsilon, _SMALLEST_EPSILON),
             data_format="NHWC" if list(self.axis) == [3] else "NCHW",
         )
-        self.add_update(lambda: self._take_up(self.moving_mean, mean))
-        self.add_update(lambda: self._take_up(self.moving_variance, variance))
+        self.add_update(lambda: self._update(self.moving_mean, mean))
+        self.add_update(lambda: self._update(self.moving_variance, variance))
         return outputs
 
     def _assign_moving_average(
         self, variable: tf.Variable, value: tf.Tensor, momentum: float, inputs_size: Any
     ) -> None:
-        """Takes up a statistic, in place of Keras, where that doesn't fuse."""
-        self._take_up(variable, value)
+        """Updates a statistic, in place of Keras, where that doesn't fuse."""
+        self._update(variable, value)
 
-    def _take_up(self, variable: tf.Variable, value: tf.Tensor) -> None:
+    def _update(self, variable: tf.Variable, value: tf.Tensor) -> None:
         """Moves a statistic towards that of the batch, or leaves that to who collects them."""
         if computing_again():
             return
@@ -195,15 +175,13 @@ class BatchNorm(keras.layers.BatchNormalization):
         value = tf.cast(value, variable.dtype)
         if isinstance(_state.count, tf.Tensor):  # a replica's share of a batch may be empty
             value = tf.where(_state.count > 0.0, value, variable)
-        moving = Moving(variable, self.momentum)
         if _state.collected is None:
-            take_up(tf.constant(True), [moving], [[value]])
+            update_statistics(tf.constant(True), [self], [{variable.name: value}])
         else:
-            _state.collected.moving.append(moving)
-            _state.collected.values.append(value)
+            _state.collected[variable.name] = value
 
     def _corrected(self, variance: tf.Tensor) -> tf.Tensor:
-        """Turns the variance that an operation gives into the one that is taken up."""
+        """Turns the variance that an operation gives into that which moves the moving variance."""
         if bool(self.fused) == self.unbiased:
             return variance
         replicas = tf.distribute.get_strategy().num_replicas_in_sync if self.synchronized else 1

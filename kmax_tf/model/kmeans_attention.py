@@ -9,7 +9,7 @@ import tensorflow as tf
 from kmax_tf import ops
 from kmax_tf.keras_api import keras
 from kmax_tf.model.batch_norm import BatchNormFactory
-from kmax_tf.model.layers import Affine, DenseBN, affine_of, pixels_of
+from kmax_tf.model.layers import DenseBN, as_affine
 
 
 class KMeansAttention(keras.layers.Layer):
@@ -42,14 +42,14 @@ class KMeansAttention(keras.layers.Layer):
     ) -> tf.Tensor:
         """Assigns each pixel to its most similar center, and sums the pixels of each."""
         del centers
-        similarity = pixels_of(mask_logits)  # [B, P, N]
+        similarity = ops.pixels_of(mask_logits)  # [B, P, N]
         # In place of a softmax: no gradient passes, and ties go to the first center.
         assignment = tf.argmax(similarity, axis=-1, output_type=tf.int32)  # [B, P]
-        values = self.value_projection(pixels_of(pixel_features), training=training)  # [B, P, C]
+        values = self.value_projection(ops.pixels_of(pixel_features), training=training)
         sums = ops.sum_by_center(values, assignment, similarity.shape[-1])  # [B, N, C], not means
         update = self.batch_norm(sums, training=training)
         return self.output_projection(update, training=training)
 
     def fold(self) -> None:
         """Makes the remaining normalization a factor and an offset, for inference."""
-        self.batch_norm = Affine(*affine_of(self.batch_norm), name=self.batch_norm.name)
+        self.batch_norm = as_affine(self.batch_norm)

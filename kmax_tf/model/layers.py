@@ -83,6 +83,11 @@ def affine_of(batch_norm: keras.layers.Layer) -> tuple[np.ndarray, np.ndarray]:
     return scale, beta - mean * scale
 
 
+def as_affine(batch_norm: keras.layers.Layer) -> Affine:
+    """Returns what takes the place of a normalization that goes into no other layer."""
+    return Affine(*affine_of(batch_norm), name=batch_norm.name)
+
+
 def fold_into(kernel: tf.Variable, batch_norm: keras.layers.Layer) -> Affine:
     """Scales a kernel [..., C] by the normalization behind it; returns what takes its place."""
     scale, offset = affine_of(batch_norm)
@@ -234,9 +239,3 @@ class DropPath(keras.layers.Layer):
         shape = [tf.shape(x)[0]] + [1] * (x.shape.rank - 1)
         keep = tf.floor(self.keep_prob + random_uniform(shape)) / self.keep_prob
         return x * tf.cast(keep, x.dtype)
-
-
-def pixels_of(x: tf.Tensor) -> tf.Tensor:
-    """Returns [B, P, C] of [B, H, W, C], row after row."""
-    batch, height, width, channels = ops.static_or_dynamic_shape(x)
-    return tf.reshape(x, [batch, height * width, channels])

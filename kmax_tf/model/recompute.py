@@ -1,6 +1,6 @@
 """Computing a block again in the backward pass, instead of keeping what is inside it.
 
-The second computation must be the first one again: moving statistics are taken up once only, and
+The second computation must be the first one again: moving statistics are updated once only, and
 what is dropped is dropped again. The layers inside read which computation it is from a thread's
 state, as replicas are traced in threads that take turns.
 """

@@ -12,7 +12,7 @@ from kmax_tf.keras_api import keras
 from kmax_tf.model.axial_attention import AxialAttention
 from kmax_tf.model.batch_norm import BatchNormFactory
 from kmax_tf.model.layers import ActivationFn, ConvBN, DropPath
-from kmax_tf.model.recompute import call_block
+from kmax_tf.model.stage import Stage
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,7 +102,7 @@ class ResidualBlock(keras.layers.Layer):
         return self.drop_path(x, training=training) + shortcut
 
 
-class ResidualStage(keras.layers.Layer):
+class ResidualStage(Stage):
     """Residual blocks in a row; the first may subsample. [B, H, W, C] -> as ResidualBlock."""
 
     def __init__(
@@ -110,7 +110,7 @@ class ResidualStage(keras.layers.Layer):
         options: Sequence[BlockOptions],
         batch_norm: BatchNormFactory,
         stride: int = 1,
-        drop_path_keep_probs: Sequence[float] | float = 1.0,
+        drop_path_keep_probs: Optional[Sequence[float]] = None,
         recompute_blocks: bool = False,
         name: Optional[str] = None,
     ):
@@ -120,28 +120,16 @@ class ResidualStage(keras.layers.Layer):
           options: of each.
           batch_norm: makes batch normalizations.
           stride: of the first block.
-          drop_path_keep_probs: of each, or of all.
-          recompute_blocks: compute each again in the backward pass, instead of keeping what is
-            inside it.
+          drop_path_keep_probs: of each; None: no branch is dropped.
+          recompute_blocks: see `Stage`.
           name: of the layer.
         """
-        super().__init__(name=name)
-        if isinstance(drop_path_keep_probs, float):
-            drop_path_keep_probs = [drop_path_keep_probs] * len(options)
-        self.recompute_blocks = recompute_blocks
-        self.blocks = [
+        blocks = [
             ResidualBlock(
-                block_options,
-                batch_norm,
-                stride=stride if i == 0 else 1,
-                drop_path_keep_prob=drop_path_keep_probs[i],
-                name=f"block{i + 1}",
+                block_options, batch_norm, stride if i == 0 else 1, keep_prob, name=f"block{i + 1}"
             )
-            for i, block_options in enumerate(options)
+            for i, (block_options, keep_prob) in enumerate(
+                zip(options, drop_path_keep_probs or [1.0] * len(options))
+            )
         ]
-
-    def call(self, x: tf.Tensor, training: Optional[bool] = None) -> tf.Tensor:
-        """Applies the blocks in turn."""
-        for block in self.blocks:
-            x = call_block(block, x, training, self.recompute_blocks)
-        return x
+        super().__init__(blocks, recompute_blocks, name)

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from kmax_tf import ops
 from kmax_tf.keras_api import keras
-from kmax_tf.model.attention import SelfAttention, SoftmaxAttention
+from kmax_tf.model.attention import AttentionOptions, SelfAttention, SoftmaxAttention
 from kmax_tf.model.batch_norm import BatchNormFactory
 from kmax_tf.model.heads import HeadOptions, PredictionHeads
 from kmax_tf.model.kmeans_attention import KMeansAttention
@@ -19,24 +19,16 @@ from kmax_tf.structures import Predictions
 
 
 @dataclasses.dataclass(frozen=True)
-class KMaXBlockOptions:
-    """Sizes of a kMaX block.
+class KMaXBlockOptions(AttentionOptions):
+    """Sizes of a kMaX block, and those of its self-attention.
 
     Attributes:
-      channels: width of the cluster centers and of the block.
-      key_channels: of the self-attention, over all heads.
-      value_channels: of the self-attention, over all heads.
-      num_heads: of the self-attention.
       ffn_channels: hidden width of the feed-forward network.
       drop_path_keep_prob: of each of the three branches.
       cross_attention: KMEANS, or SOFTMAX: the centers are updated by a softmax over pixels, with as
         many heads and channels as the self-attention.
     """
 
-    channels: int
-    key_channels: int
-    value_channels: int
-    num_heads: int
     ffn_channels: int
     drop_path_keep_prob: float
     cross_attention: str
@@ -66,13 +58,12 @@ class KMaXBlock(keras.layers.Layer):
             channels, batch_norm, activation=ops.gelu, name="pixel_projection"
         )
         self.heads = PredictionHeads(head_options, batch_norm, name="heads")
-        widths = (channels, options.key_channels, options.value_channels, options.num_heads)
         self.cross_attention = (
-            SoftmaxAttention(*widths, batch_norm, name="cross_attention")
+            SoftmaxAttention(options, batch_norm, name="cross_attention")
             if options.cross_attention == "SOFTMAX"
             else KMeansAttention(channels, batch_norm, name="cross_attention")
         )
-        self.self_attention = SelfAttention(*widths, batch_norm, name="self_attention")
+        self.self_attention = SelfAttention(options, batch_norm, name="self_attention")
         self.ffn_hidden = DenseBN(
             options.ffn_channels, batch_norm, activation=ops.gelu, name="ffn_hidden"
         )

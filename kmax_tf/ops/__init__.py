@@ -15,7 +15,7 @@ from kmax_tf.ops.layer_normalization import layer_norm
 from kmax_tf.ops.pixel_projection import project_pixels
 from kmax_tf.ops.pixel_softmax import softmax_entropy_and_sums
 from kmax_tf.ops.self_similarity import log_normalizers
-from kmax_tf.ops.static_shapes import static_or_dynamic_shape
+from kmax_tf.ops.static_shapes import pixels_of, static_or_dynamic_shape
 from kmax_tf.ops.sums import read_rows, segment_sums, sum_by_center
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "gradients_wanted",
     "layer_norm",
     "log_normalizers",
+    "pixels_of",
     "portable",
     "project_pixels",
     "read_rows",

@@ -12,3 +12,9 @@ def static_or_dynamic_shape(x: tf.Tensor) -> list[int | tf.Tensor]:
         return known
     dynamic = tf.shape(x)
     return [dynamic[i] if size is None else size for i, size in enumerate(known)]
+
+
+def pixels_of(x: tf.Tensor) -> tf.Tensor:
+    """Returns [B, P, ...] of [B, H, W, ...], row after row."""
+    batch, height, width, *others = static_or_dynamic_shape(x)
+    return tf.reshape(x, [batch, height * width, *others])

@@ -60,18 +60,6 @@ def _indices(x: tf.Tensor, least: int, count: int) -> tf.Tensor:
     return numbers * 7 % count + least
 
 
-def _sum_by_center(x: tf.Tensor) -> tf.Tensor:
-    return ops.sum_by_center(x, _indices(x, 0, 6), 6)
-
-
-def _segment_sums(x: tf.Tensor) -> tf.Tensor:
-    return ops.segment_sums(x, _indices(x, -1, 6), 6)
-
-
-def _read_rows(x: tf.Tensor) -> tf.Tensor:
-    return ops.read_rows(x, _indices(x[:, :17], 0, 40))
-
-
 def _pixel_softmax(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     labeled = tf.cast(_indices(x, 0, 4) > 0, tf.float32)
     return ops.softmax_entropy_and_sums(tf.cast(x, tf.float32), _indices(x, -1, 6), labeled)
@@ -94,9 +82,15 @@ EXAMPLES = {
     "values of axial attention": Example(
         ops.axial_values, [[2, 3, 6, 6], _AXIS, _POSITIONS], open_axes=0
     ),
-    "sums by center": Example(_sum_by_center, [_PIXELS], open_axes=2),
-    "sums by segment": Example(_segment_sums, [_PIXELS], open_axes=2),
-    "reading rows": Example(_read_rows, [_PIXELS], open_axes=1),
+    "sums by center": Example(
+        lambda x: ops.sum_by_center(x, _indices(x, 0, 6), 6), [_PIXELS], open_axes=2
+    ),
+    "sums by segment": Example(
+        lambda x: ops.segment_sums(x, _indices(x, -1, 6), 6), [_PIXELS], open_axes=2
+    ),
+    "reading rows": Example(
+        lambda x: ops.read_rows(x, _indices(x[:, :17], 0, 40)), [_PIXELS], open_axes=1
+    ),
     "softmax of pixels": Example(_pixel_softmax, [_PIXELS], open_axes=2),
     "similarities of pixels": similarities(21, temperature=0.3),
 }

@@ -16,19 +16,12 @@ from kmax_tf.training.optimizer import (
     LAMB,
     SGDW,
     AdamW,
-    Averaging,
     GroupedOptimizer,
     Lookahead,
     Rules,
     rectified_adam,
 )
-from kmax_tf.training.schedule import (
-    BaseRate,
-    WarmupCosine,
-    WarmupPoly,
-    WarmupSchedule,
-    base_rate,
-)
+from kmax_tf.training.schedule import WarmupCosine, WarmupPoly, WarmupSchedule
 from kmax_tf.training.step import StepOptions, TrainingStep
 
 
@@ -76,13 +69,14 @@ def build_optimizer(experiment: experiment_pb2.Experiment, model: KMaX) -> Group
     options = experiment.training.optimizer
     name = options.WhichOneof("algorithm")
     algorithm = getattr(options, name)
-    averages, looks_ahead = options.HasField("averaging"), options.HasField("lookahead")
     rules = Rules(
         groups=build_groups(group_options(options), model),
         # LAMB's decay is inside.
         weight_decay=0.0 if name == "lamb" else algorithm.weight_decay,
-        averaging=options_of(Averaging, options.averaging) if averages else None,
-        lookahead=options_of(Lookahead, options.lookahead) if looks_ahead else None,
+        averaging=options.averaging.decay if options.HasField("averaging") else None,
+        lookahead=(
+            options_of(Lookahead, options.lookahead) if options.HasField("lookahead") else None
+        ),
     )
     settings: dict[str, Any] = {"learning_rate": build_schedule(experiment)}
     if name == "sgd":
@@ -100,28 +94,36 @@ def group_options(options: training_pb2.Optimizer) -> GroupOptions:
     return options_of(GroupOptions, options, decayed=options_of(DecayedVariables, options.decayed))
 
 
-def base_rate_of(experiment: experiment_pb2.Experiment) -> BaseRate:
-    """Returns the rate that an experiment's schedule starts from."""
+def base_rate(experiment: experiment_pb2.Experiment) -> float:
+    """Returns the rate that the schedule starts from: as given, or scaled with the batch."""
     options = experiment.training.optimizer
+    if not options.reference_batch_size:
+        return options.learning_rate
     batch_size = experiment.train_data.batch_size
-    return base_rate(options.learning_rate, batch_size, options.reference_batch_size)
+    return options.learning_rate * batch_size / options.reference_batch_size
 
 
 def build_schedule(experiment: experiment_pb2.Experiment) -> WarmupSchedule:
     """Builds the schedule of an experiment."""
-    training = experiment.training
-    options = training.optimizer
-    rate, end = base_rate_of(experiment).value, options.end_learning_rate
+    training, options = experiment.training, experiment.training.optimizer
+    common = (
+        base_rate(experiment),
+        training.steps,
+        options.warmup_steps,
+        options.end_learning_rate,
+    )
     if options.WhichOneof("schedule") == "cosine":
-        return WarmupCosine(rate, training.steps, options.warmup_steps, end)
-    return WarmupPoly(rate, training.steps, options.warmup_steps, options.poly.power, end)
+        return WarmupCosine(*common)
+    return WarmupPoly(*common, options.poly.power)
 
 
-def with_loss_scale(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
-    """Scales losses so that gradients don't vanish in float16."""
+def with_loss_scale(
+    optimizer: keras.optimizers.Optimizer, **options: Any
+) -> keras.optimizers.Optimizer:
+    """Scales losses, so that gradients don't vanish in float16, unless the optimizer does."""
     if isinstance(optimizer, keras.mixed_precision.LossScaleOptimizer):
         return optimizer
-    return keras.mixed_precision.LossScaleOptimizer(optimizer)
+    return keras.mixed_precision.LossScaleOptimizer(optimizer, **options)
 
 
 def with_skipping(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
@@ -129,10 +131,7 @@ def with_skipping(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Opt
 
     TPUs have no loss scaling; there such an optimizer isn't protected.
     """
-    on_tpu = isinstance(tf.distribute.get_strategy(), tf.distribute.TPUStrategy)
-    if on_tpu or isinstance(optimizer, keras.mixed_precision.LossScaleOptimizer):
+    if isinstance(tf.distribute.get_strategy(), tf.distribute.TPUStrategy):
         return optimizer
     never = 2**31 - 1
-    return keras.mixed_precision.LossScaleOptimizer(
-        optimizer, initial_scale=1, dynamic_growth_steps=never
-    )
+    return with_loss_scale(optimizer, initial_scale=1, dynamic_growth_steps=never)

@@ -9,8 +9,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
-from kmax_tf.keras_api import keras
-from kmax_tf.model.backbones.backbone import Backbone
 from kmax_tf.model.kmax import KMaX
 
 # The field of DecayedVariables for each name that a layer gives a variable.
@@ -78,9 +76,11 @@ def build_groups(options: GroupOptions, model: KMaX) -> VariableGroups:
     for part, layer in model.checkpoint_items.items():
         rate = getattr(options, f"{part}_multiplier")
         rates.update((variable.name, rate) for variable in layer.trainable_variables)
-    for layers, rate in _layer_rates(options, model.backbone):
-        for layer in layers:
-            rates.update((variable.name, rate) for variable in layer.trainable_variables)
+    if options.backbone_layer_decay != 1.0:
+        for above, layers in enumerate(reversed(model.backbone.layers_by_depth())):
+            rate = options.backbone_multiplier * options.backbone_layer_decay**above
+            for layer in layers:
+                rates.update((variable.name, rate) for variable in layer.trainable_variables)
     return VariableGroups(
         rates={name: rate for name, rate in rates.items() if rate != 1.0},
         decayed=frozenset(
@@ -109,18 +109,3 @@ def kind(variable_name: str, more: Mapping[str, str]) -> str:
             f"({', '.join(kinds)}), or its backbone list the name in `variable_kinds`"
         )
     return kinds[leaf]
-
-
-def _layer_rates(
-    options: GroupOptions, backbone: Backbone
-) -> list[tuple[list[keras.layers.Layer], float]]:
-    """Returns the rate of the layers at each depth of the backbone, none if they are all alike."""
-    decay = options.backbone_layer_decay
-    if decay == 1.0:
-        return []
-    depths = backbone.layers_by_depth()
-    last = len(depths) - 1
-    return [
-        (layers, options.backbone_multiplier * decay ** (last - depth))
-        for depth, layers in enumerate(depths)
-    ]

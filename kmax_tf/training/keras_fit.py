@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
-
-import tensorflow as tf
 
 from kmax_tf.config import Experiment, options_of
 from kmax_tf.errors import UserError
 from kmax_tf.keras_api import keras
+from kmax_tf.losses.kmax_loss import total_loss
 from kmax_tf.model.keras_model import Values, is_keras_file, no_loss, other_format
 from kmax_tf.model.kmax import KMaX
 from kmax_tf.training.builder import build_training_step
-from kmax_tf.training.safeguard import Safeguard
+from kmax_tf.training.fit_callback import FitCallback
 from kmax_tf.training.stability import Patience
 from kmax_tf.training.step import TrainingStep
 
@@ -42,8 +40,8 @@ def compile_for_training(
     if isinstance(optimizer, str):
         optimizer = keras.optimizers.get(optimizer)
     step = build_training_step(experiment, model, optimizer, jit_compile)
-    safeguard = Safeguard(step, options_of(Patience, experiment.training.stability))
-    model.fitting = StepFitting(step, [safeguard])
+    patience = options_of(Patience, experiment.training.stability)
+    model.fitting = StepFitting(step, FitCallback(step, patience))
     # The step compiles itself.
     model.compile(optimizer=step.optimizer, jit_compile=False)
     return model
@@ -54,15 +52,13 @@ class StepFitting:
 
     Attributes:
       step: of the model.
-      first_callbacks: what `fit` calls before all others.
+      first_callback: what `fit` calls before all others.
       metrics: the means.
     """
 
-    def __init__(
-        self, step: TrainingStep, first_callbacks: Sequence[keras.callbacks.Callback] = ()
-    ):
+    def __init__(self, step: TrainingStep, first_callback: keras.callbacks.Callback):
         self.step = step
-        self.first_callbacks = list(first_callbacks)
+        self.first_callback = first_callback
         self.metrics = [keras.metrics.Mean(name=name) for name in (*step.term_names, "loss")]
 
     def callbacks(self, given: Any) -> list[keras.callbacks.Callback]:
@@ -78,7 +74,7 @@ class StepFitting:
         others = [callback for callback in others if callback is not None]
         for callback in others:
             _check_callback(callback, self.step.optimizer)
-        return [*self.first_callbacks, *others]
+        return [self.first_callback, *others]
 
     def train_step(self, data: Any) -> Values:
         """Trains with a batch (images, targets)."""
@@ -88,10 +84,10 @@ class StepFitting:
         """Measures the loss of a batch, of the final predictions only."""
         images, targets = _images_and_targets(data)
         terms = self.step.loss(targets, self.step.model(images, training=False))
-        return self._means({**terms, "loss": tf.add_n(list(terms.values()))})
+        return self._means({**terms, "loss": total_loss(terms)})
 
     def _means(self, values: Values) -> Values:
-        """Takes up the values of a step; returns the means of the terms that it has."""
+        """Adds the values of a step to the means; returns the means of the terms that it has."""
         reported = [metric for metric in self.metrics if metric.name in values]
         for metric in reported:
             metric.update_state(values[metric.name])

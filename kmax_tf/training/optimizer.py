@@ -24,17 +24,6 @@ _REPLICA = re.compile(r"/replica_\d+")
 
 
 @dataclasses.dataclass(frozen=True)
-class Averaging:
-    """A moving average of the weights.
-
-    Attributes:
-      decay: share of the average that stays in a step; less in the first ones.
-    """
-
-    decay: float
-
-
-@dataclasses.dataclass(frozen=True)
 class Lookahead:
     """Every few steps the weights go back part of the way they came (arXiv 1907.08610).
 
@@ -54,17 +43,19 @@ class Rules:
     Attributes:
       groups: the rates of variables, and which of them decay.
       weight_decay: relative to the rate, decoupled from the gradient.
-      averaging, lookahead: None: there is none.
+      averaging: share of a moving average of the weights that stays in a step; less in the first
+        ones. None: there is no average.
+      lookahead: None: there is none.
     """
 
     groups: VariableGroups
     weight_decay: float
-    averaging: Optional[Averaging]
+    averaging: Optional[float]
     lookahead: Optional[Lookahead]
 
 
 class GroupedOptimizer(keras.optimizers.legacy.Optimizer):
-    """Adds `Rules` to the algorithm that stands behind it in the order of base classes.
+    """Adds `Rules` to the algorithm that follows it in the order of base classes.
 
     A variable that decays loses rate * weight_decay of itself before the algorithm's update.
     Copies of the weights, averages and slow ones, are slots, so checkpoints have them.
@@ -84,7 +75,7 @@ class GroupedOptimizer(keras.optimizers.legacy.Optimizer):
         super().__init__(**algorithm)
         self.rules = rules
         self._apply_if: Optional[tf.Tensor] = None
-        if rules.averaging:
+        if rules.averaging is not None:
             self.holds_averages = tf.Variable(False, trainable=False, name="holds_averages")
             self._track_trackable(self.holds_averages, "holds_averages")
 
@@ -107,7 +98,7 @@ class GroupedOptimizer(keras.optimizers.legacy.Optimizer):
           variables: the model's trainable ones.
           averages: which of the two.
         """
-        if not self.rules.averaging or bool(self.holds_averages.numpy()) == averages:
+        if self.rules.averaging is None or bool(self.holds_averages.numpy()) == averages:
             return
         for variable in variables:
             other = self.get_slot(variable, "average")
@@ -174,7 +165,7 @@ class GroupedOptimizer(keras.optimizers.legacy.Optimizer):
 
     def _copies(self) -> list[str]:
         wanted = {"average": self.rules.averaging, "slow": self.rules.lookahead}
-        return [name for name, value in wanted.items() if value]
+        return [name for name, value in wanted.items() if value is not None]
 
     def _prepare_local(
         self, var_device: str, var_dtype: tf.DType, apply_state: dict[Any, Any]
@@ -182,9 +173,9 @@ class GroupedOptimizer(keras.optimizers.legacy.Optimizer):
         """Computes what the variables of a device and type share, and of these those of a rate."""
         super()._prepare_local(var_device, var_dtype, apply_state)
         state = apply_state[var_device, var_dtype]
-        if self.rules.averaging:
+        if self.rules.averaging is not None:
             step = tf.cast(self.iterations, var_dtype)
-            decay = tf.minimum(self.rules.averaging.decay, (1.0 + step) / (10.0 + step))
+            decay = tf.minimum(self.rules.averaging, (1.0 + step) / (10.0 + step))
             state["average_share"] = 1.0 - decay
         if self._apply_if is not None and self.idle is not None:
             for name, value in {**self.idle, "average_share": 0.0}.items():
@@ -208,7 +199,7 @@ class GroupedOptimizer(keras.optimizers.legacy.Optimizer):
         if self.rules.lookahead:
             with tf.control_dependencies([update]):
                 update = self._look_ahead(var, self.rules.lookahead)
-        if self.rules.averaging:
+        if self.rules.averaging is not None:
             with tf.control_dependencies([update]):
                 average = self.get_slot(var, "average")
                 update = _subtract(average, state["average_share"], average - var)

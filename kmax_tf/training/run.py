@@ -7,23 +7,22 @@ import os
 import pathlib
 import sys
 from collections.abc import Iterator
-from typing import Any, Optional
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from google.protobuf import text_format
-from official.core import config_definitions
 
 from kmax_tf.checkpoints.folders import latest_checkpoint
 from kmax_tf.checkpoints.restore import way_to_other_classes
 from kmax_tf.config import Experiment, mean_the_same, options_of
 from kmax_tf.errors import UserError
 from kmax_tf.files.writing import plain_path
-from kmax_tf.training.builder import base_rate_of
+from kmax_tf.training.builder import base_rate
 from kmax_tf.training.run_progress import RunProgress, Say
-from kmax_tf.training.runner import BestCheckpoint, Runner, Trainer, TrainingRun
+from kmax_tf.training.runner import BestCheckpoint, Runner, Trainer
 from kmax_tf.training.stability import Patience
-from kmax_tf.training.task import KMaXTask
+from kmax_tf.training.task import BEST_FOLDER, BEST_METRIC, KMaXTask, experiment_config
 from kmax_tf.wording import count_of
 
 
@@ -55,19 +54,12 @@ def trained_steps(model_dir: str) -> int:
 
 
 def run_training(
-    experiment: Experiment,
-    config: config_definitions.ExperimentConfig,
-    task: KMaXTask,
-    strategy: tf.distribute.Strategy,
-    model_dir: str,
-    mode: str,
+    experiment: Experiment, strategy: tf.distribute.Strategy, model_dir: str, mode: str
 ) -> None:
     """Trains, resuming from the newest checkpoint of the folder, and evaluates if the mode says so.
 
     Args:
       experiment: the resolved experiment.
-      config: what `experiment_config` makes of it.
-      task: the task.
       strategy: devices.
       model_dir: folder of checkpoints, TensorBoard logs and train.log.
       mode: "train" or "train_and_eval".
@@ -76,31 +68,32 @@ def run_training(
       NonFiniteError: losses or gradients keep failing to be finite.
     """
     training = experiment.training
+    config = experiment_config(experiment)
+    task = KMaXTask(config.task)
     task.first_step = trained_steps(model_dir)
+    best = os.path.join(model_dir, BEST_FOLDER)
     with library_log(os.path.join(model_dir, "train.log")) as say:
         progress = RunProgress(training.steps, experiment.train_data.batch_size, say)
         with strategy.scope(), progress.stage("building the model"):
             model = task.build_model()
-            training_step = task.prepare_training(model)
+            optimizer = task.prepare_training(model).optimizer
             trainer = Trainer(
                 config,
                 task,
                 model,
-                training_step.optimizer,
+                optimizer,
                 train=True,
                 evaluate=mode == "train_and_eval",
-                checkpoint_exporter=_best_checkpoint(config.trainer, model_dir),
+                checkpoint_exporter=BestCheckpoint(best, BEST_METRIC, "higher"),
                 progress=progress,
             )
-        run = TrainingRun(model, training_step, trainer.global_step, model_dir)
         say(f"train {experiment.name}: {model.count_params():,} parameters, logs in {model_dir}")
-        say(base_rate_of(experiment).explanation)
+        say(rate_line(experiment))
         if task.first_step:
             seen = task.first_step * experiment.train_data.batch_size
             say(f"going on from step {task.first_step}, after {count_of(seen, 'training example')}")
         with progress.stage(_start(experiment, model_dir)):
             runner = Runner(
-                run,
                 options_of(Patience, training.stability),
                 say,
                 distribution_strategy=strategy,
@@ -114,6 +107,18 @@ def run_training(
         runner.run()
 
 
+def rate_line(experiment: Experiment) -> str:
+    """Returns one line about the rate that the schedule starts from."""
+    rate, batch_size = base_rate(experiment), experiment.train_data.batch_size
+    optimizer = experiment.training.optimizer
+    if not optimizer.reference_batch_size:
+        return f"learning rate {rate:g}, as given, for batches of {batch_size}"
+    return (
+        f"learning rate {rate:g} = {optimizer.learning_rate:g} x {batch_size} / "
+        f"{optimizer.reference_batch_size}: scaled from the reference batch to this one"
+    )
+
+
 def _start(experiment: Experiment, model_dir: str) -> str:
     """Returns what is done before the first step: where the weights come from."""
     newest = latest_checkpoint(model_dir)
@@ -122,17 +127,6 @@ def _start(experiment: Experiment, model_dir: str) -> str:
     training = experiment.training
     given = training.initial_checkpoint or training.initial_weights
     return f"loading the weights {given}" if given else "saving the fresh weights"
-
-
-def _best_checkpoint(
-    trainer: config_definitions.TrainerConfig, model_dir: str
-) -> Optional[BestCheckpoint]:
-    """Returns what keeps the best checkpoint, if the configuration names its folder."""
-    subdir, metric = trainer.best_checkpoint_export_subdir, trainer.best_checkpoint_eval_metric
-    if not subdir or not metric:
-        return None
-    folder = os.path.join(model_dir, subdir)
-    return BestCheckpoint(folder, metric, trainer.best_checkpoint_metric_comp)
 
 
 @contextlib.contextmanager

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Callable, Optional
 
 import numpy as np
@@ -49,9 +50,13 @@ class RunProgress:
         self._step = step
         self._since = (step, self._clock())
 
-    def stage(self, doing: str) -> Stage:
-        """Returns a context that says what is being done, and how long it took."""
-        return Stage(doing, self.say, self._clock)
+    @contextlib.contextmanager
+    def stage(self, doing: str) -> Iterator[None]:
+        """Says that something begins, and when it is done how many seconds it took."""
+        self.say(f"{doing} ...")
+        start = self._clock()
+        yield
+        self.say(f"{doing}: {self._clock() - start:.1f} s")
 
     def first_step_done(self) -> None:
         """Notes that the first step of this process is done, whose time tells nothing."""
@@ -85,21 +90,3 @@ class RunProgress:
             )
             self._since = (self._step, now)
         self.say(f"step {self._step}/{self.steps}{loss}{self._rate}")
-
-
-class Stage:
-    """Says that something begins, and when it is done how many seconds it took."""
-
-    def __init__(self, doing: str, say: Say, clock: Callable[[], float] = time.monotonic):
-        self._doing = doing
-        self._say = say
-        self._clock = clock
-        self._start = 0.0
-
-    def __enter__(self) -> None:
-        self._say(f"{self._doing} ...")
-        self._start = self._clock()
-
-    def __exit__(self, kind: Any, *_: Any) -> None:
-        if kind is None:
-            self._say(f"{self._doing}: {self._clock() - self._start:.1f} s")

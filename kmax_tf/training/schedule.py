@@ -11,18 +11,24 @@ import tensorflow as tf
 from kmax_tf.keras_api import keras
 
 
+@dataclasses.dataclass(frozen=True)
 class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
     """Linear warm-up to the base rate, then a decay that is evaluated at the absolute step.
 
     The decay doesn't start anew after the warm-up, so the rate drops a little at its end (as
     published: to 0.970 of the base rate at step 5000 of 150000).
+
+    Attributes:
+      base_rate: after the warm-up.
+      steps: of the whole run.
+      warmup_steps: of these.
+      end_rate: after the last step.
     """
 
-    def __init__(self, base_rate: float, steps: int, warmup_steps: int, end_rate: float):
-        self.base_rate = base_rate
-        self.steps = steps
-        self.warmup_steps = warmup_steps
-        self.end_rate = end_rate
+    base_rate: float
+    steps: int
+    warmup_steps: int
+    end_rate: float
 
     def share(self, left: tf.Tensor) -> tf.Tensor:
         """Returns the decayed share of the rate when a share of the steps is left."""
@@ -39,63 +45,24 @@ class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
-        return {
-            "base_rate": self.base_rate,
-            "steps": self.steps,
-            "warmup_steps": self.warmup_steps,
-            "end_rate": self.end_rate,
-        }
+        return dataclasses.asdict(self)
 
 
+@dataclasses.dataclass(frozen=True)
 class WarmupPoly(WarmupSchedule):
     """Decays to (1 - step / steps) ^ power."""
 
-    def __init__(
-        self, base_rate: float, steps: int, warmup_steps: int, power: float, end_rate: float
-    ):
-        super().__init__(base_rate, steps, warmup_steps, end_rate)
-        self.power = power
+    power: float
 
     def share(self, left: tf.Tensor) -> tf.Tensor:
         """Returns left ^ power."""
         return left**self.power
 
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor's arguments."""
-        return {**super().get_config(), "power": self.power}
 
-
+@dataclasses.dataclass(frozen=True)
 class WarmupCosine(WarmupSchedule):
     """Decays by half a period of a cosine."""
 
     def share(self, left: tf.Tensor) -> tf.Tensor:
         """Returns 1 when all is left, 0 at the end."""
         return 0.5 * (1.0 - tf.cos(math.pi * left))
-
-
-@dataclasses.dataclass(frozen=True)
-class BaseRate:
-    """The rate that a schedule starts from, and where it comes from.
-
-    Attributes:
-      value: the rate.
-      explanation: a line for people.
-    """
-
-    value: float
-    explanation: str
-
-
-def base_rate(learning_rate: float, batch_size: int, reference_batch_size: int) -> BaseRate:
-    """Returns the rate of a batch size: as given, or scaled from a reference where that isn't 0."""
-    if not reference_batch_size:
-        return BaseRate(
-            learning_rate,
-            f"learning rate {learning_rate:g}, as given, for batches of {batch_size}",
-        )
-    scaled = learning_rate * batch_size / reference_batch_size
-    return BaseRate(
-        scaled,
-        f"learning rate {scaled:g} = {learning_rate:g} x {batch_size} / {reference_batch_size}: "
-        "scaled from the reference batch to this one",
-    )

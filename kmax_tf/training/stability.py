@@ -1,13 +1,14 @@
 """What failed steps leave behind: counts on the device, and sentences about them on the host.
 
 A step fails when a loss term or the gradient isn't finite. It is skipped on the device; the host
-looks at the counts once a loop, so that no step waits for it.
+reads the counts once a loop, so that no step waits for it.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Callable
 
 import numpy as np
 import tensorflow as tf
@@ -24,11 +25,11 @@ class NonFiniteError(UserError):
 
 @dataclasses.dataclass(frozen=True)
 class Failures:
-    """What failed since the host looked last.
+    """What failed since the host last read the counts.
 
     Attributes:
       steps: failed steps.
-      longest_streak: most failed steps in a row, those before the last look included.
+      longest_streak: most failed steps in a row, those before that reading included.
       skipped: skipped steps since the start: the failed ones, and those whose scaled loss
         overflowed float16, which is no failure.
       terms: failed steps by loss term.
@@ -56,7 +57,7 @@ class Failures:
         )
 
 
-class Health:
+class FailureCounter:
     """Counts on the device. Every replica keeps the same, so writing needs no communication.
 
     Attributes:
@@ -93,8 +94,8 @@ class Health:
         self._terms.assign_add(one * tf.cast(~terms, tf.int32))
         self._variables.assign_add(one * tf.cast(~variables, tf.int32))
 
-    def look(self) -> Failures:
-        """Returns what failed since the last look (on the host)."""
+    def read_and_reset(self) -> Failures:
+        """Returns what failed since this was last called (on the host)."""
         failures = Failures(
             steps=int(self._steps.numpy()),
             longest_streak=int(self._longest_streak.numpy()),
@@ -106,11 +107,7 @@ class Health:
             counter.assign(tf.zeros_like(counter))
         return failures
 
-    def forget_streak(self) -> None:
-        """Starts to count failures in a row anew, after the run has gone back."""
-        self.streak.assign(0)
-
-    def failing(self) -> bool:
+    def last_step_failed(self) -> bool:
         """Tells whether the last step failed (on the host)."""
         return bool(self.streak.numpy())
 
@@ -137,7 +134,7 @@ def _first(words: list[str]) -> str:
 
 @dataclasses.dataclass
 class Patience:
-    """How many failures a run survives: what a training loop asks after each look.
+    """How many failures a run survives.
 
     Attributes:
       failures_in_a_row: after so many, the run goes back.
@@ -149,25 +146,40 @@ class Patience:
     rollbacks: int
     used: int = dataclasses.field(default=0, init=False)
 
-    def is_over(self, failures: Failures, where: str) -> bool:
-        """Tells whether the run must go back now.
+    def must_go_back(
+        self, counter: FailureCounter, where: str, target: str, say: Callable[[str], None]
+    ) -> bool:
+        """Tells people of failed steps, and returns whether the run must go back now.
 
         Args:
-          failures: what a look found.
-          where: what the steps were, for the message.
+          counter: of the run's failures.
+          where: the run is.
+          target: what it would go back to.
+          say: prints a line.
 
         Raises:
           NonFiniteError: it has gone back often enough.
         """
+        failures = counter.read_and_reset()
+        if failures.steps:
+            say(
+                f"{where}: skipped {failures.steps} of the last steps ({failures.skipped} in "
+                f"all): {failures.sentence()}"
+            )
         if failures.longest_streak < self.failures_in_a_row:
             return False
         if self.used >= self.rollbacks:
             tries = f" after going back {count_of(self.used, 'time')}" if self.used else ""
             raise NonFiniteError(
-                f"{count_of(failures.longest_streak, 'step')} in a row without finite values in "
+                f"{count_of(failures.longest_streak, 'step')} in a row without finite values up to "
                 f"{where}{tries}: {failures.sentence()}. No weight was changed by them, and "
                 "nothing was saved since. Lower training.optimizer.learning_rate, set "
                 "training.optimizer.clip_norm, or look at the data with these terms in mind."
             )
         self.used += 1
+        counter.streak.assign(0)
+        say(
+            f"{where}: {count_of(failures.longest_streak, 'failed step')} in a row, going back to "
+            f"{target} ({self.used} of at most {count_of(self.rollbacks, 'time')})"
+        )
         return True

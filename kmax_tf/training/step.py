@@ -8,20 +8,22 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Callable
+from typing import Callable, Optional
 
 import tensorflow as tf
 
 from kmax_tf.keras_api import keras
-from kmax_tf.losses.kmax_loss import KMaXLoss
-from kmax_tf.model.batch_norm import Moving, collected_statistics, take_up
+from kmax_tf.losses.kmax_loss import KMaXLoss, total_loss
+from kmax_tf.model.batch_norm import BatchNorm, collected_statistics, update_statistics
 from kmax_tf.model.kmax import KMaX
 from kmax_tf.structures import Targets
-from kmax_tf.training.stability import Health
+from kmax_tf.training.optimizer import GroupedOptimizer, without_loss_scaling
+from kmax_tf.training.stability import FailureCounter
 
-Gradients = list[tf.Tensor]
-# Stacked terms, gradients, and for each part of the batch what the moving statistics take up.
-Parts = tuple[tf.Tensor, Gradients, list[list[tf.Tensor]]]
+# By the name of the variable.
+Values = dict[str, tf.Tensor]
+# Stacked terms, gradients of what they depend on, and the statistics of each part of the batch.
+Parts = tuple[tf.Tensor, Values, list[Values]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +50,7 @@ class TrainingStep:
 
     Attributes:
       optimizer: a `GroupedOptimizer`, or one with loss scaling.
-      health: counts of failed steps.
+      failures: counts of failed steps.
     """
 
     def __init__(
@@ -59,15 +61,22 @@ class TrainingStep:
         optimizer: keras.optimizers.Optimizer,
         options: StepOptions,
     ):
-        """Makes the step and its counters, under the model's distribution strategy."""
+        """Makes the step and its counters, under the model's distribution strategy.
+
+        Raises:
+          ValueError: variables of the model share a name, by which the step knows them.
+        """
+        names = [variable.name for variable in model.variables]
+        if len(set(names)) < len(names):
+            shared = ", ".join(sorted({name for name in names if names.count(name) > 1}))
+            raise ValueError(f"variables of one name: {shared}. Give their layers different names.")
         self.model = model
         self.loss = loss
         self.term_names = list(term_names)
         self.optimizer = optimizer
         self.options = options
-        self._connected: list[bool] = []
-        self._moving: list[Moving] = []
-        self.health = Health(term_names, [v.name for v in model.trainable_variables])
+        self.failures = FailureCounter(term_names, [v.name for v in model.trainable_variables])
+        self._norms = [layer for layer in model.submodules if isinstance(layer, BatchNorm)]
         self._last = tf.Variable(
             tf.fill([len(self.value_names)], float("nan")),
             trainable=False,
@@ -80,6 +89,21 @@ class TrainingStep:
     def value_names(self) -> list[str]:
         """Returns the names of what a step reports."""
         return [*self.term_names, "loss", "gradient_norm"]
+
+    def begin(self) -> None:
+        """Creates the state of the optimizer, if it is one of ours."""
+        if self._grouped_optimizer is not None:
+            self._grouped_optimizer.begin(self.model.trainable_variables)
+
+    def hold_averages(self, averages: bool) -> None:
+        """Puts averaged weights into the model, or takes them out, where there are any."""
+        if self._grouped_optimizer is not None:
+            self._grouped_optimizer.hold_averages(self.model.trainable_variables, averages)
+
+    @property
+    def _grouped_optimizer(self) -> Optional[GroupedOptimizer]:
+        optimizer = without_loss_scaling(self.optimizer)
+        return optimizer if isinstance(optimizer, GroupedOptimizer) else None
 
     @tf.autograph.experimental.do_not_convert  # plain Python throughout, which is faster to trace
     def __call__(self, images: tf.Tensor, targets: Targets) -> dict[str, tf.Tensor]:
@@ -101,36 +125,41 @@ class TrainingStep:
         """Trains; returns the values that it reports, stacked."""
         terms, gradients, statistics = make_gradients(images, targets)
         # Every replica sees the sums, so that all decide alike.
-        total_terms, *gradients = _sum_over_replicas([terms, *gradients])
+        total_terms, gradients = _sum_over_replicas((terms, gradients))
         scaling = isinstance(self.optimizer, keras.mixed_precision.LossScaleOptimizer)
         scale = self.optimizer.loss_scale if scaling else tf.constant(1.0)
         if scaling:
-            gradients = self.optimizer.get_unscaled_gradients(gradients)
+            unscaled = self.optimizer.get_unscaled_gradients(list(gradients.values()))
+            gradients = dict(zip(gradients, unscaled))
 
-        halves = tf.stack([tf.nn.l2_loss(gradient) for gradient in gradients])
-        norm = tf.sqrt(2.0 * tf.reduce_sum(halves))
+        half_squares = tf.stack(
+            [
+                tf.nn.l2_loss(gradients[name]) if name in gradients else tf.constant(0.0)
+                for name in self.failures.variable_names
+            ]
+        )
+        norm = tf.sqrt(2.0 * tf.reduce_sum(half_squares))
         terms_finite = tf.math.is_finite(total_terms)
         all_terms_finite = tf.reduce_all(terms_finite)
         finite = all_terms_finite & tf.math.is_finite(norm)
 
         self._apply(finite, gradients, _clipping(norm, self.options.clip_norm))
-        take_up(finite, self._moving, statistics)
+        update_statistics(finite, self._norms, statistics)
         overflow = all_terms_finite & (scale > 1.0)  # float16's: the loss scale will be lowered
-        self.health.record(~finite, ~(finite | overflow), terms_finite, tf.math.is_finite(halves))
+        failed = ~(finite | overflow)
+        self.failures.record(~finite, failed, terms_finite, tf.math.is_finite(half_squares))
         values = tf.concat([terms, [tf.reduce_sum(terms), norm]], axis=0)
         values = tf.where(finite, values, self._last.read_value())
         self._last.assign(values)
         return values
 
-    def _apply(self, finite: tf.Tensor, gradients: Gradients, factor: tf.Tensor) -> None:
-        # A variable that the loss doesn't depend on stays as it is: it doesn't even decay.
-        pairs = [
-            pair
-            for pair, connected in zip(
-                zip(gradients, self.model.trainable_variables), self._connected
-            )
-            if connected
-        ]
+    def _apply(self, finite: tf.Tensor, gradients: Values, factor: tf.Tensor) -> None:
+        """Updates variables by factor * gradient, if all is finite.
+
+        Those that the loss doesn't depend on stay as they are: they don't even decay.
+        """
+        variables = self.model.trainable_variables
+        pairs = [(gradients[v.name], v) for v in variables if v.name in gradients]
         if hasattr(self.optimizer, "apply_gradients_if"):
             self.optimizer.apply_gradients_if(finite, pairs, factor)
             return
@@ -159,37 +188,33 @@ class TrainingStep:
                 part_targets = Targets(**dict(zip(targets, values)))  # type: ignore[typeddict-item]
                 terms, gradients, of_part = self._gradients_of_part(part_images, part_targets)
                 statistics += of_part
-                part = [terms / count, *gradients]
+                part = [terms / count, *gradients.values()]
                 sums = [a + b for a, b in zip(sums, part)] if sums else part
-        terms, *gradients = sums
-        return terms, gradients, statistics
+        terms, *summed = sums
+        return terms, dict(zip(gradients, summed)), statistics
 
     def _gradients_of_part(self, images: tf.Tensor, targets: Targets) -> Parts:
         shares = tf.distribute.get_strategy().num_replicas_in_sync * self.options.micro_batches
-        with tf.GradientTape() as tape, collected_statistics() as collected:
+        with tf.GradientTape() as tape, collected_statistics() as statistics:
             terms = self.loss(targets, self.model(images, training=True))
-            share = tf.add_n(list(terms.values())) / shares
+            share = total_loss(terms) / shares
             if isinstance(self.optimizer, keras.mixed_precision.LossScaleOptimizer):
                 share = self.optimizer.get_scaled_loss(share)
-        variables = self.model.trainable_variables
-        gradients = tape.gradient(share, variables)
-        self._connected = [gradient is not None for gradient in gradients]
-        self._moving = collected.moving
+        variables = {variable.name: variable for variable in self.model.trainable_variables}
         # Those of position tables come as slices in which a row occurs many times: the norm of the
         # slices isn't that of their sum.
-        dense = [
-            tf.zeros_like(variable) if gradient is None else tf.convert_to_tensor(gradient)
-            for gradient, variable in zip(gradients, variables)
-        ]
-        stacked = tf.stack([terms[name] for name in self.term_names])
-        return stacked, dense, [collected.values]
+        gradients = {
+            name: tf.convert_to_tensor(gradient)
+            for name, gradient in tape.gradient(share, variables).items()
+            if gradient is not None
+        }
+        return tf.stack([terms[name] for name in self.term_names]), gradients, [statistics]
 
 
-def _sum_over_replicas(values: list[tf.Tensor]) -> list[tf.Tensor]:
+def _sum_over_replicas(values: tuple[tf.Tensor, Values]) -> tuple[tf.Tensor, Values]:
     if tf.distribute.get_strategy().num_replicas_in_sync == 1:
         return values
-    context = tf.distribute.get_replica_context()
-    return list(context.all_reduce(tf.distribute.ReduceOp.SUM, values))
+    return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, values)
 
 
 def _clipping(norm: tf.Tensor, largest: float) -> tf.Tensor:

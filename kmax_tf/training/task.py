@@ -24,8 +24,8 @@ from kmax_tf.evaluation.metrics import PanopticMetrics
 from kmax_tf.figures import side_by_side
 from kmax_tf.inference import Inference, RawPrediction
 from kmax_tf.keras_api import keras
-from kmax_tf.labels import LabelSpace
 from kmax_tf.losses.builder import build_loss
+from kmax_tf.losses.kmax_loss import total_loss
 from kmax_tf.model.builder import build_model
 from kmax_tf.model.kmax import KMaX
 from kmax_tf.training.builder import build_training_step
@@ -162,7 +162,7 @@ class KMaXTask(base_task.Task):
         maps = self._inference.merge(predictions)
         return {
             "assignments": assignments,
-            self.loss: tf.add_n(list(terms.values())),
+            self.loss: total_loss(terms),
             "maps": {name: maps[name] for name in self._inference.maps},
             "images": images,
             "raw": raw,
@@ -172,46 +172,44 @@ class KMaXTask(base_task.Task):
         self, state: Optional[_EvaluationState], step_outputs: dict[str, Any]
     ) -> _EvaluationState:
         """Measures the images of one step, on the host."""
-        resolution = resolution_name(self.experiment.evaluation)
         if state is None:
-            state = _EvaluationState(PanopticMetrics(*self._metrics_options()))
+            state = _EvaluationState(self._new_metrics())
         for replica, images in enumerate(step_outputs["images"]):
             maps = {name: values[replica] for name, values in step_outputs["maps"].items()}
             raw = {name: values[replica] for name, values in step_outputs["raw"].items()}
             assignments = [values[replica] for values in step_outputs["assignments"]]
+            resolution = resolution_name(self.experiment.evaluation)
             of_batch = self._inference.by_image(images, maps, raw, resolution)
             for index, image in enumerate(of_batch):
+                if state.images < self.experiment.training.summary_images:
+                    drawn = self._draw(image, [values[index] for values in assignments])
+                    state.pictures.update((f"{k}_{state.images}", v) for k, v in drawn.items())
                 state.metrics.update(image.image_id, image.truth, image.prediction)
-                if len(state.pictures) < self.experiment.training.summary_images:
-                    panoptic = image.prediction["panoptic"]
-                    state.pictures.append(
-                        side_by_side(image.image(), image.truth, panoptic, self._label_space)
-                    )
-                    if assignments:
-                        of_image = [values[index] for values in assignments]
-                        state.clusters.append(self._draw_clusters(image, of_image))
+                state.images += 1
         return state
 
-    def _metrics_options(self) -> tuple[LabelSpace, bool, str]:
+    def _new_metrics(self) -> PanopticMetrics:
         options = self.experiment.evaluation
-        return self._label_space, options.mask_ap, resolution_name(options)
+        return PanopticMetrics(self._label_space, options.mask_ap, resolution_name(options))
 
-    def _draw_clusters(self, image: RawPrediction, maps: list[tf.Tensor]) -> np.ndarray:
-        """Draws the cluster assignments [h, w] of one image."""
-        height, width = self.experiment.eval_data.crop_size
-        sizes = InputSizes((height, width), tf.shape(image.fitted_image)[:2])
-        panoptic = image.prediction["panoptic"]
-        return draw_assignments(image.image(), panoptic, maps, sizes, self._label_space)
+    def _draw(self, image: RawPrediction, assignments: list[tf.Tensor]) -> dict[str, np.ndarray]:
+        """Draws an image with its maps, and where there are cluster assignments [h, w], these."""
+        pixels, panoptic, labels = image.image(), image.prediction["panoptic"], self._label_space
+        pictures = {"example": side_by_side(pixels, image.truth, panoptic, labels)}
+        if assignments:
+            height, width = self.experiment.eval_data.crop_size
+            sizes = InputSizes((height, width), tf.shape(image.fitted_image)[:2])
+            clusters = draw_assignments(pixels, panoptic, assignments, sizes, labels)
+            pictures["clusters"] = clusters
+        return pictures
 
     def reduce_aggregated_logs(
         self, aggregated_logs: _EvaluationState, global_step: Optional[tf.Tensor] = None
     ) -> dict[str, Any]:
         """Returns the metrics of all workers, in percent; draws the pictures into TensorBoard."""
-        for index, picture in enumerate(aggregated_logs.pictures):
-            tf.summary.image(f"example_{index}", picture[np.newaxis], step=global_step)
-        for index, picture in enumerate(aggregated_logs.clusters):
-            tf.summary.image(f"clusters_{index}", picture[np.newaxis], step=global_step)
-        metrics = PanopticMetrics(*self._metrics_options())
+        for name, picture in aggregated_logs.pictures.items():
+            tf.summary.image(name, picture[np.newaxis], step=global_step)
+        metrics = self._new_metrics()
         for state in gather_texts(aggregated_logs.metrics.state()):
             metrics.merge_state(state)
         result = metrics.result()
@@ -244,5 +242,5 @@ class _EvaluationState:
     """What an evaluation has seen so far."""
 
     metrics: PanopticMetrics
-    pictures: list[np.ndarray] = dataclasses.field(default_factory=list)
-    clusters: list[np.ndarray] = dataclasses.field(default_factory=list)
+    images: int = 0
+    pictures: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)

@@ -49,13 +49,12 @@ def values(model):
     return {name: variable.numpy() for name, variable in variable_names(model).items()}
 
 
-def assert_weights_are(model, weights):
-    """`weights` are by key of the public TensorFlow checkpoints."""
-    keys = recordings.keys(model)
-    for name, value in values(model).items():
-        np.testing.assert_array_equal(
-            value.ravel(), weights[keys[name]].ravel(), err_msg=f"{name} = {keys[name]}"
-        )
+def assert_weights_are(model, names, weights):
+    """Checks the variables that were loaded; `weights` are by key of public TensorFlow ones."""
+    keys, found = deeplab2.checkpoint_keys(model), values(model)
+    for name in names:
+        expected = weights[keys[name]].ravel()
+        np.testing.assert_array_equal(found[name].ravel(), expected, err_msg=name)
 
 
 @pytest.fixture(scope="module", params=["coco/resnet50", "cityscapes/convnext_tiny"])
@@ -76,7 +75,7 @@ def small():
 def test_a_public_tensorflow_checkpoint_is_loaded_whole(public, tmp_path):
     model, weights = public
     report = kmax_tf.import_checkpoint(model, write_tensorflow(tmp_path / "ckpt-7", weights))
-    assert_weights_are(model, weights)
+    assert_weights_are(model, report.loaded, weights)
     assert report.format == "deeplab2"
     assert len(report.loaded) == len(weights) == len(model.variables)
     assert not report.missing
@@ -97,7 +96,7 @@ def test_missing_and_unexpected_variables_are_errors_unless_asked_for(small, tmp
     for name, value in values(model).items():
         np.testing.assert_array_equal(value, before[name])
     report = kmax_tf.import_checkpoint(model, path, allow_missing=True)
-    assert [recordings.keys(model)[name] for name in report.missing] == [lost]
+    assert [deeplab2.checkpoint_keys(model)[name] for name in report.missing] == [lost]
 
     more = {**weights, extra.replace("pixel_decoder/", "pixel_decoder/more/"): weights[extra]}
     path = write_tensorflow(tmp_path / "more", more)
@@ -141,10 +140,7 @@ def test_a_backbone_alone_leaves_the_rest(small, tmp_path, prefix):
     )
     assert len(report.loaded) == len(model.backbone.variables)
     assert any("classifier" in key for key in report.ignored)
-    keys = recordings.keys(model)
-    for variable in model.backbone.variables:
-        expected = weights[keys[recordings.name(variable)]]
-        np.testing.assert_array_equal(variable.numpy().ravel(), expected.ravel())
+    assert_weights_are(model, report.loaded, weights)
 
 
 @pytest.mark.parametrize(
@@ -161,7 +157,7 @@ def test_a_public_pytorch_checkpoint_is_loaded_whole(tmp_path, backbone, suffix)
     state["backbone.anything.num_batches_tracked"] = np.zeros([], np.int64)
     write_state(state, tmp_path / f"model{suffix}")
     report = kmax_tf.import_checkpoint(model, tmp_path / f"model{suffix}")
-    assert_weights_are(model, recordings.pytorch_recipe_weights(name))
+    assert_weights_are(model, report.loaded, recordings.pytorch_recipe_weights(name))
     assert report.format == "pytorch"
     assert len(report.loaded) == len(state) - 1 == len(model.variables)
     assert report.ignored == ("backbone.anything.num_batches_tracked",)
@@ -171,7 +167,7 @@ def test_a_public_pytorch_checkpoint_is_loaded_whole(tmp_path, backbone, suffix)
 def test_the_official_convnext_classifier_gives_a_backbone(tmp_path):
     model = build_with_zeros(kmax_tf.load_experiment("coco/convnext_tiny.textproto"))
     state = {
-        key[len("backbone.") :]: value
+        key.removeprefix("backbone."): value
         for key, value in pytorch_state("pytorch_coco_convnext_tiny").items()
         if key.startswith("backbone.")
     }
@@ -179,12 +175,9 @@ def test_the_official_convnext_classifier_gives_a_backbone(tmp_path):
     write_state({**state, **classifier}, tmp_path / "convnext_tiny_22k_224.pth")
     report = kmax_tf.import_checkpoint(model, tmp_path / "convnext_tiny_22k_224.pth")
     assert sorted(report.ignored) == sorted(classifier)
-    weights = recordings.pytorch_recipe_weights("pytorch_coco_convnext_tiny")
-    keys = recordings.keys(model)
     assert len(report.loaded) == len(model.backbone.variables) == len(state)
-    for variable in model.backbone.variables:
-        expected = weights[keys[recordings.name(variable)]]
-        np.testing.assert_array_equal(variable.numpy().ravel(), expected.ravel())
+    weights = recordings.pytorch_recipe_weights("pytorch_coco_convnext_tiny")
+    assert_weights_are(model, report.loaded, weights)
 
 
 # Classes of the model; the checkpoint is of Cityscapes.

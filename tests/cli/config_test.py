@@ -12,12 +12,3 @@ def test_prints_the_resolved_experiment(capsys):
     printed = text_format.Parse(capsys.readouterr().out, experiment_pb2.Experiment())
     assert printed == load_experiment(COCO, ["name=x", "training.seed=7"])
     assert (printed.name, printed.training.seed) == ("x", 7)
-
-
-def test_mistakes_are_shown_in_a_line(capsys):
-    assert main.main(["config", COCO, "--set", "training.step=3"]) == 2
-    output = capsys.readouterr()
-    assert output.out == ""
-    assert output.err == (
-        "kmax: error: --set training.step: Training has no field 'step'; did you mean 'steps'?\n"
-    )

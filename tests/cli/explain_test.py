@@ -171,19 +171,3 @@ def test_an_export_is_refused_with_what_to_give_instead(photo, tmp_path, capsys,
     error = capsys.readouterr().err
     assert error.startswith(f"kmax: error: {export / '7'} is an exported SavedModel")
     assert "give the folder of the run" in error
-
-
-def test_a_folder_without_a_checkpoint_is_one_sentence(photo, tmp_path, capsys):
-    assert explain(tmp_path, tmp_path / "out", photo) == 2
-    assert f"kmax: error: the folder {tmp_path} holds no checkpoint" in capsys.readouterr().err
-
-
-def test_images_of_one_name_get_pictures_each(run, photo, tmp_path):
-    folder, _, _ = run
-    other = tmp_path / "other" / "photo.jpg"
-    other.parent.mkdir()
-    Image.new("RGB", (40, 50), (90, 200, 30)).save(other)
-    assert explain(folder, tmp_path / "out", photo, other, "--blocks=1") == 0
-    pictures = sorted((tmp_path / "out").rglob("*.png"))
-    assert [path.name for path in pictures] == ["photo_clusters.png"] * 2
-    assert {photo.parent.name, "other"} <= {path.parent.name for path in pictures}

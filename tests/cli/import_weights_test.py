@@ -53,9 +53,3 @@ def test_there_and_back(run_folder, tmp_path, capsys, format, name):
     for key in set(before) - {"save_counter/.ATTRIBUTES/VARIABLE_VALUE"}:
         np.testing.assert_array_equal(before[key], after[key], err_msg=key)
     assert (back / "experiment.textproto").exists()
-
-
-def test_a_wrong_file_is_one_sentence(tmp_path, capsys):
-    arguments = [*CONFIG, "--checkpoint", str(tmp_path / "no.pth")]
-    assert main.main(["import-weights", *arguments, "--output", str(tmp_path / "out")]) != 0
-    assert "there is no file" in capsys.readouterr().err

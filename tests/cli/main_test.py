@@ -24,6 +24,16 @@ def fake_command(monkeypatch):
     return install
 
 
+FULL = OutputError("cannot write x: No space left on device")
+
+
+def raising(error):
+    def run(args):
+        raise error
+
+    return run
+
+
 @pytest.mark.parametrize("name", main.COMMANDS)
 def test_every_command_has_its_parts(name):
     module = importlib.import_module(f"kmax_tf.cli.{name.replace('-', '_')}")
@@ -71,10 +81,7 @@ def test_scripts_have_the_flags_of_their_commands(script, command, capsys, monke
 
 
 def test_a_script_ends_as_its_command_does_under_its_own_name(fake_command, capsys, monkeypatch):
-    def run(args):
-        raise OutputError("cannot write x: No space left on device")
-
-    fake_command(run)
+    fake_command(raising(FULL))
     monkeypatch.setattr(sys, "argv", ["trainer.py"])
     with pytest.raises(SystemExit) as caught:
         main.run_as_script("fake")
@@ -103,31 +110,25 @@ def test_the_status_is_that_of_the_command(fake_command):
     assert main.main(["fake"]) == 3
 
 
-def test_a_users_error_is_one_line_without_a_traceback(fake_command, capsys):
-    def run(args):
-        raise OutputError("cannot write x: No space left on device")
-
-    fake_command(run)
-    assert main.main(["fake"]) == 2
-    assert capsys.readouterr().err == "kmax: error: cannot write x: No space left on device\n"
+@pytest.mark.parametrize(
+    ("error", "status", "line"),
+    [
+        (FULL, 2, "kmax: error: cannot write x: No space left on device\n"),
+        (KeyboardInterrupt(), 130, "kmax: interrupted\n"),
+    ],
+)
+def test_what_users_can_mend_is_a_line_without_a_traceback(
+    fake_command, capsys, error, status, line
+):
+    fake_command(raising(error))
+    assert main.main(["fake"]) == status
+    assert capsys.readouterr().err == line
 
 
 def test_our_own_mistakes_keep_their_traceback(fake_command):
-    def run(args):
-        raise AssertionError
-
-    fake_command(run)
+    fake_command(raising(AssertionError()))
     with pytest.raises(AssertionError):
         main.main(["fake"])
-
-
-def test_an_interrupt_has_no_traceback(fake_command, capsys):
-    def run(args):
-        raise KeyboardInterrupt
-
-    fake_command(run)
-    assert main.main(["fake"]) == 130
-    assert capsys.readouterr().err == "kmax: interrupted\n"
 
 
 def test_a_reader_that_stops_early_is_no_error():

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import tensorflow as tf
 
-from kmax_tf.cli import doctor, operation_checks
+from kmax_tf.cli import doctor
+from kmax_tf.cli.operation_checks import failures, operations
 from kmax_tf.ops.trials import Example
 
 GOOD = {"good": Example(tf.nn.relu, [[3]])}
@@ -18,7 +19,7 @@ def dilated(x):
 
 
 def test_all_that_experiments_use_works_here():
-    assert list(operation_checks.failures()) == []
+    assert list(failures(operations())) == []
 
 
 @pytest.mark.parametrize(
@@ -30,19 +31,16 @@ def test_all_that_experiments_use_works_here():
         (lambda x: x @ tf.zeros([3]), "ValueError"),
     ],
 )
-def test_what_fails_is_named_with_its_reason_and_a_remedy(monkeypatch, operation, reason):
+def test_what_fails_is_named_with_its_reason_and_a_remedy(operation, reason):
     examples = {**GOOD, "bad": Example(operation, [[2, 9, 9, 8]])}
-    monkeypatch.setattr(operation_checks, "_operations", lambda: examples)
-    monkeypatch.setattr(operation_checks, "PRECISIONS", ("float32",))
-    (finding,) = doctor.check_operations()
-    assert finding.name == "bad in float32"
+    finding, of_the_other_precision = doctor.check_operations([], examples)
+    assert (finding.name, of_the_other_precision.name) == ("bad in float32", "bad in bfloat16")
     assert reason in finding.problem
     assert "\n" not in finding.problem
     assert "export TF_ENABLE_ONEDNN_OPTS=" in finding.fix
 
 
-def test_the_precision_policy_stays_as_it_was(monkeypatch):
-    monkeypatch.setattr(operation_checks, "_operations", lambda: GOOD)
+def test_the_precision_policy_stays_as_it_was():
     policy = tf.keras.mixed_precision.global_policy().name
-    assert list(operation_checks.failures()) == []
+    assert list(failures(GOOD)) == []
     assert tf.keras.mixed_precision.global_policy().name == policy

@@ -10,8 +10,10 @@ from typing import NamedTuple
 import pytest
 
 import kmax_tf
+from kmax_tf.checkpoints.deeplab2 import checkpoint_keys
+from kmax_tf.checkpoints.places import variable_names
+from kmax_tf.config import shipped_experiments
 from kmax_tf.protos import model_pb2
-from tests import shipped
 from tests.golden import recordings
 from tests.model.building import build_with_zeros
 
@@ -95,14 +97,9 @@ SAME_VARIABLES = {
     "ade20k/resnet50_1281": "ade20k/resnet50",
     "ade20k/convnext_large_1281": "ade20k/convnext_large",
     **{
-        f"pytorch/coco_{backbone}": f"coco/{backbone}"
-        for backbone in (
-            "resnet50",
-            "convnext_tiny",
-            "convnext_small",
-            "convnext_base",
-            "convnext_large",
-        )
+        f"pytorch/{name.replace('/', '_')}": name
+        for name in COUNTS
+        if name.startswith("coco/") and name != "coco/max_s"
     },
 }
 
@@ -112,7 +109,7 @@ def load(name):
 
 
 def test_every_experiment_is_counted():
-    names = [path[: -len(".textproto")] for path in shipped.experiments()]
+    names = [path[: -len(".textproto")] for path in shipped_experiments()]
     assert sorted(names) == sorted([*COUNTS, *SAME_VARIABLES])
 
 
@@ -142,14 +139,14 @@ def sides(shape):
 
 def assert_variables_are(model, recorded):
     """Names map to the keys of the public checkpoint one to one; shape and use are the same."""
-    keys = recordings.keys(model)
+    keys = checkpoint_keys(model)
     assert len(set(keys.values())) == len(keys) == len(model.variables)
     assert set(keys.values()) == set(recorded)
     trainable = {id(variable) for variable in model.trainable_variables}
-    for variable in model.variables:
-        expected = recorded[keys[recordings.name(variable)]]
-        assert sides(variable.shape) == sides(expected.shape), variable.name
-        assert (id(variable) in trainable) == expected.trainable, variable.name
+    for name, variable in variable_names(model).items():
+        expected = recorded[keys[name]]
+        assert sides(variable.shape) == sides(expected.shape), name
+        assert (id(variable) in trainable) == expected.trainable, name
 
 
 # One of each kind of pixel decoder and backbone; to build all takes minutes.

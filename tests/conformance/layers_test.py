@@ -7,6 +7,7 @@ import importlib
 import inspect
 import pkgutil
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Callable
 
 import numpy as np
@@ -30,6 +31,7 @@ from kmax_tf.model import (
     transformer_decoder,
 )
 from kmax_tf.model.backbones import convnext, resnet
+from tests.model.weights import precision, randomize
 from tests.options import block_options, with_defaults
 
 BATCH = 2
@@ -50,12 +52,15 @@ AXIAL = block_options(2, tf.nn.relu, axial=True, num_heads=2, max_span=4)
 FEATURES = {4: (17, 9, 3), 8: (9, 5, 4), 16: (5, 3, 5), 32: (3, 2, 6)}
 
 
+NORM = with_defaults(batch_norm.BatchNormFactory)
+
+
 @dataclasses.dataclass(frozen=True)
 class Case:
     """A layer to test.
 
     Attributes:
-      make: batch norm factory -> the layer.
+      make: name -> the layer.
       inputs: shapes without the batch axis, in the structure of the layer's arguments.
     """
 
@@ -63,129 +68,101 @@ class Case:
     inputs: Sequence[Any]
 
 
-def _aspp(norm, name="aspp"):
-    return semantic_branch.AtrousSpatialPyramidPooling(4, [1, 2], 0.1, norm, name=name)
+def _aspp(name="aspp"):
+    return semantic_branch.AtrousSpatialPyramidPooling(4, [1, 2], 0.1, NORM, name=name)
 
 
-def _resnet(norm, stem, **options):
-    stages = [[CONVOLUTION], [CONVOLUTION, AXIAL], [CONVOLUTION], [AXIAL]]
-    return with_defaults(
-        resnet.ResNet, stem=stem, stages=stages, batch_norm=norm, name="x", **options
+def _semantic_decoder(name):
+    return semantic_branch.SemanticDecoder(
+        5, 4, _aspp(), [(8, 3), (4, 2)], tf.nn.relu, NORM, name=name
     )
 
 
+def _resnet(make_stem, name, **options):
+    stages = [[CONVOLUTION], [CONVOLUTION, AXIAL], [CONVOLUTION], [AXIAL]]
+    return with_defaults(
+        resnet.ResNet,
+        stem=make_stem(name="stem"),
+        stages=stages,
+        batch_norm=NORM,
+        name=name,
+        **options,
+    )
+
+
+def _convnext_stage(name):
+    blocks = [convnext.ConvNeXtBlock(6, 1.0, 0.9, name=f"block{i}") for i in (1, 2)]
+    return convnext.ConvNeXtStage(blocks, False, name=name)
+
+
+ONE_CONV = partial(layers.ConvBN, 3, NORM, 7, 2)
+THREE_CONV = partial(resnet.ThreeConvStem, 2, tf.nn.relu, NORM)
+# More channels than elsewhere: where two or three are nearly the same, a layer normalization
+# divides rounding, too, by next to nothing.
+CONVNEXT = partial(with_defaults, convnext.ConvNeXt, channels=[6, 7, 8, 9])
+PIXEL_STAGES = [[AXIAL], [AXIAL] * 2, [CONVOLUTION], [DILATED]]
 CASES = {
-    "BatchNorm": Case(lambda _: batch_norm.BatchNorm(name="x"), [(5, 4, 3)]),
-    "BatchNorm-unfused": Case(lambda _: batch_norm.BatchNorm(name="x"), [(5, 3)]),
-    "BatchNorm-unbiased": Case(
-        lambda _: batch_norm.BatchNorm(unbiased=True, name="x"), [(5, 4, 3)]
-    ),
-    "LayerNorm": Case(lambda _: layers.LayerNorm(name="x"), [(5, 4, 3)]),
+    "BatchNorm": Case(batch_norm.BatchNorm, [(5, 4, 3)]),
+    "BatchNorm-unfused": Case(batch_norm.BatchNorm, [(5, 3)]),
+    "BatchNorm-unbiased": Case(partial(batch_norm.BatchNorm, unbiased=True), [(5, 4, 3)]),
+    "LayerNorm": Case(layers.LayerNorm, [(5, 4, 3)]),
     "Convolution": Case(
-        lambda _: convolutions.Convolution(4, 3, padding="same", dilation_rate=2, name="x"),
-        [(5, 4, 3)],
+        partial(convolutions.Convolution, 4, 3, padding="same", dilation_rate=2), [(5, 4, 3)]
     ),
-    "DepthwiseConvolution": Case(
-        lambda _: convolutions.DepthwiseConvolution(3, name="x"), [(5, 4, 3)]
-    ),
-    "ConvBN": Case(lambda n: layers.ConvBN(4, n, 3, 2, activation=ops.gelu, name="x"), [(9, 5, 3)]),
-    "DepthwiseBN": Case(lambda n: layers.DepthwiseBN(3, n, name="x"), [(5, 4, 3)]),
-    "SeparableConvBN": Case(lambda n: layers.SeparableConvBN(4, 3, n, name="x"), [(5, 4, 3)]),
-    "DenseBN": Case(lambda n: layers.DenseBN(4, n, tf.nn.relu, name="x"), [(5, 3)]),
-    "DropPath": Case(lambda _: layers.DropPath(0.5, name="x"), [(5, 4, 3)]),
-    "AxisAttention": Case(
-        lambda n: axial_attention.AxisAttention(4, 8, 2, 5, n, name="x"), [(7, 3)]
-    ),
-    "AxialAttention": Case(
-        lambda n: axial_attention.AxialAttention(4, n, 2, 9, 2, name="x"), [(5, 7, 3)]
-    ),
-    "ResidualBlock": Case(
-        lambda n: residual.ResidualBlock(CONVOLUTION, n, 2, name="x"), [(5, 7, 3)]
-    ),
-    "ResidualBlock-dilated": Case(
-        lambda n: residual.ResidualBlock(DILATED, n, name="x"), [(5, 7, 3)]
-    ),
-    "ResidualBlock-axial": Case(lambda n: residual.ResidualBlock(AXIAL, n, name="x"), [(5, 3, 8)]),
+    "DepthwiseConvolution": Case(partial(convolutions.DepthwiseConvolution, 3), [(5, 4, 3)]),
+    "ConvBN": Case(partial(layers.ConvBN, 4, NORM, 3, 2, activation=ops.gelu), [(9, 5, 3)]),
+    "DepthwiseBN": Case(partial(layers.DepthwiseBN, 3, NORM), [(5, 4, 3)]),
+    "SeparableConvBN": Case(partial(layers.SeparableConvBN, 4, 3, NORM), [(5, 4, 3)]),
+    "DenseBN": Case(partial(layers.DenseBN, 4, NORM, tf.nn.relu), [(5, 3)]),
+    "DropPath": Case(partial(layers.DropPath, 0.5), [(5, 4, 3)]),
+    "AxisAttention": Case(partial(axial_attention.AxisAttention, 4, 8, 2, 5, NORM), [(7, 3)]),
+    "AxialAttention": Case(partial(axial_attention.AxialAttention, 4, NORM, 2, 9, 2), [(5, 7, 3)]),
+    "ResidualBlock": Case(partial(residual.ResidualBlock, CONVOLUTION, NORM, 2), [(5, 7, 3)]),
+    "ResidualBlock-dilated": Case(partial(residual.ResidualBlock, DILATED, NORM), [(5, 7, 3)]),
+    "ResidualBlock-axial": Case(partial(residual.ResidualBlock, AXIAL, NORM), [(5, 3, 8)]),
     "ResidualStage": Case(
-        lambda n: residual.ResidualStage([AXIAL, CONVOLUTION], n, 2, [1.0, 0.9], name="x"),
-        [(5, 7, 3)],
+        partial(residual.ResidualStage, [AXIAL, CONVOLUTION], NORM, 2), [(5, 7, 3)]
     ),
-    "ResNet": Case(lambda n: _resnet(n, layers.ConvBN(3, n, 7, 2, name="stem")), [(33, 65, 3)]),
-    "ResNet-max-pool": Case(
-        lambda n: _resnet(n, resnet.ThreeConvStem(2, tf.nn.relu, n, name="stem"), max_pool=True),
-        [(33, 65, 3)],
-    ),
-    "ThreeConvStem": Case(lambda n: resnet.ThreeConvStem(4, ops.gelu, n, name="x"), [(9, 5, 3)]),
-    "Downsample": Case(lambda _: convnext.Downsample(4, name="x"), [(5, 3, 3)]),
-    "Downsample-stem": Case(lambda _: convnext.Downsample(4, stem=True, name="x"), [(9, 5, 3)]),
-    # Its layer normalizations divide rounding, too: by next to nothing where two or three channels
-    # are nearly the same.
-    "ConvNeXtBlock": Case(lambda _: convnext.ConvNeXtBlock(6, 1.0, 0.9, name="x"), [(5, 7, 6)]),
-    "ConvNeXtStage": Case(
-        lambda _: convnext.ConvNeXtStage(6, 1.0, [1.0, 0.9], name="x"), [(5, 7, 6)]
-    ),
-    "ConvNeXt": Case(
-        lambda _: with_defaults(
-            convnext.ConvNeXt,
-            blocks=[1, 2, 1, 1],
-            channels=[6, 7, 8, 9],
-            layer_scale=1.0,
-            name="x",
-        ),
-        [(33, 65, 3)],
-    ),
+    "ResNet": Case(partial(_resnet, ONE_CONV), [(33, 65, 3)]),
+    "ResNet-max-pool": Case(partial(_resnet, THREE_CONV, max_pool=True), [(33, 65, 3)]),
+    "ThreeConvStem": Case(THREE_CONV, [(9, 5, 3)]),
+    "Downsample": Case(partial(convnext.Downsample, 4), [(5, 3, 3)]),
+    "Downsample-stem": Case(partial(convnext.Downsample, 4, stem=True), [(9, 5, 3)]),
+    "ConvNeXtBlock": Case(partial(convnext.ConvNeXtBlock, 6, 1.0, 0.9), [(5, 7, 6)]),
+    "ConvNeXtStage": Case(_convnext_stage, [(5, 7, 6)]),
+    "ConvNeXt": Case(partial(CONVNEXT, blocks=[1, 2, 1, 1], layer_scale=1.0), [(33, 65, 3)]),
     "ConvNeXt-stride-2": Case(
-        lambda _: with_defaults(
-            convnext.ConvNeXt,
-            blocks=[1] * 4,
-            channels=[6, 7, 8, 9],
-            stem_to_stride_2=True,
-            name="x",
-        ),
-        [(33, 65, 3)],
+        partial(CONVNEXT, blocks=[1] * 4, stem_to_stride_2=True), [(33, 65, 3)]
     ),
-    "Fuse": Case(lambda n: pixel_decoder.Fuse(3, n, name="x"), [[(3, 2, 5), (5, 3, 4)]]),
-    "Fuse-unprojected": Case(
-        lambda n: pixel_decoder.Fuse(3, n, name="x"), [[(3, 2, 3), (5, 3, 3)]]
-    ),
-    "PixelDecoder": Case(
-        lambda n: pixel_decoder.PixelDecoder(
-            [[AXIAL], [AXIAL] * 2, [CONVOLUTION], [DILATED]], n, name="x"
-        ),
-        [FEATURES],
-    ),
+    "Fuse": Case(partial(pixel_decoder.Fuse, 3, NORM), [[(3, 2, 5), (5, 3, 4)]]),
+    "Fuse-unprojected": Case(partial(pixel_decoder.Fuse, 3, NORM), [[(3, 2, 3), (5, 3, 3)]]),
+    "PixelDecoder": Case(partial(pixel_decoder.PixelDecoder, PIXEL_STAGES, NORM), [FEATURES]),
     "KMeansAttention": Case(
-        lambda n: kmeans_attention.KMeansAttention(4, n, name="x"), [(8, 4), (5, 3, 6), (5, 3, 8)]
+        partial(kmeans_attention.KMeansAttention, 4, NORM), [(8, 4), (5, 3, 6), (5, 3, 8)]
     ),
-    "SelfAttention": Case(lambda n: attention.SelfAttention(8, 4, 8, 2, n, name="x"), [(5, 8)]),
+    "SelfAttention": Case(partial(attention.SelfAttention, BLOCK_OPTIONS, NORM), [(5, 8)]),
     "SoftmaxAttention": Case(
-        lambda n: attention.SoftmaxAttention(8, 4, 8, 2, n, name="x"),
-        [(5, 8), (5, 3, 6), (5, 3, 5)],
+        partial(attention.SoftmaxAttention, BLOCK_OPTIONS, NORM), [(5, 8), (5, 3, 6), (5, 3, 5)]
     ),
     "KMaXBlock": Case(
-        lambda n: transformer_decoder.KMaXBlock(BLOCK_OPTIONS, HEAD_OPTIONS, n, name="x"),
+        partial(transformer_decoder.KMaXBlock, BLOCK_OPTIONS, HEAD_OPTIONS, NORM),
         [(5, 8), (5, 3, 4)],
     ),
     "TransformerDecoder": Case(
-        lambda n: transformer_decoder.TransformerDecoder(
-            5, [32, 16], BLOCK_OPTIONS, HEAD_OPTIONS, n, name="x"
+        partial(
+            transformer_decoder.TransformerDecoder, 5, [32, 16], BLOCK_OPTIONS, HEAD_OPTIONS, NORM
         ),
         [FEATURES],
     ),
-    "PixelHead": Case(lambda n: heads.PixelHead(HEAD_OPTIONS, n, name="x"), [(5, 3, 4)]),
-    "MaskHead": Case(lambda n: heads.MaskHead(HEAD_OPTIONS, n, name="x"), [(5, 3, 4), (6, 8)]),
-    "ClassHead": Case(lambda _: heads.ClassHead(HEAD_OPTIONS, name="x"), [(6, 8)]),
+    "PixelHead": Case(partial(heads.PixelHead, HEAD_OPTIONS, NORM), [(5, 3, 4)]),
+    "MaskHead": Case(partial(heads.MaskHead, HEAD_OPTIONS, NORM), [(5, 3, 4), (6, 8)]),
+    "ClassHead": Case(partial(heads.ClassHead, HEAD_OPTIONS), [(6, 8)]),
     "PredictionHeads": Case(
-        lambda n: heads.PredictionHeads(HEAD_OPTIONS, n, name="x"), [(5, 3, 4), (6, 8), (6, 8)]
+        partial(heads.PredictionHeads, HEAD_OPTIONS, NORM), [(5, 3, 4), (6, 8), (6, 8)]
     ),
-    "AtrousSpatialPyramidPooling": Case(lambda n: _aspp(n, "x"), [(5, 3, 6)]),
-    "SemanticHead": Case(lambda n: semantic_branch.SemanticHead(5, 4, n, name="x"), [FEATURES]),
-    "SemanticDecoder": Case(
-        lambda n: semantic_branch.SemanticDecoder(
-            5, 4, _aspp(n), [(8, 3), (4, 2)], tf.nn.relu, n, name="x"
-        ),
-        [FEATURES],
-    ),
+    "AtrousSpatialPyramidPooling": Case(_aspp, [(5, 3, 6)]),
+    "SemanticHead": Case(partial(semantic_branch.SemanticHead, 5, 4, NORM), [FEATURES]),
+    "SemanticDecoder": Case(_semantic_decoder, [FEATURES]),
 }
 
 
@@ -225,28 +202,18 @@ def map_shapes(function, structure):
     return [map_shapes(function, value) for value in structure]
 
 
-def random_inputs(case, dtype="float32"):
+def random_inputs(case):
     rng = np.random.default_rng(0)
     return map_shapes(
-        lambda shape: tf.constant(rng.normal(size=(BATCH, *shape)), dtype), case.inputs
+        lambda shape: tf.constant(rng.normal(size=(BATCH, *shape)), tf.float32), case.inputs
     )
-
-
-def make(case):
-    return case.make(with_defaults(batch_norm.BatchNormFactory))
 
 
 def built(case, seed=0):
     """Returns the layer with random weights (no scale is zero, so that nothing is switched off)."""
-    layer = make(case)
+    layer = case.make(name="x")
     layer(*random_inputs(case))
-    rng = np.random.default_rng(seed)
-    for variable in layer.variables:
-        if "gamma" in variable.name or "moving_variance" in variable.name:
-            value = rng.uniform(0.5, 1.5, variable.shape)
-        else:
-            value = rng.normal(size=variable.shape, scale=0.5)
-        variable.assign(value)
+    randomize(layer, seed)
     return layer
 
 
@@ -279,6 +246,7 @@ def test_every_layer_class_has_a_case():
         "Affine",
         "Attention",
         "Backbone",
+        "Stage",
     }
 
 
@@ -307,17 +275,10 @@ def test_output_of_an_example_does_not_depend_on_the_others(layer, inputs, outpu
     assert_same(alone, tf.nest.map_structure(lambda x: x[:1], outputs), 1e-4)
 
 
-@pytest.fixture
-def mixed_bfloat16():
-    keras.mixed_precision.set_global_policy("mixed_bfloat16")
-    yield
-    keras.mixed_precision.set_global_policy("float32")
-
-
 @pytest.mark.parametrize("training", [False, True])
-@pytest.mark.usefixtures("mixed_bfloat16")
 def test_mixed_bfloat16_is_finite_and_keeps_float32_variables(case, training):
-    layer = built(case)
+    with precision("mixed_bfloat16"):
+        layer = built(case)
     assert {variable.dtype for variable in layer.variables} <= {tf.float32}
     for output in tf.nest.flatten(layer(*random_inputs(case), training=training)):
         assert np.isfinite(tf.cast(output, tf.float32)).all()

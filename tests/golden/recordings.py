@@ -10,7 +10,9 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from kmax_tf.checkpoints.deeplab2 import SUFFIX, checkpoint_keys
+from kmax_tf.checkpoints.deeplab2 import checkpoint_keys
+from kmax_tf.checkpoints.places import variable_names
+from kmax_tf.checkpoints.restore import SUFFIX
 from kmax_tf.model.kmax import KMaX
 from tests.golden import pytorch_weights_recipe, sampling, weights_recipe
 
@@ -45,16 +47,6 @@ def variables(model_name: str) -> dict[str, Variable]:
     return {key + SUFFIX: Variable(_shape(s), bool(int(t))) for key, s, t in rows}
 
 
-def name(variable: tf.Variable) -> str:
-    """Returns a variable's name without the number of its output."""
-    return variable.name.split(":")[0]
-
-
-def keys(model: KMaX) -> dict[str, str]:
-    """Returns the key in the public TensorFlow checkpoints of each variable's name."""
-    return checkpoint_keys(model)
-
-
 def recipe_weights(model_name: str) -> dict[str, np.ndarray]:
     """Returns the weights of the recording of a model, by key."""
     return {
@@ -84,10 +76,10 @@ def pytorch_recipe_weights(model_name: str) -> dict[str, np.ndarray]:
 
 def assign(model: KMaX, weights: Mapping[str, np.ndarray]) -> None:
     """Gives every variable its weight. Shapes may differ by axes of length 1."""
-    keys_by_name = keys(model)
-    assert set(keys_by_name.values()) == set(weights)
-    for variable in model.variables:
-        variable.assign(weights[keys_by_name[name(variable)]].reshape(variable.shape))
+    keys = checkpoint_keys(model)
+    assert set(keys.values()) == set(weights)
+    for name, variable in variable_names(model).items():
+        variable.assign(weights[keys[name]].reshape(variable.shape))
 
 
 def check(

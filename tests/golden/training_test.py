@@ -7,7 +7,11 @@ import pytest
 import tensorflow as tf
 
 import kmax_tf
+from kmax_tf.checkpoints.deeplab2 import checkpoint_keys
+from kmax_tf.checkpoints.places import variable_names
+from kmax_tf.checkpoints.restore import SUFFIX
 from kmax_tf.losses.builder import build_loss
+from kmax_tf.losses.kmax_loss import total_loss
 from tests.golden import recordings, weights_recipe
 from tests.model.building import build_with_zeros
 
@@ -34,7 +38,7 @@ def load(*overrides):
 def weights():
     """The recipe's, with less of each branch."""
     return {
-        key: value * (0.2 if key.split("/.ATTRIBUTES")[0].endswith(LAST_OF_BRANCH) else 1.0)
+        key: value * (0.2 if key.removesuffix(SUFFIX).endswith(LAST_OF_BRANCH) else 1.0)
         for key, value in recordings.recipe_weights(NAME).items()
     }
 
@@ -47,13 +51,18 @@ def training():
     experiment = load(f"losses.matching_resolution={2**-14}")
     model = build_with_zeros(experiment)
     recordings.assign(model, weights())
-    keys = {name: key.split("/.ATTRIBUTES")[0] for name, key in recordings.keys(model).items()}
-    targets = {
-        "semantic_map": tf.constant(recorded["semantic_map"], tf.int32),
-        "segment_map": tf.constant(recorded["segment_map"], tf.int32),
-        "segment_classes": tf.constant(recorded["segment_classes"], tf.int32),
-        "semantic_weights": tf.constant(recorded["semantic_weights"]),
+    keys = checkpoint_keys(model)
+    variables = {
+        keys[name].removesuffix(SUFFIX): variable
+        for name, variable in variable_names(model).items()
     }
+    variables = dict(sorted(variables.items()))
+    trainable = [variable for variable in variables.values() if variable.trainable]
+    targets = {
+        key: tf.constant(recorded[key], tf.int32)
+        for key in ("semantic_map", "segment_map", "segment_classes")
+    }
+    targets["semantic_weights"] = tf.constant(recorded["semantic_weights"])
     image = weights_recipe.image(129, 129, 2)
 
     @tf.function(autograph=False)
@@ -61,16 +70,12 @@ def training():
         with tf.GradientTape() as tape:
             outputs = model(image, training=True)
             terms = build_loss(experiment).per_example(targets, outputs)
-            total = tf.reduce_mean(tf.add_n(list(terms.values())))
-        gradients = tape.gradient(total, model.trainable_variables)
-        norms = {
-            keys[recordings.name(variable)]: tf.norm(tf.convert_to_tensor(gradient))
-            for variable, gradient in zip(model.trainable_variables, gradients)
-        }
-        return outputs, terms, tf.stack([norms[key] for key in sorted(norms)])
+            total = tf.reduce_mean(total_loss(terms))
+        gradients = tape.gradient(total, trainable)
+        return outputs, terms, tf.stack([tf.norm(tf.convert_to_tensor(x)) for x in gradients])
 
     outputs, terms, norms = run(image)
-    moving = {keys[recordings.name(v)]: v.numpy() for v in model.non_trainable_variables}
+    moving = {key: v.numpy() for key, v in variables.items() if not v.trainable}
     random = np.random.default_rng(0)
     rounded = [
         run((image * (1 + ROUNDING * random.standard_normal(image.shape))).astype(np.float32))[2]
@@ -105,9 +110,7 @@ def test_loss_terms_agree(training):
     expected = {
         key[len("loss/") :]: recorded[key] for key in recorded.files if key.startswith("loss/")
     }
-    np.testing.assert_allclose(
-        tf.add_n(list(training["terms"].values())), expected.pop("total"), rtol=1e-4
-    )
+    np.testing.assert_allclose(total_loss(training["terms"]), expected.pop("total"), rtol=1e-4)
     assert set(training["terms"]) == set(expected)
     for term, value in expected.items():
         np.testing.assert_allclose(training["terms"][term], value, rtol=1e-4, err_msg=term)
@@ -144,7 +147,7 @@ def test_moving_statistics_agree(training, what):
     moving = training["moving"]
     norms = [
         np.linalg.norm(moving[key].astype(np.float64))
-        for key in sorted(moving)
+        for key in moving
         if key.endswith(f"moving_{what}")
     ]
     np.testing.assert_allclose(norms, training["recorded"][f"moving_{what}_norms"], rtol=1e-5)

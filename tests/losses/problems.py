@@ -19,17 +19,17 @@ class Problem:
 
     targets: dict
     predictions: dict
-    num_classes: int = 4
 
     def tensors(self):
         """Returns targets and predictions as tensors."""
         return tf.nest.map_structure(tf.constant, (self.targets, self.predictions))
 
-    def image(self, index, stride=4):
+    def image(self, index):
         """Returns flat segment map, flat labels and classes of an image on the logits' grid."""
-        semantic = self.targets["semantic_map"][index, ::stride, ::stride]
-        segments = self.targets["segment_map"][index, ::stride, ::stride]
-        return segments.ravel(), semantic.ravel() != IGNORE, self.targets["segment_classes"][index]
+        segments, semantic = (
+            self.targets[name][index, ::4, ::4].ravel() for name in ("segment_map", "semantic_map")
+        )
+        return segments, semantic != IGNORE, self.targets["segment_classes"][index]
 
 
 def random_prediction(rng, height, width, centers=6, classes=4, embedding=3):
@@ -43,20 +43,17 @@ def random_prediction(rng, height, width, centers=6, classes=4, embedding=3):
     return {key: value.astype(np.float32) for key, value in prediction.items()}
 
 
-def random_problem(seed=0, max_segments=5):
+def random_problem(seed=0):
     rng = np.random.default_rng(seed)
     # Blocks of 4 x 4 pixels: segments 0..3, -1 crowd, -2 unlabeled; image 1 lacks segment 2.
     blocks = rng.integers(-2, 4, [2, 5, 7])
     blocks[0].flat[:6] = [-2, -1, 0, 1, 2, 3]
     blocks[1][blocks[1] == 2] = 3
     grid = np.repeat(np.repeat(blocks, 4, axis=1), 4, axis=2)[:, :17, :25]
-    classes = rng.integers(0, 4, [2, max_segments])
+    classes = rng.integers(0, 4, [2, 5])
     classes[:, 4:] = -1
-    crowd = np.full([2, 17, 25], 2)
-    of_segment = np.take_along_axis(classes, np.maximum(grid, 0).reshape(2, -1), axis=1).reshape(
-        grid.shape
-    )
-    semantic = np.select([grid == -2, grid == -1], [IGNORE, crowd], of_segment + 1)
+    ids = np.stack([of_image[segments] for of_image, segments in zip(classes, grid)]) + 1
+    semantic = np.select([grid == -2, grid == -1], [IGNORE, 2], ids)  # crowds are of class 2
     targets = {
         "semantic_map": semantic.astype(np.int32),
         "segment_map": np.maximum(grid, -1).astype(np.int32),

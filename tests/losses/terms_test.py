@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from kmax_tf import ops
 from kmax_tf.losses.instance_discrimination import (
     instance_discrimination,
     interpolate_pixels,
@@ -31,6 +30,8 @@ class Case:
         self.rng = rng
         self.mask_logits = rng.normal(size=[PIXELS, CENTERS])
         self.class_logits = rng.normal(size=[CENTERS, CLASSES + 1])
+        embeddings = rng.normal(size=[PIXELS, 3])
+        self.embeddings = embeddings / np.linalg.norm(embeddings, axis=-1, keepdims=True)
         self.segments = rng.integers(-1, SEGMENTS, PIXELS)
         self.segments[:5] = [-1, 0, 1, 2, 3]
         self.labeled = self.segments >= 0
@@ -96,53 +97,38 @@ def check_value_and_gradient(ours, oracle, point, rng):
 
 
 seeds = pytest.mark.parametrize("seed", range(4))
+# Term: (ours, the oracle's, where) of a case.
+TERMS = {
+    "pq_mask": (
+        lambda case, x: case.pq_mask(x),
+        lambda case, x: losses_oracle.pq_mask(case.truth, x, weight=1, matched_share=1),
+        "mask_logits",
+    ),
+    "pq_class": (
+        lambda case, x: case.pq_class(x),
+        lambda case, x: losses_oracle.pq_class(case.truth, x, weight=1),
+        "class_logits",
+    ),
+    "mask_id": (
+        lambda case, x: mean_of_nonzero(case.cross_entropy(x)),
+        lambda case, x: losses_oracle.mask_id(case.truth, x, weight=1),
+        "mask_logits",
+    ),
+    "instance_discrimination": (
+        lambda case, x: instance_discrimination(x, batch(case.segments), SEGMENTS, 0.3, False),
+        lambda case, x: losses_oracle.instance_discrimination(x, case.truth.masks),
+        "embeddings",
+    ),
+}
 
 
 @seeds
-def test_mask_dice(seed):
+@pytest.mark.parametrize("term", TERMS)
+def test_value_and_gradient(term, seed):
+    ours, oracle, name = TERMS[term]
     case = Case(seed)
-    check_value_and_gradient(
-        case.pq_mask,
-        lambda logits: losses_oracle.pq_mask(case.truth, logits, weight=1, matched_share=1),
-        case.mask_logits,
-        case.rng,
-    )
-
-
-@seeds
-def test_class_cross_entropy(seed):
-    case = Case(seed)
-    check_value_and_gradient(
-        case.pq_class,
-        lambda logits: losses_oracle.pq_class(case.truth, logits, weight=1),
-        case.class_logits,
-        case.rng,
-    )
-
-
-@seeds
-def test_pixel_cross_entropy(seed):
-    case = Case(seed)
-    check_value_and_gradient(
-        lambda logits: mean_of_nonzero(case.cross_entropy(logits)),
-        lambda logits: losses_oracle.mask_id(case.truth, logits, weight=1),
-        case.mask_logits,
-        case.rng,
-    )
-
-
-@seeds
-def test_instance_discrimination(seed):
-    case = Case(seed)
-    masks = losses_oracle.one_hot_masks(case.segments, SEGMENTS)
-    embeddings = case.rng.normal(size=[PIXELS, 3])
-    embeddings /= np.linalg.norm(embeddings, axis=-1, keepdims=True)
-    check_value_and_gradient(
-        lambda x: instance_discrimination(x, batch(case.segments), SEGMENTS, 0.3, False),
-        lambda x: losses_oracle.instance_discrimination(x, masks),
-        embeddings,
-        case.rng,
-    )
+    point = getattr(case, name)
+    check_value_and_gradient(partial(ours, case), partial(oracle, case), point, case.rng)
 
 
 @seeds
@@ -218,18 +204,6 @@ def test_spread_gives_the_contrastive_loss_the_dense_gradient(seed):
     )
 
 
-@settings(max_examples=20, deadline=None)
-@given(seed=st.integers(0, 10**6), pixels=st.integers(1, 20))
-def test_segment_sums(seed, pixels):
-    rng = np.random.default_rng(seed)
-    values = rng.normal(size=[2, pixels, 3]).astype(np.float32)
-    segments = rng.integers(-1, 4, [2, pixels]).astype(np.int32)
-    sums = ops.segment_sums(tf.constant(values), tf.constant(segments), 4).numpy()
-    for image in range(2):
-        masks = losses_oracle.one_hot_masks(segments[image], 4)
-        np.testing.assert_allclose(sums[image], masks.T @ values[image], rtol=1e-4, atol=1e-5)
-
-
 def test_mean_of_nonzero_is_zero_where_all_are():
     values = tf.constant([[0.0, 2.0, 4.0], [0.0, 0.0, 0.0]])
     np.testing.assert_array_equal(mean_of_nonzero(values), [3.0, 0.0])
@@ -286,14 +260,6 @@ def test_sampling_survives_extreme_random_numbers(extreme):
     uniform = tf.fill([1, 3], extreme)
     chosen = sample_pixels(segments, labeled, tf.constant([[2.0]]), 3, 1.5, uniform)
     assert sorted(chosen.numpy()[0]) == [0, 1, 2]
-
-
-def test_a_perfect_mask_has_no_dice_loss():
-    case = Case(0)
-    case.segments = np.maximum(case.segments, 0) % 3  # every pixel has a center
-    logits = 50.0 * dense_targets(case)
-    assert abs(float(case.pq_mask(logits, np.ones(SEGMENTS))[0])) < 1e-5
-    assert layers_oracle.softmax(logits.numpy()).max() > 0.999
 
 
 def test_weights_have_a_floor():

@@ -6,84 +6,59 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kmax_tf.model.attention import SelfAttention, SoftmaxAttention
+from kmax_tf.model.attention import AttentionOptions, SelfAttention, SoftmaxAttention
 from kmax_tf.model.batch_norm import BatchNormFactory
-from tests.model.weights import array, norm_of, random, randomize
+from tests.model.oracles import dense_bn
+from tests.model.weights import array, close, norm_of, random, randomized
 from tests.options import with_defaults
 from tests.reference import layers_oracle as oracle
 
-HEADS = 2
-WIDTHS = {"channels": 8, "key_channels": 4, "value_channels": 8, "num_heads": HEADS}
+OPTIONS = AttentionOptions(channels=8, key_channels=4, value_channels=8, num_heads=2)
+CENTERS, FEATURES, LOGITS = random(2, 5, 8), random(2, 4, 3, 7, seed=1), random(2, 4, 3, 5)
 
 
-def projected(layer, x):
-    return oracle.normalize(x @ array(layer.dense.kernel), norm_of(layer.batch_norm))
-
-
-def attention_weights(layer):
-    return {
+def attend(layer, query, key, value):
+    """Of both attentions, behind their projections."""
+    heads = layer.options.num_heads
+    weights = {
         "output_kernel": array(layer.output_projection.dense.kernel),
         "similarity": norm_of(layer.batch_norm_similarity),
-        "value": [part.reshape(layer.num_heads, -1) for part in norm_of(layer.batch_norm_value)],
+        "value": [part.reshape(heads, -1) for part in norm_of(layer.batch_norm_value)],
         "output": norm_of(layer.output_projection.batch_norm),
     }
+    return oracle.attend(query, key, value, weights, heads)
 
 
 def self_attention(layer, centers):
-    weights = {
-        "qkv_kernel": array(layer.qkv_projection.dense.kernel),
-        "key_channels": layer.key_channels,
-        "qkv": norm_of(layer.qkv_projection.batch_norm),
-        **attention_weights(layer),
-    }
-    return oracle.self_attention(centers, weights, layer.num_heads)
+    qkv = dense_bn(layer.qkv_projection, centers)
+    keys = layer.options.key_channels
+    return attend(layer, *np.split(qkv, [keys, 2 * keys], axis=-1))
 
 
 @pytest.fixture
 def among_centers():
-    layer = SelfAttention(**WIDTHS, batch_norm=with_defaults(BatchNormFactory))
-    layer(random(2, 5, 8))
-    randomize(layer)
-    return layer
+    return randomized(SelfAttention(OPTIONS, with_defaults(BatchNormFactory)), CENTERS)
 
 
 @pytest.fixture
 def to_pixels():
-    layer = SoftmaxAttention(**WIDTHS, batch_norm=with_defaults(BatchNormFactory))
-    layer(random(2, 5, 8), random(2, 4, 3, 7), random(2, 4, 3, 5))
-    randomize(layer)
-    return layer
+    layer = SoftmaxAttention(OPTIONS, with_defaults(BatchNormFactory))
+    return randomized(layer, CENTERS, FEATURES, LOGITS)
 
 
 def test_self_attention_equals_the_oracle(among_centers):
-    centers = random(2, 5, 8)
-    expected = self_attention(among_centers, centers.astype(np.float64))
-    np.testing.assert_allclose(among_centers(centers), expected, rtol=1e-4, atol=1e-5)
-
-
-def test_self_attention_permutes_with_the_centers(among_centers):
-    centers, order = random(1, 5, 8), [3, 1, 4, 0, 2]
-    np.testing.assert_allclose(
-        among_centers(centers[:, order]),
-        among_centers(centers).numpy()[:, order],
-        rtol=1e-4,
-        atol=1e-5,
-    )
+    close(among_centers(CENTERS), self_attention(among_centers, CENTERS))
 
 
 def test_softmax_attention_equals_the_oracle(to_pixels):
-    centers, features = random(2, 5, 8), random(2, 4, 3, 7, seed=1)
-    pixels = projected(to_pixels.key_value_projection, features.reshape(2, 12, 7).astype(float))
-    query = projected(to_pixels.query_projection, centers.astype(float))
-    expected = oracle.attend(
-        query, pixels[..., :4], pixels[..., 4:], attention_weights(to_pixels), HEADS
-    )
-    found = to_pixels(centers, features, random(2, 4, 3, 5))
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    pixels = dense_bn(to_pixels.key_value_projection, FEATURES.reshape(2, 12, 7))
+    query = dense_bn(to_pixels.query_projection, CENTERS)
+    expected = attend(to_pixels, query, pixels[..., :4], pixels[..., 4:])
+    close(to_pixels(CENTERS, FEATURES, LOGITS), expected)
 
 
 def test_softmax_attention_has_gradients_that_the_assignment_lacks(to_pixels):
-    inputs = [tf.constant(random(*shape)) for shape in ((2, 5, 8), (2, 4, 3, 7), (2, 4, 3, 5))]
+    inputs = [tf.constant(x) for x in (CENTERS, FEATURES, LOGITS)]
     with tf.GradientTape() as tape:
         tape.watch(inputs)
         update = tf.reduce_sum(to_pixels(*inputs) ** 2)
@@ -96,11 +71,9 @@ def test_softmax_attention_has_gradients_that_the_assignment_lacks(to_pixels):
 @pytest.mark.parametrize("kind", ["among_centers", "to_pixels"])
 def test_folded_attention_computes_the_same(kind, request):
     layer = request.getfixturevalue(kind)
-    inputs = [random(2, 5, 8)]
-    if kind == "to_pixels":
-        inputs += [random(2, 4, 3, 7), random(2, 4, 3, 5)]
+    inputs = [CENTERS] if kind == "among_centers" else [CENTERS, FEATURES, LOGITS]
     expected = layer(*inputs).numpy()
     for part in reversed([part for part in layer.submodules if hasattr(part, "fold")]):
         part.fold()
     layer.fold()
-    np.testing.assert_allclose(layer(*inputs), expected, rtol=1e-4, atol=1e-5)
+    close(layer(*inputs), expected)

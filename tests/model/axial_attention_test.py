@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from kmax_tf.model.axial_attention import AxialAttention, AxisAttention
 from kmax_tf.model.batch_norm import BatchNormFactory
-from tests.model.weights import array, norm_of, random, randomize
+from tests.model.weights import array, close, norm_of, random, randomized
 from tests.options import with_defaults
 from tests.reference import layers_oracle as oracle
 
@@ -30,29 +30,21 @@ def weights_of(layer):
 @pytest.mark.parametrize(("length", "max_span"), [(5, 5), (5, 9), (6, 3), (1, 4)])
 @pytest.mark.parametrize("heads", [1, 2, 4])
 def test_one_axis_equals_the_oracle(length, max_span, heads):
-    layer = AxisAttention(4, 8, heads, max_span, NORM)
     x = random(2, length, 3)
-    layer(x)
-    randomize(layer)
-    expected = oracle.axis_attention(x.astype(np.float64), weights_of(layer), heads, max_span)
-    np.testing.assert_allclose(layer(x), expected, rtol=1e-4, atol=1e-5)
+    layer = randomized(AxisAttention(4, 8, heads, max_span, NORM), x)
+    close(layer(x), oracle.axis_attention(x, weights_of(layer), heads, max_span))
 
 
 @pytest.mark.parametrize("stride", [1, 2])
 def test_height_comes_before_width_and_each_is_subsampled_after_its_pass(stride):
-    layer = AxialAttention(4, NORM, num_heads=2, max_span=5, stride=stride)
     x = random(2, 5, 3, 3)
-    layer(x)
-    randomize(layer)
+    layer = randomized(AxialAttention(4, NORM, num_heads=2, max_span=5, stride=stride), x)
     height, width = weights_of(layer.height_axis), weights_of(layer.width_axis)
-    columns = [
-        oracle.axis_attention(x[:, :, column].astype(np.float64), height, 2, 5)
-        for column in range(3)
-    ]
+    columns = [oracle.axis_attention(x[:, :, column], height, 2, 5) for column in range(3)]
     tall = np.stack(columns, axis=2)[:, ::stride]
     rows = [oracle.axis_attention(tall[:, row], width, 2, 5) for row in range(tall.shape[1])]
     expected = np.stack(rows, axis=1)[:, :, ::stride]
-    np.testing.assert_allclose(layer(x), expected, rtol=1e-4, atol=1e-5)
+    close(layer(x), expected)
 
 
 def test_tables_do_not_grow_with_the_image():
@@ -61,15 +53,12 @@ def test_tables_do_not_grow_with_the_image():
     for axis in (layer.height_axis, layer.width_axis):
         assert axis.query_positions.shape == [509, 1]
         assert axis.value_positions.shape == [509, 2]
-    assert layer(random(1, 9, 5, 4)).shape == [1, 9, 5, 16]
 
 
 def test_sees_the_whole_axis_and_nothing_else():
     """A pixel reaches its row and column in one axis' pass, all pixels in both."""
-    layer = AxialAttention(4, NORM, num_heads=2, max_span=9)
     x = tf.constant(random(1, 4, 5, 3))
-    layer(x)
-    randomize(layer)
+    layer = randomized(AxialAttention(4, NORM, num_heads=2, max_span=9), x)
     with tf.GradientTape() as tape:
         tape.watch(x)
         corner = tf.reduce_sum(layer(x)[:, 0, 0])

@@ -7,9 +7,8 @@ import pytest
 import tensorflow as tf
 
 import kmax_tf
-from kmax_tf.keras_api import keras
 from tests.model.building import build_with_zeros
-from tests.model.weights import randomize
+from tests.model.weights import close, precision, randomize
 
 SMALL = [
     "model.resnet.stem_channels=4",
@@ -42,32 +41,20 @@ def images(height, width, batch=2, seed=0):
     return rng.integers(0, 256, [batch, height, width, 3], dtype=np.uint8)
 
 
-@pytest.mark.parametrize("size", [(33, 33), (65, 33), (33, 97), (129, 65)])
-def test_shapes_at_any_valid_size(model, size):
-    height, width = size
-    quarter = ((height - 1) // 4 + 1, (width - 1) // 4 + 1)
-    predictions = model(images(height, width), training=True)
-    assert predictions["mask_logits"].shape == [2, *quarter, CENTERS]
+def test_intermediate_predictions_come_in_training_only(model):
+    outputs = {"mask_logits", "class_logits", "pixel_embeddings"}
+    for training in (False, None):
+        assert set(model(images(33, 33), training=training)) == {*outputs, "semantic_logits"}
+    predictions = model(images(33, 97), training=True)
+    assert set(predictions) == {*outputs, "semantic_logits", "intermediate"}
+    assert predictions["mask_logits"].shape == [2, 9, 25, CENTERS]
     assert predictions["class_logits"].shape == [2, CENTERS, CLASSES + 1]
-    assert predictions["pixel_embeddings"].shape == [2, *quarter, EMBEDDING]
-    assert predictions["semantic_logits"].shape == [2, *quarter, IDS]
-    for stride, prediction in zip((16, 4), predictions["intermediate"]):
-        at_stride = ((height - 1) // stride + 1, (width - 1) // stride + 1)
-        assert set(prediction) == {"mask_logits", "class_logits", "pixel_embeddings"}
-        assert prediction["mask_logits"].shape == [2, *at_stride, CENTERS]
+    assert predictions["pixel_embeddings"].shape == [2, 9, 25, EMBEDDING]
+    assert predictions["semantic_logits"].shape == [2, 9, 25, IDS]
+    for size, prediction in zip(([3, 7], [9, 25]), predictions["intermediate"]):
+        assert set(prediction) == outputs
+        assert prediction["mask_logits"].shape == [2, *size, CENTERS]
     assert {x.dtype for x in tf.nest.flatten(predictions)} == {tf.float32}
-
-
-@pytest.mark.parametrize("training", [False, None])
-def test_intermediate_predictions_come_in_training_only(model, training):
-    predictions = model(images(33, 33), training=training)
-    assert set(predictions) == {
-        "mask_logits",
-        "class_logits",
-        "pixel_embeddings",
-        "semantic_logits",
-    }
-    assert len(model(images(33, 33), training=True)["intermediate"]) == 2
 
 
 def test_predict_gives_no_intermediate_predictions(model):
@@ -80,7 +67,7 @@ def test_predictions_by_block_are_those_of_inference_and_of_what_each_block_read
     plain = model(pixels)
     assert set(predictions) == {*plain, "intermediate"}
     for key, value in plain.items():
-        np.testing.assert_allclose(predictions[key], value, rtol=1e-3, atol=1e-4, err_msg=key)
+        close(predictions[key], value, 1e-3, key)
 
     features = model.pixel_decoder(model.backbone(pixels / np.float32(127.5) - 1))
     centers = tf.tile(model.transformer_decoder.cluster_centers, [2, 1, 1])
@@ -90,16 +77,16 @@ def test_predictions_by_block_are_those_of_inference_and_of_what_each_block_read
     ):
         centers, expected = block(centers, features[stride])
         for key, value in expected.items():
-            np.testing.assert_allclose(found[key], value, rtol=1e-3, atol=1e-4, err_msg=key)
+            close(found[key], value, 1e-3, key)
 
 
-def test_predictions_by_block_refuse_the_same_sizes(model):
-    with pytest.raises(kmax_tf.UserError, match="nearest are 33 and 65"):
-        model.predictions_by_block(images(64, 33))
-    signature = [tf.TensorSpec([None, None, None, 3], tf.uint8)]
-    dynamic = tf.function(model.predictions_by_block, input_signature=signature)
-    with pytest.raises(tf.errors.InvalidArgumentError, match="Pad the images"):
-        dynamic(images(33, 64))
+@pytest.mark.parametrize(
+    ("size", "below", "above"), [((64, 33), 33, 65), ((33, 66), 65, 97), ((33, 1280), 1249, 1281)]
+)
+def test_other_sizes_are_refused_with_the_nearest_valid_ones(model, size, below, above):
+    for predict in (model, model.predictions_by_block):
+        with pytest.raises(kmax_tf.UserError, match=rf"nearest are {below} and {above}\b"):
+            predict(images(*size))
 
 
 @pytest.mark.parametrize("dtype", ["int32", "float32", "float64", "float16"])
@@ -111,39 +98,13 @@ def test_type_of_the_image_does_not_matter(model, dtype):
         np.testing.assert_allclose(predictions[key], value, rtol=1e-5, atol=1e-5, err_msg=key)
 
 
-def test_images_are_scaled_to_between_minus_one_and_one(model):
-    pixels = images(33, 33)
-    features = model.backbone(pixels / np.float32(127.5) - 1)
-    expected = model.pixel_decoder(features)[4]
-    found = model.heads.pixel_head(expected)
-    np.testing.assert_allclose(model(pixels)["pixel_embeddings"], found, rtol=1e-3, atol=1e-4)
-
-
-@pytest.mark.parametrize(
-    ("size", "below", "above"),
-    [((64, 33), 33, 65), ((33, 66), 65, 97), ((33, 1280), 1249, 1281), ((640, 33), 609, 641)],
-)
-def test_other_sizes_are_refused_with_the_nearest_valid_ones(model, size, below, above):
-    with pytest.raises(kmax_tf.UserError, match=rf"nearest are {below} and {above}\b"):
-        model(np.zeros([1, *size, 3], np.uint8))
-
-
 def test_examples_do_not_depend_on_each_other(model):
     pixels = images(65, 33, batch=3)
     together = model(pixels)
     for index in range(3):
         alone = model(pixels[index : index + 1])
         for key, value in alone.items():
-            np.testing.assert_allclose(together[key][index], value[0], rtol=1e-3, atol=1e-4)
-
-
-def test_function_of_unknown_sizes_equals_eager(model):
-    signature = [tf.TensorSpec([None, None, None, 3], tf.uint8)]
-    compiled = tf.function(lambda x: model(x, training=False), input_signature=signature)
-    for size in ((33, 33), (65, 97)):
-        expected = model(images(*size))
-        for key, value in compiled(images(*size)).items():
-            np.testing.assert_allclose(value, expected[key], rtol=1e-3, atol=1e-4, err_msg=key)
+            close(together[key][index], value[0], 1e-3, key)
 
 
 ACTIVATED = {"SEMANTIC_SKIPS": {8, 4}, "ALL": {32, 16, 8, 4, 2}, "NONE": set()}
@@ -171,9 +132,9 @@ def test_activated_features(model, plain_branch, value):
     features = model.backbone(pixels / np.float32(127.5) - 1)
     decoder_reads = activated(ACTIVATED[value] if value == "ALL" else ())
     expected = plain_branch(activated(ACTIVATED[value]))
-    np.testing.assert_allclose(outputs["semantic_logits"], expected, rtol=1e-3, atol=1e-4)
+    close(outputs["semantic_logits"], expected, 1e-3)
     expected = model.heads.pixel_head(model.pixel_decoder(decoder_reads)[4])
-    np.testing.assert_allclose(outputs["pixel_embeddings"], expected, rtol=1e-3, atol=1e-4)
+    close(outputs["pixel_embeddings"], expected, 1e-3)
 
 
 def test_sub_models_hold_every_variable_once(model):
@@ -189,11 +150,8 @@ def test_mixed_bfloat16_without_semantic_branch(model):
     """In one test, as building a model takes a while."""
     experiment = load()
     experiment.model.ClearField("semantic_decoder")
-    keras.mixed_precision.set_global_policy("mixed_bfloat16")
-    try:
-        half = kmax_tf.build_model(experiment)
-    finally:
-        keras.mixed_precision.set_global_policy("float32")
+    with precision("mixed_bfloat16"):
+        half = build_with_zeros(experiment)
     assert half.semantic_branch is None
     assert "semantic_branch" not in half.checkpoint_items
     for name, item in half.checkpoint_items.items():

@@ -6,33 +6,25 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import kmax_tf
 from kmax_tf import ops
 from kmax_tf.keras_api import keras
-from kmax_tf.model.backbones.convnext import ConvNeXtStage
+from kmax_tf.model.backbones.convnext import ConvNeXtBlock, ConvNeXtStage
 from kmax_tf.model.batch_norm import BatchNorm, BatchNormFactory
 from kmax_tf.model.layers import DropPath
 from kmax_tf.model.recompute import call_block
 from kmax_tf.model.residual import ResidualStage
-from tests.model.weights import random, randomize
+from tests.model.weights import random, randomized
 from tests.options import block_options, with_defaults
-from tests.training.tiny import tiny_experiment
 
 
 def stage(kind: str, recompute_blocks: bool) -> keras.layers.Layer:
     if kind == "convnext":
-        layer = ConvNeXtStage(8, 1.0, [1.0] * 2, recompute_blocks, name="stage")
+        layer = ConvNeXtStage([ConvNeXtBlock(8, 1.0, 1.0) for _ in range(2)], recompute_blocks)
     else:
         options = block_options(2, ops.gelu, axial=kind == "axial", num_heads=2, max_span=8)
-        layer = ResidualStage(
-            [options] * 2,
-            with_defaults(BatchNormFactory),
-            stride=2,
-            recompute_blocks=recompute_blocks,
-        )
-    layer(tf.zeros([2, 5, 5, 8]))
-    randomize(layer)
-    return layer
+        norm = with_defaults(BatchNormFactory)
+        layer = ResidualStage([options] * 2, norm, stride=2, recompute_blocks=recompute_blocks)
+    return randomized(layer, tf.zeros([2, 5, 5, 8]))
 
 
 @pytest.mark.parametrize("kind", ["bottleneck", "axial", "convnext"])
@@ -107,11 +99,3 @@ def test_drops_of_two_layers_in_a_block_differ() -> None:
 
     y = call_block(Both(), tf.ones([64, 1]), True, recompute=True).numpy()
     assert not np.array_equal(y[:, 0], y[:, 1])
-
-
-def test_an_experiment_recomputes_if_asked() -> None:
-    for asked in (False, True):
-        experiment = tiny_experiment(f"runtime.recompute_blocks={'true' if asked else 'false'}")
-        model = kmax_tf.build_model(experiment)
-        found = {p.recompute_blocks for p in model.submodules if isinstance(p, ResidualStage)}
-        assert found == {asked}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 import tensorflow as tf
 
 from kmax_tf.model.batch_norm import BatchNormFactory
@@ -12,7 +11,8 @@ from kmax_tf.model.semantic_branch import (
     SemanticDecoder,
     SemanticHead,
 )
-from tests.model.weights import array, norm_of, random, randomize
+from tests.model.oracles import conv_bn, dense, separable_conv_bn
+from tests.model.weights import close, random, randomized
 from tests.options import with_defaults
 from tests.reference import layers_oracle as oracle
 
@@ -23,37 +23,24 @@ FEATURES = {
 }
 
 
-def conv_gelu(layer, x, dilation=1):
-    y = oracle.convolve(x, array(layer.conv.kernel), 1, dilation)
-    return oracle.gelu(oracle.normalize(y, norm_of(layer.batch_norm)))
-
-
-def separable(layer, x):
-    y = oracle.convolve_depthwise(x, array(layer.depthwise.conv.depthwise_kernel))
-    y = oracle.gelu(oracle.normalize(y, norm_of(layer.depthwise.batch_norm)))
-    return conv_gelu(layer.pointwise, y)
-
-
 def pyramid(layer, x, rates):
-    parts = [conv_gelu(layer.pointwise, x)]
-    parts += [conv_gelu(conv, x, rate) for conv, rate in zip(layer.atrous, rates)]
-    pooled = conv_gelu(layer.pooling, x.mean((1, 2), keepdims=True))
+    parts = [conv_bn(layer.pointwise, x, oracle.gelu)]
+    parts += [
+        conv_bn(conv, x, oracle.gelu, dilation=rate) for conv, rate in zip(layer.atrous, rates)
+    ]
+    pooled = conv_bn(layer.pooling, x.mean((1, 2), keepdims=True), oracle.gelu)
     parts.append(np.broadcast_to(pooled, parts[0].shape))
-    return conv_gelu(layer.projection, np.concatenate(parts, axis=-1))
+    return conv_bn(layer.projection, np.concatenate(parts, axis=-1), oracle.gelu)
 
 
 def classify(layer, x):
-    y = separable(layer.separable_conv, x)
-    return y @ array(layer.last_conv.kernel)[0, 0] + array(layer.last_conv.bias)
+    return dense(layer.last_conv, separable_conv_bn(layer.separable_conv, x))
 
 
 def test_pyramid_equals_the_oracle():
-    layer = AtrousSpatialPyramidPooling(3, [1, 2, 6], 0.5, NORM)
     x = random(2, 5, 3, 4)
-    layer(x)
-    randomize(layer)
-    expected = pyramid(layer, x.astype(np.float64), [1, 2, 6])
-    np.testing.assert_allclose(layer(x), expected, rtol=1e-4, atol=1e-5)
+    layer = randomized(AtrousSpatialPyramidPooling(3, [1, 2, 6], 0.5, NORM), x)
+    close(layer(x), pyramid(layer, x, [1, 2, 6]))
 
 
 def test_pyramid_drops_in_training_only():
@@ -65,24 +52,19 @@ def test_pyramid_drops_in_training_only():
 
 
 def test_head_alone_reads_the_coarsest_feature():
-    layer = SemanticHead(5, 3, NORM)
-    layer(FEATURES)
-    randomize(layer)
-    expected = classify(layer, FEATURES[32].astype(np.float64))
-    np.testing.assert_allclose(layer(FEATURES), expected, rtol=1e-4, atol=1e-5)
+    layer = randomized(SemanticHead(5, 3, NORM), FEATURES)
+    close(layer(FEATURES), classify(layer, FEATURES[32]))
 
 
-@pytest.mark.parametrize(("activation", "act"), [(tf.nn.relu, oracle.relu)])
-def test_decoder_equals_the_oracle(activation, act):
+def test_decoder_equals_the_oracle():
     aspp = AtrousSpatialPyramidPooling(4, [1, 2], 0.1, NORM, name="aspp")
-    layer = SemanticDecoder(5, 3, aspp, [(8, 3), (4, 2)], activation, NORM)
-    layer(FEATURES)
-    randomize(layer)
-    x = pyramid(aspp, FEATURES[32].astype(np.float64), [1, 2])
+    layer = SemanticDecoder(5, 3, aspp, [(8, 3), (4, 2)], tf.nn.relu, NORM)
+    randomized(layer, FEATURES)
+    x = pyramid(aspp, FEATURES[32], [1, 2])
     for stride, projection, fusion in zip((8, 4), layer.low_level_projections, layer.fusions):
-        low_level = conv_gelu(projection, act(FEATURES[stride].astype(np.float64)))
+        low_level = conv_bn(projection, oracle.relu(FEATURES[stride]), oracle.gelu)
         x = oracle.resize(x, *low_level.shape[1:3])
-        x = separable(fusion, np.concatenate([x, low_level], axis=-1))
+        x = separable_conv_bn(fusion, np.concatenate([x, low_level], axis=-1))
     expected = classify(layer, x)
     assert expected.shape == (2, 9, 17, 5)
-    np.testing.assert_allclose(layer(FEATURES), expected, rtol=1e-3, atol=1e-4)
+    close(layer(FEATURES), expected, 1e-3)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -14,7 +13,9 @@ from kmax_tf.model.transformer_decoder import (
     TransformerDecoder,
 )
 from tests.model.attention_test import self_attention
-from tests.model.weights import array, norm_of, random, randomize
+from tests.model.kmeans_attention_test import kmeans_attention
+from tests.model.oracles import conv_bn, dense_bn
+from tests.model.weights import close, random, randomized
 from tests.options import with_defaults
 from tests.reference import layers_oracle as oracle
 
@@ -29,27 +30,14 @@ OPTIONS = with_defaults(
     drop_path_keep_prob=0.5,
 )
 HEADS = with_defaults(HeadOptions, num_classes=3, kernel_size=3, channels=6, embedding_channels=4)
-
-
-def dense_bn(layer, x, activation=None):
-    """Applies a DenseBN or a 1x1 ConvBN."""
-    kernel = array(layer.dense.kernel if hasattr(layer, "dense") else layer.conv.kernel[0, 0])
-    y = oracle.normalize(x @ kernel, norm_of(layer.batch_norm))
-    return y if activation is None else activation(y)
+CENTERS, FEATURES = random(2, 5, 8), random(2, 4, 3, 7, seed=1)
 
 
 def kmax_block(block, centers, features, mask_logits):
     """The published order: both updates read the centers as they come."""
     projected = dense_bn(block.center_projection, centers, oracle.gelu)
-    pixels = dense_bn(block.pixel_projection, oracle.gelu(features), oracle.gelu)
-    attention = block.cross_attention
-    values = dense_bn(attention.value_projection, pixels.reshape(len(pixels), -1, pixels.shape[-1]))
-    _, sums = oracle.assign_and_sum(
-        mask_logits.reshape(len(pixels), -1, mask_logits.shape[-1]), values
-    )
-    update = dense_bn(
-        attention.output_projection, oracle.normalize(sums, norm_of(attention.batch_norm))
-    )
+    pixels = conv_bn(block.pixel_projection, oracle.gelu(features), oracle.gelu)
+    update = kmeans_attention(block.cross_attention, pixels, mask_logits)
     centers = oracle.gelu(centers + update + self_attention(block.self_attention, projected))
     hidden = dense_bn(block.ffn_hidden, centers, oracle.gelu)
     return oracle.gelu(centers + dense_bn(block.ffn_output, hidden))
@@ -57,32 +45,20 @@ def kmax_block(block, centers, features, mask_logits):
 
 @pytest.fixture
 def block():
-    layer = KMaXBlock(OPTIONS, HEADS, NORM)
-    layer(random(2, 5, 8), random(2, 4, 3, 7))
-    randomize(layer)
-    return layer
+    return randomized(KMaXBlock(OPTIONS, HEADS, NORM), CENTERS, FEATURES)
 
 
 def test_block_equals_the_oracle(block):
-    centers, features = random(2, 5, 8), random(2, 4, 3, 7, seed=1)
-    refined, prediction = block(centers, features)
-    expected = kmax_block(
-        block,
-        centers.astype(np.float64),
-        features.astype(np.float64),
-        prediction["mask_logits"].numpy(),
-    )
-    np.testing.assert_allclose(refined, expected, rtol=1e-3, atol=1e-4)
+    refined, prediction = block(CENTERS, FEATURES)
+    close(refined, kmax_block(block, CENTERS, FEATURES, prediction["mask_logits"].numpy()), 1e-3)
 
 
 def test_prediction_is_made_of_the_centers_as_they_come(block):
-    centers, features = random(2, 5, 8), random(2, 4, 3, 7, seed=1)
-    _, prediction = block(centers, features)
-    projected = block.center_projection(centers)
-    pixels = block.pixel_projection(oracle.gelu(features).astype(np.float32))
-    expected = block.heads(pixels, projected, projected)
+    _, prediction = block(CENTERS, FEATURES)
+    projected = block.center_projection(CENTERS)
+    expected = block.heads(block.pixel_projection(oracle.gelu(FEATURES)), projected, projected)
     for key, value in expected.items():
-        np.testing.assert_allclose(prediction[key], value, rtol=1e-4, atol=1e-5, err_msg=key)
+        close(prediction[key], value, name=key)
 
 
 def test_each_branch_drops_its_path_by_itself(block):
@@ -92,29 +68,20 @@ def test_each_branch_drops_its_path_by_itself(block):
 
 def test_a_fresh_block_only_activates():
     """All three branches end in a normalization whose scale is zero."""
-    layer = KMaXBlock(OPTIONS, HEADS, NORM)
-    centers = random(2, 5, 8)
-    refined, _ = layer(centers, random(2, 4, 3, 7), training=True)
-    expected = oracle.gelu(oracle.gelu(centers.astype(np.float64)))
-    np.testing.assert_allclose(refined, expected, rtol=1e-4, atol=1e-5)
+    refined, _ = KMaXBlock(OPTIONS, HEADS, NORM)(CENTERS, FEATURES, training=True)
+    close(refined, oracle.gelu(oracle.gelu(CENTERS)))
 
 
 def test_decoder_runs_its_blocks_over_the_strides_they_name():
-    decoder = TransformerDecoder(5, [32, 16, 16], OPTIONS, HEADS, NORM)
     features = {32: random(2, 2, 3, 6), 16: random(2, 3, 5, 4, seed=1)}
-    decoder(features)
-    randomize(decoder)
+    decoder = randomized(TransformerDecoder(5, [32, 16, 16], OPTIONS, HEADS, NORM), features)
     class_embeddings, mask_embeddings, intermediate = decoder(features)
-    assert [p["mask_logits"].shape.as_list() for p in intermediate] == [
-        [2, 2, 3, 5],
-        [2, 3, 5, 5],
-        [2, 3, 5, 5],
-    ]
     centers = tf.tile(decoder.cluster_centers, [2, 1, 1])
-    for stride, layer in zip((32, 16, 16), decoder.blocks):
-        centers, _ = layer(centers, features[stride])
-    np.testing.assert_allclose(class_embeddings, decoder.class_projection(centers), rtol=1e-5)
-    np.testing.assert_allclose(mask_embeddings, decoder.mask_projection(centers), rtol=1e-5)
+    for stride, layer, prediction in zip((32, 16, 16), decoder.blocks, intermediate):
+        centers, expected = layer(centers, features[stride])
+        close(prediction["mask_logits"], expected["mask_logits"])
+    close(class_embeddings, decoder.class_projection(centers), 1e-5)
+    close(mask_embeddings, decoder.mask_projection(centers), 1e-5)
 
 
 def test_centers_start_with_unit_deviation():

@@ -1,8 +1,11 @@
-"""Random weights for a layer, and its normalizations as the oracles read them."""
+"""Layers with random weights, read as the oracles read them, and compared with these."""
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -22,6 +25,28 @@ def randomize(layer: keras.layers.Layer, seed: int = 0) -> None:
             inputs = math.prod(variable.shape[: 2 if leaf == "depthwise_kernel:0" else -1])
             scale = inputs**-0.5 if "kernel" in leaf else 0.5
             variable.assign(rng.normal(size=variable.shape, scale=scale))
+
+
+def randomized(layer: keras.layers.Layer, *inputs: Any) -> keras.layers.Layer:
+    """Builds a layer by calling it, gives it random values and returns it."""
+    layer(*inputs)
+    randomize(layer)
+    return layer
+
+
+@contextlib.contextmanager
+def precision(policy: str) -> Iterator[None]:
+    """Makes the layers inside with a precision policy."""
+    keras.mixed_precision.set_global_policy(policy)
+    try:
+        yield
+    finally:
+        keras.mixed_precision.set_global_policy("float32")
+
+
+def close(found: Any, expected: Any, tolerance: float = 1e-4, name: str = "") -> None:
+    """Compares with an oracle, which computes in float64."""
+    np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance / 10, err_msg=name)
 
 
 def norm_of(layer: keras.layers.BatchNormalization) -> tuple[np.ndarray, ...]:

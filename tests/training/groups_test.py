@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 import kmax_tf
+from kmax_tf.model.batch_norm import BatchNorm
 from kmax_tf.training.builder import build_optimizer, group_options
 from kmax_tf.training.groups import build_groups
 from tests.training.tiny import tiny_experiment
@@ -82,11 +83,14 @@ def test_each_kind_of_variable_decays_if_asked(convnext, field: str, leaves: set
     assert decayed
 
 
-def test_names_of_variables_are_unique(resnet, convnext) -> None:
-    """Rates and decay go by name."""
+def test_names_of_variables_are_unique_and_normalizations_are_found(resnet, convnext) -> None:
+    """Rates, decay, gradients and the values of moving statistics go by name."""
     for _, model in (resnet, convnext):
         names = [variable.name for variable in model.variables]
         assert len(set(names)) == len(names)
+        norms = [layer for layer in model.submodules if isinstance(layer, BatchNorm)]
+        moving = {v.name for norm in norms for v in (norm.moving_mean, norm.moving_variance)}
+        assert moving == {variable.name for variable in model.non_trainable_variables}
 
 
 def test_each_part_has_its_rate(resnet) -> None:

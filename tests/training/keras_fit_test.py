@@ -18,21 +18,9 @@ from kmax_tf.model.kmax import KMaX
 from tests.training.tiny import tiny_batch, tiny_experiment
 
 
-def dataset(count: int = 4, spoiled: tuple[int, ...] = ()) -> tf.data.Dataset:
-    """Returns one batch several times, in some of them with an image that isn't a number."""
-    images, targets = tiny_batch(tiny_experiment())
-    factors = tf.constant([[np.nan if i in spoiled else 1.0] for i in range(count)], tf.float32)
-    return tf.data.Dataset.from_tensor_slices(factors).map(lambda x: (images * x, targets))
-
-
-def weights(model: KMaX) -> list[np.ndarray]:
-    parts = model.checkpoint_items.values()
-    return [variable.numpy() for part in parts for variable in part.variables]
-
-
-def assert_same_weights(found: KMaX, expected: KMaX) -> None:
-    for a, b in zip(weights(found), weights(expected)):
-        np.testing.assert_array_equal(a, b)
+def dataset(count: int = 4) -> tf.data.Dataset:
+    """Returns one batch several times."""
+    return tf.data.Dataset.from_tensors(tiny_batch(tiny_experiment())).repeat(count)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,7 +97,8 @@ def test_weights_survive_each_format(
         variable.assign(tf.zeros_like(variable))
     fitted.model.save_weights(str(tmp_path / name))
     loaded.load_weights(str(tmp_path / name))
-    assert_same_weights(loaded, fitted.model)
+    for found, expected in zip(loaded.variables, fitted.model.variables):
+        np.testing.assert_array_equal(found, expected, err_msg=expected.name)
 
 
 def test_a_format_that_cannot_be_loaded_again_is_refused_with_what_to_use(
@@ -138,28 +127,6 @@ def test_a_format_that_cannot_be_loaded_again_is_refused_with_what_to_use(
 def test_two_that_would_set_the_rate_are_an_error(fitted: Fitted, callback) -> None:
     with pytest.raises(kmax_tf.UserError, match="schedule does already"):
         fitted.model.fit(dataset(1), verbose=0, callbacks=callback())
-
-
-@pytest.mark.slow  # another graph to make; small_replicas_test has a Keras optimizer, too
-def test_any_keras_optimizer_will_do_and_skips_what_is_not_finite() -> None:
-    experiment = tiny_experiment("training.optimizer.clip_norm=1")
-    model = kmax_tf.build_model(experiment)
-    kmax_tf.compile_for_training(model, experiment, optimizer=keras.optimizers.Adam(1e-4))
-    before = weights(model)
-    model.fit(dataset(1, spoiled=(0,)), epochs=1, verbose=0)
-    for old, new in zip(before, weights(model)):
-        np.testing.assert_array_equal(old, new)
-    plateau = keras.callbacks.ReduceLROnPlateau("loss")  # sets a rate that no schedule sets
-    model.fit(dataset(1), epochs=1, verbose=0, callbacks=[plateau])
-    assert not np.array_equal(before[0], weights(model)[0])
-    assert int(model.optimizer.iterations) == 2
-
-
-def test_predictions_merge_into_maps(fitted: Fitted) -> None:
-    predictions = tf.nest.map_structure(tf.constant, fitted.predictions)
-    maps = kmax_tf.postprocess(tiny_experiment(), predictions)
-    assert maps["panoptic"].shape == (2, 65, 65)
-    assert maps["panoptic"].dtype == tf.int32
 
 
 def test_fit_without_the_loss_says_what_to_do(loaded: KMaX) -> None:

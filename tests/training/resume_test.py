@@ -1,25 +1,10 @@
 import itertools
 
 import numpy as np
-import tensorflow as tf
 from official.core import config_definitions
 
-from kmax_tf.training.run import trained_steps
 from kmax_tf.training.task import KMaXTask, experiment_config
 from tests.training.tiny import tiny_experiment
-
-
-def test_steps_are_those_of_the_newest_checkpoint(tmp_path):
-    assert trained_steps(str(tmp_path)) == 0
-    assert trained_steps(str(tmp_path / "absent")) == 0
-    step = tf.Variable(0, dtype=tf.int64)
-    manager = tf.train.CheckpointManager(
-        tf.train.Checkpoint(global_step=step), str(tmp_path), max_to_keep=2, step_counter=step
-    )
-    for steps in (3, 8):
-        step.assign(steps)
-        manager.save()
-    assert trained_steps(str(tmp_path)) == 8
 
 
 def test_the_task_goes_on_with_the_data_of_its_first_step(shapes_records):

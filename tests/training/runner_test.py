@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Optional
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from official.core import actions
 
-from kmax_tf.training.runner import CheckpointManager, MustGoBack, TrainingRun
+from kmax_tf.training.runner import CheckpointManager
 from kmax_tf.training.stability import NonFiniteError, Patience
 from tests.training.small import adamw, batch, small_model, small_step, state
 
 
-class Run(TrainingRun):
-    """A run that can be trained by hand."""
+class Run:
+    """A run that is trained by hand."""
 
     def __init__(self, folder: Path, **rules: float):
-        model = small_model()
-        super().__init__(
-            model,
-            small_step(model, adamw(**rules)),
-            tf.Variable(0, dtype=tf.int64, name="global_step"),
-            str(folder),
-        )
+        self.folder = folder
+        self.model = small_model()
+        self.training_step = small_step(self.model, adamw(**rules))
+        self.optimizer = self.training_step.optimizer
+        self.global_step = tf.Variable(0, dtype=tf.int64, name="global_step")
         self._function = tf.function(self.training_step)
 
     def train(self, *seeds: int, spoiled: bool = False) -> None:
@@ -34,16 +33,22 @@ class Run(TrainingRun):
             self._function(tf.constant(x), {"y": tf.constant(targets["y"])})
             self.global_step.assign_add(1)
 
-    def manager(self, directory: Path, interval: int = 1, init_fn=None) -> CheckpointManager:
-        checkpoint = tf.train.Checkpoint(
-            global_step=self.global_step, model=self.model, optimizer=self.training_step.optimizer
-        )
+    def step(self) -> int:
+        return int(self.global_step)
+
+    def manager(
+        self, directory: Optional[Path] = None, interval: int = 1, init_fn=None
+    ) -> CheckpointManager:
+        """Makes what saves into the run's folder, or as a worker into another."""
         return CheckpointManager(
-            self,
-            checkpoint,
-            directory=str(directory),
+            self.training_step,
+            str(self.folder),
+            tf.train.Checkpoint(
+                global_step=self.global_step, model=self.model, optimizer=self.optimizer
+            ),
+            self.global_step,
+            directory=str(directory or self.folder),
             max_to_keep=5,
-            step_counter=self.global_step,
             checkpoint_interval=interval,
             init_fn=init_fn,
         )
@@ -65,18 +70,18 @@ def test_a_run_that_is_resumed_goes_on_as_if_it_had_not_stopped(
 ) -> None:
     rules = {"average_decay": 0.9, "lookahead_period": 2} if averages else {}
     whole = Run(tmp_path / "whole", **rules)
-    whole.manager(tmp_path / "whole").restore_or_initialize()
+    whole.manager().restore_or_initialize()
     whole.train(0, 1, 2, 3)
 
     first = Run(tmp_path / "run", **rules)
-    manager = first.manager(tmp_path / "run")
+    manager = first.manager()
     assert manager.restore_or_initialize() is None
     first.train(0, 1)
     assert manager.save(first.step()).endswith("ckpt-2")
     before = state(first.training_step)
 
     second = Run(tmp_path / "run", **rules)
-    restored = second.manager(tmp_path / "run").restore_or_initialize()
+    restored = second.manager().restore_or_initialize()
     assert restored.endswith("ckpt-2")
     assert second.step() == 2
     assert_same(state(second.training_step), before)
@@ -86,7 +91,7 @@ def test_a_run_that_is_resumed_goes_on_as_if_it_had_not_stopped(
 
 def test_checkpoints_hold_the_averages_as_the_weights(tmp_path: Path) -> None:
     run = Run(tmp_path, average_decay=0.9)
-    manager = run.manager(tmp_path)
+    manager = run.manager()
     manager.restore_or_initialize()
     run.train(0, 1, 2)
     path = manager.save(run.step())
@@ -100,14 +105,14 @@ def test_checkpoints_hold_the_averages_as_the_weights(tmp_path: Path) -> None:
 def test_a_run_begins_with_a_checkpoint_of_what_was_initialized(tmp_path: Path) -> None:
     run = Run(tmp_path, average_decay=0.9)
     kernel = run.model.get_layer("first").kernel
-    run.manager(tmp_path, init_fn=lambda: kernel.assign(kernel * 2)).restore_or_initialize()
+    run.manager(init_fn=lambda: kernel.assign(kernel * 2)).restore_or_initialize()
     assert names(tmp_path) == ["ckpt-0"]
     np.testing.assert_array_equal(run.optimizer.get_slot(kernel, "average"), kernel)
 
 
 def test_checkpoints_are_saved_at_intervals_and_not_while_steps_fail(tmp_path: Path) -> None:
     run = Run(tmp_path)
-    manager = run.manager(tmp_path, interval=2)
+    manager = run.manager(interval=2)
     manager.restore_or_initialize()
     run.train(0)
     assert manager.save(run.step()) is None  # too soon
@@ -125,7 +130,7 @@ def test_checkpoints_are_saved_at_intervals_and_not_while_steps_fail(tmp_path: P
 def test_workers_restore_the_checkpoint_of_the_chief(tmp_path: Path) -> None:
     """Their own are in a folder that is gone after a restart."""
     chief = Run(tmp_path / "run")
-    manager = chief.manager(tmp_path / "run", interval=2)
+    manager = chief.manager(interval=2)
     manager.restore_or_initialize()
     chief.train(0, 1)
     manager.save(chief.step())
@@ -143,26 +148,33 @@ def test_workers_restore_the_checkpoint_of_the_chief(tmp_path: Path) -> None:
 
 def test_a_run_goes_back_a_bounded_number_of_times(tmp_path: Path) -> None:
     run = Run(tmp_path, average_decay=0.9)
-    manager = run.manager(tmp_path)
+    manager = run.manager()
     manager.restore_or_initialize()
     said: list[str] = []
-    condition = MustGoBack(run, Patience(failures_in_a_row=3, rollbacks=2), said.append)
+    patience = Patience(failures_in_a_row=3, rollbacks=2)
+
+    def must_go_back() -> bool:
+        where = f"step {run.step()}"
+        return patience.must_go_back(
+            run.training_step.failures, where, "the last checkpoint", said.append
+        )
+
     run.train(0, 1)
-    assert not condition({})
+    assert not must_go_back()
     assert said == []
     manager.save(run.step())
     good = state(run.training_step)
     for attempt in (1, 2):
         run.train(2)  # changes the weights
         run.train(3, 4, spoiled=True)
-        assert not condition({})
+        assert not must_go_back()
         assert "step 5: skipped 2 of the last steps" in said[-1]
         run.train(5, spoiled=True)
-        assert condition({})
+        assert must_go_back()
         assert f"going back to the last checkpoint ({attempt} of at most 2 times)" in said[-1]
         actions.RecoveryAction(manager)({})
         assert run.step() == 2
         assert_same(state(run.training_step), good)
     run.train(2, 3, 4, spoiled=True)
     with pytest.raises(NonFiniteError, match="after going back 2 times: loss terms"):
-        condition({})
+        must_go_back()

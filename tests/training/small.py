@@ -8,7 +8,7 @@ import tensorflow as tf
 from kmax_tf.keras_api import keras
 from kmax_tf.model.batch_norm import BatchNorm
 from kmax_tf.training.groups import VariableGroups
-from kmax_tf.training.optimizer import AdamW, Averaging, GroupedOptimizer, Lookahead, Rules
+from kmax_tf.training.optimizer import AdamW, GroupedOptimizer, Lookahead, Rules
 from kmax_tf.training.step import StepOptions, TrainingStep
 from tests.options import with_defaults
 
@@ -49,9 +49,8 @@ def make_rules(
     lookahead_share: float = 0.5,
 ) -> Rules:
     """Returns rules; 0: there are no averages, no slow weights."""
-    averaging = Averaging(average_decay) if average_decay else None
     lookahead = Lookahead(lookahead_period, lookahead_share) if lookahead_period else None
-    return Rules(groups, weight_decay, averaging, lookahead)
+    return Rules(groups, weight_decay, average_decay or None, lookahead)
 
 
 def small_step(

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import pytest
+import tensorflow as tf
 
-from kmax_tf.training.stability import Failures, NonFiniteError, Patience
+from kmax_tf.training.stability import FailureCounter, Failures, NonFiniteError, Patience
 
 
-def failures(row: int = 0, terms=None, variables=None) -> Failures:
-    return Failures(row, row, row, terms or {}, variables or {})
+def failures(terms=None, variables=None) -> Failures:
+    return Failures(1, 1, 1, terms or {}, variables or {})
 
 
 def test_the_sentence_names_terms_and_the_first_variables() -> None:
     names = {f"part/kernel{index}:0": 2 for index in range(5)}
-    text = failures(2, {"pq_mask": 2, "semantic": 1}, names).sentence()
+    text = failures({"pq_mask": 2, "semantic": 1}, names).sentence()
     assert text == (
         "loss terms that are not finite: pq_mask (2), semantic (1); gradients that are not "
         "finite: part/kernel0, part/kernel1, part/kernel2, part/kernel3 and 1 more"
     )
-    assert failures(1).sentence() == "the norm of the gradients is not finite"
+    assert failures().sentence() == "the norm of the gradients is not finite"
 
 
 def test_without_rollbacks_the_first_row_ends_it() -> None:
-    with pytest.raises(NonFiniteError, match="in a row"):
-        Patience(1, 0).is_over(failures(1), "here")
+    counter = FailureCounter(["term"], [])
+    counter.record(tf.constant(True), tf.constant(True), tf.constant([False]), tf.zeros([0], bool))
+    with pytest.raises(NonFiniteError, match=r"1 step in a row .* up to step 3: loss terms"):
+        Patience(1, 0).must_go_back(counter, "step 3", "nothing", print)

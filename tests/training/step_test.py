@@ -15,10 +15,7 @@ NAN = float("nan")
 
 def run(step, *batches):
     """Runs steps in a graph; returns what each reports."""
-    return run_with(tf.function(step), *batches)
-
-
-def run_with(function, *batches):
+    function = tf.function(step)
     results = []
     for x, targets in batches:
         values = function(tf.constant(x), {"y": tf.constant(targets["y"])})
@@ -69,18 +66,16 @@ def test_gathered_variables_are_clipped_like_others() -> None:
     np.testing.assert_allclose(*changes, rtol=1e-6)
 
 
-class _Table:
+class _Table(tf.Module):
     """A model that reads rows of its one variable, or all of it as often."""
 
-    non_trainable_variables: tuple[tf.Variable, ...] = ()
-    metrics: tuple[keras.metrics.Metric, ...] = ()
-
     def __init__(self, table, rows):
-        self.trainable_variables = [table]
+        super().__init__()
+        self.table = table
         self.rows = rows
 
     def __call__(self, x, training):
-        (table,) = self.trainable_variables
+        table = self.table
         read = table * [[3.0], [1.0]] if self.rows is None else tf.gather(table, self.rows)
         return tf.reduce_sum(read) * tf.ones([8, 2])
 
@@ -130,25 +125,25 @@ def test_a_step_that_is_not_finite_changes_nothing_and_is_counted(
 ) -> None:
     model = small_model()
     step = small_step(model, OPTIMIZERS[optimizer](), jit_compile=jit_compile, clip_norm=1.0)
-    function = tf.function(step)
-    (good,) = run_with(function, batch())
+    function = tf.function(step)  # the same graph for all
+    (good,) = run(function, batch())
     before = state(step)
-    assert not step.health.failing()
-    bad = run_with(function, spoiled(1), spoiled(2))
+    assert not step.failures.last_step_failed()
+    bad = run(function, spoiled(1), spoiled(2))
     assert bad == [good, good]  # it reports the last good values
     after = state(step)
     assert before.keys() == after.keys()
     for name, value in before.items():
         np.testing.assert_array_equal(value, after[name], err_msg=name)
-    assert step.health.failing()
-    failures = step.health.look()
+    assert step.failures.last_step_failed()
+    failures = step.failures.read_and_reset()
     assert (failures.steps, failures.longest_streak, failures.skipped) == (2, 2, 2)
     assert failures.terms == {"near": 2, "far": 2}
     assert "first/kernel:0" in failures.variables
 
-    run_with(function, batch(3))
-    assert not step.health.failing()
-    assert step.health.look().steps == 0
+    run(function, batch(3))
+    assert not step.failures.last_step_failed()
+    assert step.failures.read_and_reset().steps == 0
     assert not np.array_equal(state(step)["0 first/kernel:0"], before["0 first/kernel:0"])
     assert int(step.optimizer.iterations) == 4
 
@@ -165,7 +160,7 @@ def test_a_loss_that_is_infinite_is_a_failure_though_gradients_are_finite() -> N
     assert np.isnan(values["loss"])  # nothing good so far
     for old, new in zip(before, model.variables):
         np.testing.assert_array_equal(old, new)
-    failures = step.health.look()
+    failures = step.failures.read_and_reset()
     assert failures.terms == {"far": 1}
     assert failures.variables == {}
     assert failures.sentence() == "loss terms that are not finite: far (1)"
@@ -180,7 +175,7 @@ def test_an_overflow_of_scaled_losses_is_skipped_but_no_failure() -> None:
     for old, new in zip(before, model.variables):
         np.testing.assert_array_equal(old, new)
     assert float(optimizer.loss_scale) == 2.0**125
-    failures = step.health.look()
+    failures = step.failures.read_and_reset()
     assert (failures.steps, failures.skipped) == (0, 2)
 
 

@@ -53,7 +53,6 @@ def test_two_workers_measure_as_one(tmp_path: Path) -> None:
     for (name, _), of_run in zip(runs, printed):
         assert (tmp_path / name).exists(), of_run
     alone, *workers = (json.loads((tmp_path / name).read_text()) for name, _ in runs)
-    assert alone["images"] == 5
     assert alone["miou"] > 0
-    assert sum(row["fp"] + row["tp"] for row in alone["per_class"].values()) > 0
-    assert json.dumps(workers) == json.dumps([alone, alone])
+    assert {"pq/all", "pq/things", "sq/stuff", "rq/all"} <= alone.keys()
+    assert workers == [alone, alone]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kmax_tf.config.problems import Problem
+from kmax_tf.config.problems import Problem, unset
 from kmax_tf.grids import is_valid_side, valid_sides_near
 from kmax_tf.protos.experiment_pb2 import Experiment
 
@@ -65,8 +65,7 @@ def _colors(experiment: Experiment) -> Iterator[Problem]:
         if not sequence.steps:
             yield Problem(place, "has no steps; give them, one of probability 0 to change nothing")
         for number, step in enumerate(sequence.steps):
-            if not step.HasField("operation"):
-                yield Problem(f"{place}.steps[{number}]", "has no operation; give it")
+            yield from unset(step, f"{place}.steps[{number}]", "operation")
 
 
 def _service(experiment: Experiment) -> Iterator[Problem]:

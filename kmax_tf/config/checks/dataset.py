@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from kmax_tf.config.problems import Problem
+from kmax_tf.config.problems import Problem, unset
 from kmax_tf.protos import dataset_pb2
 from kmax_tf.protos.experiment_pb2 import Experiment
 from kmax_tf.wording import count_of
@@ -16,9 +16,7 @@ def _dataset(experiment: Experiment) -> Iterator[Problem]:
     if not dataset.classes:
         yield Problem("dataset", "has no classes; give dataset_file, or classes in place")
         return
-    for name in ("num_ids", "ignore_label"):
-        if not dataset.HasField(name):
-            yield Problem("dataset", f"has no {name}; give it")
+    yield from unset(dataset, "dataset", "num_ids", "ignore_label")
     things = sum(category.thing for category in dataset.classes)
     if dataset.HasField("num_ids") and things > dataset.num_ids:
         yield Problem(
@@ -31,9 +29,7 @@ def _classes(experiment: Experiment) -> Iterator[Problem]:
     dataset = experiment.dataset
     for index, category in enumerate(dataset.classes):
         path = f"dataset.classes[{index}]"
-        for name in ("id", "name"):
-            if not category.HasField(name):
-                yield Problem(path, f"has no {name}; give it")
+        yield from unset(category, path, "id", "name")
         if dataset.HasField("num_ids") and category.id >= dataset.num_ids:
             yield Problem(f"{path}.id", f"{category.id} must be below num_ids = {dataset.num_ids}")
         if dataset.HasField("ignore_label") and category.id == dataset.ignore_label:

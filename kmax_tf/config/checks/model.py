@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from kmax_tf.config.problems import Problem
+from kmax_tf.config.problems import Problem, unset
 from kmax_tf.config.strides import BACKBONE_STRIDES, DECODER_STRIDES, decoder_strides
 from kmax_tf.config.textproto import is_repeated
 from kmax_tf.protos import model_pb2
@@ -40,9 +40,7 @@ def _stages(experiment: Experiment) -> Iterator[Problem]:
     for parent in filter(None, (model.WhichOneof("backbone"), "pixel_decoder")):
         for index, stage in enumerate(getattr(getattr(model, parent), "stages", ())):
             path = f"model.{parent}.stages[{index}]"
-            for name in ("filters", "blocks"):
-                if not stage.HasField(name):
-                    yield Problem(path, f"has no {name}; give it")
+            yield from unset(stage, path, "filters", "blocks")
             if model_pb2.AXIAL in (stage.first_block_type, stage.block_type) and (
                 stage.filters % heads
             ):
@@ -95,8 +93,7 @@ def _semantic_decoder(experiment: Experiment) -> Iterator[Problem]:
                 f"not {level.stride}",
             )
         previous = min(previous, level.stride)
-        if not level.HasField("channels"):
-            yield Problem(f"{path}[{index}]", "has no channels; give it")
+        yield from unset(level, f"{path}[{index}]", "channels")
 
 
 CHECKS = (_backbone, _pixel_decoder, _stages, _transformer_decoder, _heads, _semantic_decoder)

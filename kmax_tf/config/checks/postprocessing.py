@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator
 
-from kmax_tf.config.problems import Problem
+from kmax_tf.config.problems import Problem, unset
 from kmax_tf.protos.experiment_pb2 import Experiment
 
 
@@ -14,9 +14,7 @@ def _class_thresholds(experiment: Experiment) -> Iterator[Problem]:
     seen = set()
     for index, entry in enumerate(experiment.postprocessing.class_thresholds):
         path = f"postprocessing.class_thresholds[{index}]"
-        for name in ("name", "threshold"):
-            if not entry.HasField(name):
-                yield Problem(path, f"has no {name}; give it")
+        yield from unset(entry, path, "name", "threshold")
         if entry.HasField("name") and entry.name not in names:
             near = difflib.get_close_matches(entry.name, names, n=3)
             hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""

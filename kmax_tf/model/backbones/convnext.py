@@ -15,7 +15,7 @@ from kmax_tf.model.backbones.backbone import Backbone
 from kmax_tf.model.backbones.convnext_names import NAMES
 from kmax_tf.model.convolutions import DepthwiseConvolution
 from kmax_tf.model.layers import DropPath, LayerNorm
-from kmax_tf.model.recompute import call_block
+from kmax_tf.model.stage import Stage
 from kmax_tf.ops.resizing import resize_bilinear, spatial_size
 
 
@@ -87,39 +87,8 @@ class ConvNeXtBlock(keras.layers.Layer):
         return x + self.drop_path(branch, training=training)
 
 
-class ConvNeXtStage(keras.layers.Layer):
-    """Blocks in a row. [B, H, W, C] -> the same."""
-
-    def __init__(
-        self,
-        channels: int,
-        layer_scale: float,
-        drop_path_keep_probs: Sequence[float],
-        recompute_blocks: bool = False,
-        name: Optional[str] = None,
-    ):
-        """Makes a block for each probability.
-
-        Args:
-          channels: of all of them.
-          layer_scale: initial scale of the branches.
-          drop_path_keep_probs: of the branches.
-          recompute_blocks: compute each block again in the backward pass, instead of keeping what
-            is inside it.
-          name: of the layer.
-        """
-        super().__init__(name=name)
-        self.recompute_blocks = recompute_blocks
-        self.blocks = [
-            ConvNeXtBlock(channels, layer_scale, keep_prob, name=f"block{i + 1}")
-            for i, keep_prob in enumerate(drop_path_keep_probs)
-        ]
-
-    def call(self, x: tf.Tensor, training: Optional[bool] = None) -> tf.Tensor:
-        """Applies the blocks in turn."""
-        for block in self.blocks:
-            x = call_block(block, x, training, self.recompute_blocks)
-        return x
+class ConvNeXtStage(Stage):
+    """ConvNeXt blocks in a row."""
 
 
 # Blocks, and width of the first stage, of the published sizes.
@@ -160,9 +129,10 @@ class ConvNeXt(Backbone):
         keep_probs = iter(np.linspace(1.0, drop_path_keep_prob, sum(blocks)).tolist())
         self.stages = [
             ConvNeXtStage(
-                width,
-                layer_scale,
-                [next(keep_probs) for _ in range(count)],
+                [
+                    ConvNeXtBlock(width, layer_scale, next(keep_probs), name=f"block{i + 1}")
+                    for i in range(count)
+                ],
                 recompute_blocks,
                 name=f"stage_stride{stride}",
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Callable, NamedTuple, Union
 
 # (pattern, replacement), as in re.sub.
@@ -22,6 +23,13 @@ class PublicNames(NamedTuple):
     deeplab2: tuple[Rule, ...] = ()
     pytorch: tuple[Rule, ...] = ()
     keras: tuple[Rule, ...] = ()
+
+
+def renamed(name: str, rules: Iterable[Rule]) -> str:
+    """Returns a name after all rules, one after another."""
+    for pattern, replacement in rules:
+        name = re.sub(pattern, replacement, name)
+    return name
 
 
 def stage_index(match: re.Match[str]) -> int:

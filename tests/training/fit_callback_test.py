@@ -9,8 +9,8 @@ import tensorflow as tf
 from kmax_tf.keras_api import keras
 from kmax_tf.model.batch_norm import BatchNorm
 from kmax_tf.model.kmax import KMaX
+from kmax_tf.training.fit_callback import FitCallback
 from kmax_tf.training.keras_fit import StepFitting
-from kmax_tf.training.safeguard import Safeguard
 from kmax_tf.training.stability import NonFiniteError, Patience
 from kmax_tf.training.step import StepOptions, TrainingStep
 from tests.options import with_defaults
@@ -52,7 +52,7 @@ def loss(targets, predictions):
 def model(patience: Patience, **rules: float) -> KMaX:
     built = KMaX(Backbone(), PixelDecoder(), Decoder(), Heads())
     step = TrainingStep(built, loss, ["class"], adamw(0.1, **rules), with_defaults(StepOptions))
-    built.fitting = StepFitting(step, [Safeguard(step, patience)])
+    built.fitting = StepFitting(step, FitCallback(step, patience))
     built.compile(optimizer=step.optimizer)
     return built
 
@@ -75,7 +75,7 @@ def test_failed_steps_are_skipped_and_told(capsys: pytest.CaptureFixture[str]) -
     history = trained.fit(dataset(4, spoiled=(1,)), epochs=2, verbose=0).history
     assert np.isfinite(history["loss"]).all()
     printed = capsys.readouterr().out
-    assert "skipped 1 step in the batches up to 2 of this epoch: loss terms" in printed
+    assert "\nbatch 2 of this epoch: skipped 1 of the last steps (1 in all): loss terms" in printed
     assert "class (1)" in printed
     assert "going back" not in printed
     assert all(np.isfinite(value).all() for value in weights(trained))
@@ -112,7 +112,8 @@ def test_the_model_holds_averages_whenever_it_is_not_training() -> None:
             seen["epoch"].append(kernel.numpy())
 
     average = kernel.numpy()
-    options = {"validation_data": dataset(1), "verbose": 0, "callbacks": Watch()}
+    plateau = keras.callbacks.ReduceLROnPlateau("loss")  # sets a rate that no schedule sets
+    options = {"validation_data": dataset(1), "verbose": 0, "callbacks": [Watch(), plateau]}
     trained.fit(dataset(2), epochs=2, **options)
     trained.fit(dataset(2), epochs=1, **options)
     expected = []

@@ -1,4 +1,4 @@
-"""Every architecture at sizes of every shape, known and unknown when the graph is made."""
+"""Every architecture at sizes of every shape, known and unknown in its graph, and folded."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import tensorflow as tf
 
 import kmax_tf
 from kmax_tf.grids import grid_side, valid_sides_near
-from tests.model.building import build_with_zeros
+from kmax_tf.keras_api import keras
+from kmax_tf.model.folding import fold_batch_norms
+from tests.model.building import build_with_zeros, zero_weights
 from tests.model.weights import randomize
 
 CONVNEXT = "model.convnext={blocks: [1, 1, 2, 1] channels: [8, 12, 16, 24]}"
@@ -56,7 +58,7 @@ QUICK = [name for name in ARCHITECTURES if name != "convnext_five_stages"]
     scope="module", params=[*QUICK, pytest.param("convnext_five_stages", marks=pytest.mark.slow)]
 )
 def built(request):
-    """A small model of an architecture, and a function of it for images of any size."""
+    """A small model, a function of it for images of any size, and the strides of its outputs."""
     overrides, stride, semantic_stride = ARCHITECTURES[request.param]
     experiment = kmax_tf.load_experiment(
         "shapes/laptop.textproto",
@@ -77,23 +79,21 @@ def images(height, width):
     return rng.uniform(0, 255, [1, height, width, 3]).astype(np.float32)
 
 
+def check_close(outputs, expected, tolerance):
+    for name, value in outputs.items():
+        error = np.abs(value - expected[name]).max() / np.abs(expected[name]).max()
+        assert error < tolerance, name
+
+
 @pytest.mark.parametrize("size", SIZES)
 def test_known_and_unknown_sizes_give_the_same(built, size):
     expected = built.model(images(*size), training=False)
     outputs = built.dynamic(images(*size))
     assert set(outputs) == set(expected) == {*built.strides, "class_logits"}
-    for name, value in expected.items():
-        assert outputs[name].shape == value.shape
-        error = np.abs(outputs[name] - value).max() / np.abs(value).max()
-        assert error < 1e-4, name
-
-
-@pytest.mark.parametrize("size", SIZES)
-def test_strides_of_the_outputs(built, size):
-    outputs = built.model(images(*size), training=False)
+    check_close(outputs, expected, 1e-4)
     for name, stride in built.strides.items():
-        expected = tuple(grid_side(side, stride) for side in size)
-        assert outputs[name].shape[1:3] == expected, name
+        grid = tuple(grid_side(side, stride) for side in size)
+        assert outputs[name].shape[1:3] == expected[name].shape[1:3] == grid, name
 
 
 @pytest.mark.parametrize("size", [(64, 33), (33, 40), (32, 65)])
@@ -112,3 +112,18 @@ def test_gradients_reach_everything(built):
         loss = tf.add_n([tf.reduce_sum(tf.sin(x)) for x in tf.nest.flatten(outputs)])
     gradients = tape.gradient(loss, built.model.trainable_variables)
     assert all(gradient is not None for gradient in gradients)
+
+
+def test_folded_models_compute_the_same_and_train_no_more(built):
+    weights, x = built.model.get_weights(), images(65, 97)
+    with zero_weights():
+        folded = fold_batch_norms(built.model)
+    outputs = tf.function(folded)(x, training=False)
+    assert set(outputs) == {"mask_logits", "class_logits", "pixel_embeddings"}
+    check_close(outputs, built.model(x, training=False), 1e-5)
+    for before, after in zip(weights, built.model.get_weights()):
+        np.testing.assert_array_equal(before, after)
+    norms = keras.layers.BatchNormalization
+    assert [part.name for part in folded.submodules if isinstance(part, norms)] == []
+    with pytest.raises(ValueError, match="were folded"):
+        folded(x, training=True)
