@@ -2,7 +2,9 @@
 
 One JSON line a cell: a runtime at a precision and a size. The model is exported by `kmax export`
 and run by the export's own client, in a process of its own that has no TensorFlow, on the images of
-the run's evaluation records. With --table the lines become the table of docs/guides/runtimes.md.
+the run's evaluation records: first all images (--stage compare), then, on a quiet machine, a few of
+them for the times (--stage time). With --table the lines become the table of
+docs/guides/runtimes.md.
 
   agreement: images whose panoptic ids all equal TensorFlow's; the largest difference of any score.
   pq: panoptic quality on these images.
@@ -17,10 +19,10 @@ import argparse
 import importlib.util
 import json
 import pathlib
+import re
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -36,11 +38,13 @@ CELLS = [
     ("onnx", "float32", [], WHOLE),
     ("openvino", "float32", [], WHOLE),
     ("litert", "float32", [], WHOLE),
-    ("litert", "int8", ["--calibration=records"], "network, in integers; beside it merging"),
+    ("litert", "int8 products", ["--calibration=records"], f"{WHOLE}, in two files"),
     ("stablehlo", "float32", [], WHOLE),
 ]
 # The SavedModel's own graph, of images of any size, as converters take it.
 ANY_SIZE = ["onnx", "openvino", "litert", "stablehlo"]
+# What names the operation that stops a conversion.
+NAMED = r"error: '|not implemented|not supported|are unsupported|Unsupported|must be a compile-time"
 START, END = "<!-- benchmarks/runtimes.py -->\n", "<!-- end -->\n"
 
 
@@ -48,66 +52,105 @@ def main() -> None:
     """Measures every cell, prints it, and writes the table."""
     args = arguments()
     if args.measure:
-        print(json.dumps(measure(*args.measure)))
+        runtime, export, images, outputs, count = args.measure
+        print(json.dumps(measure(runtime, export, images, outputs, int(count))))
         return
-    lines = []
-    with tempfile.TemporaryDirectory() as scratch:
-        for line in cells(args, pathlib.Path(scratch)):
-            lines.append(line)
+    work = pathlib.Path(args.work)
+    work.mkdir(parents=True, exist_ok=True)
+    kept = work / "lines.json"
+    lines = json.loads(kept.read_text()) if kept.exists() else {}
+    if args.stage == "compare":
+        for key, line in compared(args, work, lines):
+            lines[key] = line
+            kept.write_text(json.dumps(lines))
             print(json.dumps(line), flush=True)
+    else:
+        lines = {key: timed(args, work, line) for key, line in lines.items()}
     if args.table:
         path = pathlib.Path(args.table)
         before, _, rest = path.read_text("utf-8").partition(START)
         after = rest.partition(END)[2]
-        path.write_text(before + START + table(lines) + END + after, "utf-8")
+        text = before + START + table(list(lines.values())) + END + after
+        path.write_text(text, "utf-8")
 
 
-def cells(args: argparse.Namespace, scratch: pathlib.Path) -> Iterator[dict[str, Any]]:
-    """Yields the line of every cell."""
-    images, truth = read_examples(args)
-    np.savez(scratch / "images.npz", *images)
+def compared(
+    args: argparse.Namespace, work: pathlib.Path, known: dict[str, Any]
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Exports the model to every cell that isn't known; yields how it agrees with TensorFlow."""
+    every, truth = read_examples(args)
+    np.savez(work / "images.npz", *every)
     for size in args.size:
-        reference = None
+        images = every if size == args.size[0] else every[:20]
         for runtime, precision, options, inside in CELLS:
-            python = args.jax_python if runtime == "stablehlo" else sys.executable
-            export = scratch / f"{runtime}-{precision}-{size}"
-            sets = [f"--set=eval_data.crop_size={size},{size}"]
-            sets += [f"--set=eval_data.{side}_size={size}" for side in ("min", "max")]
-            words = ["export", "--checkpoint", args.run, "--output", export, *options, *sets]
-            line = {"runtime": runtime, "precision": precision, "size": size, "batch": 1}
-            done = run(python, "-m", "kmax_tf.cli.main", *words, f"--format={runtime}")
-            if done.returncode:
-                yield {**line, "tier": "unsupported", "why": done.stderr.strip()[-300:]}
+            key = f"{runtime}-{precision.replace(' ', '-')}-{size}"
+            if key in known:
                 continue
-            outputs = scratch / "outputs.npz"
-            words = [__file__, "--measure", runtime, export / "1", scratch / "images.npz", outputs]
-            done = run(python, *words)
-            if done.returncode:
-                raise SystemExit(done.stderr)
-            with np.load(outputs) as arrays:
-                found = dict(arrays)
-            reference = reference or found
-            yield {
-                **line,
-                "inside": inside,
-                **agreement(found, reference, len(images)),
-                "pq": quality(args, found, truth),
-                **json.loads(done.stdout.splitlines()[-1]),
-                "tier": "tested",
-            }
+            line = {"runtime": runtime, "precision": precision, "size": size, "batch": 1}
+            done = export(args, runtime, size, work / key, options)
+            if done is not None and done.returncode:
+                yield key, {**line, "tier": "unsupported", "why": last_of(done.stderr)}
+                continue
+            line = {**line, "export": str(work / key / "1"), "inside": inside, "tier": "tested"}
+            outputs = work / f"{key}.npz"
+            measured = measure_apart(args, work, line, outputs, len(images))
+            found, reference = (
+                dict(np.load(path)) for path in (outputs, work / f"savedmodel-float32-{size}.npz")
+            )
+            agreeing = agreement(found, reference, len(images))
+            pq = quality(args, found, truth[: len(images)])
+            yield key, {**line, **agreeing, "pq": pq, **measured}
     for runtime in ANY_SIZE:
-        yield any_size(args, runtime, scratch / f"savedmodel-float32-{args.size[0]}" / "1")
+        if f"{runtime}-any" not in known:
+            savedmodel = work / f"savedmodel-float32-{args.size[0]}" / "1"
+            yield f"{runtime}-any", any_size(args, runtime, savedmodel)
 
 
-def measure(runtime: str, export: str, images: str, outputs: str) -> dict[str, Any]:
-    """Runs a client over images; returns its times and the most memory that this process had."""
+def export(
+    args: argparse.Namespace, runtime: str, size: int, folder: pathlib.Path, options: list[str]
+) -> subprocess.CompletedProcess[str] | None:
+    """Exports the model, unless it is there."""
+    if (folder / "1").exists():
+        return None
+    changes = [*args.set, f"eval_data.crop_size={size},{size}"]
+    changes += [f"eval_data.{side}_size={size}" for side in ("min", "max")]
+    sets = [f"--set={change}" for change in changes]
+    words = ["export", "--checkpoint", args.run, "--output", folder, *options, *sets]
+    words += [f"--format={runtime}"]
+    return run(python_of(args, runtime), "-m", "kmax_tf.cli.main", *words)
+
+
+def timed(args: argparse.Namespace, work: pathlib.Path, line: dict[str, Any]) -> dict[str, Any]:
+    """Measures a cell that was compared before once more, with a few images."""
+    if "export" not in line:
+        return line
+    return {**line, **measure_apart(args, work, line, work / "outputs.npz", 5)}
+
+
+def measure_apart(
+    args: argparse.Namespace,
+    work: pathlib.Path,
+    line: dict[str, Any],
+    outputs: pathlib.Path,
+    count: int,
+) -> dict[str, Any]:
+    """Measures a cell in a process of its own."""
+    words = [line["runtime"], line["export"], work / "images.npz", outputs, count]
+    done = run(python_of(args, line["runtime"]), __file__, "--measure", *words)
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def measure(runtime: str, export: str, images: str, outputs: str, count: int) -> dict[str, Any]:
+    """Runs a client over so many images; returns its times and the most memory that it had."""
     specification = importlib.util.spec_from_file_location("client", CLIENT)
     client = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(client)
     start = time.perf_counter()
     segment = tensorflow_client(export) if runtime == "savedmodel" else client.Segmenter(export)
     with np.load(images) as arrays:
-        pictures = list(arrays.values())
+        pictures = list(arrays.values())[:count]
     segment(pictures[0])
     load = time.perf_counter() - start
     found, seconds = {}, []
@@ -154,13 +197,12 @@ def any_size(args: argparse.Namespace, runtime: str, export: pathlib.Path) -> di
         " g = jax.jit(jax2tf.call_tf(lambda x: f(images=x), has_side_effects=False));"
         " jax.export.export(g)(jax.ShapeDtypeStruct((1, 97, 97, 3), 'uint8'))",
     }
-    python = args.jax_python if runtime == "stablehlo" else sys.executable
-    done = run(python, "-c", programs[runtime].format(export=str(export)))
+    done = run(python_of(args, runtime), "-c", programs[runtime].format(export=str(export)))
     line = {"runtime": runtime, "precision": "float32", "size": "any", "batch": "any"}
     line["inside"] = "fitting, network, merging, maps of the image's size"
     if done.returncode == 0:
         return {**line, "tier": "works"}
-    return {**line, "tier": "unsupported", "why": done.stderr.strip()[-1500:]}
+    return {**line, "tier": "unsupported", "why": last_of(done.stderr)}
 
 
 def read_examples(args: argparse.Namespace) -> tuple[list[np.ndarray], list[np.ndarray]]:
@@ -179,7 +221,7 @@ def experiment_of(args: argparse.Namespace) -> Any:
     """Returns the experiment of the run."""
     from kmax_tf.config import load_experiment
 
-    return load_experiment(pathlib.Path(args.run, "experiment.textproto"))
+    return load_experiment(pathlib.Path(args.run, "experiment.textproto"), args.set)
 
 
 def agreement(
@@ -230,6 +272,18 @@ def table(lines: list[dict[str, Any]]) -> str:
     return head + "".join(rows)
 
 
+def last_of(errors: str) -> str:
+    """Returns the last words of a program that failed, of reasons the first."""
+    lines = [line.strip() for line in errors.splitlines() if line.strip()]
+    named = [line for line in lines if re.search(NAMED, line)]
+    return (named or lines[-1:] or ["?"])[0][:200]
+
+
+def python_of(args: argparse.Namespace, runtime: str) -> str:
+    """Returns the interpreter that has a runtime."""
+    return args.jax_python if runtime == "stablehlo" else sys.executable
+
+
 def run(*words: object) -> subprocess.CompletedProcess[str]:
     """Runs a program in a process of its own."""
     command = [str(word) for word in words]
@@ -240,11 +294,15 @@ def arguments() -> argparse.Namespace:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--run", default="runs/demo", help="folder of a trained run")
-    parser.add_argument("--size", type=int, nargs="+", default=[97, 321], help="side of the input")
-    parser.add_argument("--images", type=int, default=50)
+    sizes = "sides of the input; at all but the first, fewer images are compared"
+    parser.add_argument("--size", type=int, nargs="+", default=[97, 321], help=sizes)
+    parser.add_argument("--images", type=int, default=200)
+    parser.add_argument("--set", action="append", default=[], help="override of the experiment")
+    parser.add_argument("--work", default="/tmp/runtimes", help="exports that are there are taken")
+    parser.add_argument("--stage", choices=["compare", "time"], default="compare")
     parser.add_argument("--jax-python", default=sys.executable, help="interpreter that has JAX")
     parser.add_argument("--table", help="file whose table is written")
-    parser.add_argument("--measure", nargs=4, help=argparse.SUPPRESS)
+    parser.add_argument("--measure", nargs=5, help=argparse.SUPPRESS)
     return parser.parse_args()
 
 

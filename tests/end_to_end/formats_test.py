@@ -124,9 +124,9 @@ def test_every_runtime_gives_the_maps_of_a_trained_run(
 def test_integers_lose_little(trained_run: TinyRun, tiny_run: TinyRun, tmp_path: Path) -> None:
     words = ["export", "--checkpoint", trained_run.folder, "--output", tmp_path, "--format=litert"]
     kmax(*words, "--calibration=records")
-    assert {path.name for path in (tmp_path / "1").glob("*.tflite")} == {
-        *("network.tflite", "merging.tflite")
-    }
+    about = json.loads((tmp_path / "1" / "model.json").read_text())
+    assert about["files"] == ["network.tflite", "merging.tflite"]
+    assert about["precision"] == "int8"
     segment = client.Segmenter(tmp_path / "1")
     predictor = load_predictor(trained_run.folder)
     same = [

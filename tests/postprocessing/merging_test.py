@@ -216,7 +216,7 @@ def test_forms_for_other_runtimes_give_the_same_maps(merging, threshold):
     assert not {"TensorListReserve", "UnsortedSegmentSum"} & {
         operation.type for operation in graph.graph.get_operations()
     }
-    for name, values in graph(**tensors).items():
+    for name, values in graph(tensors).items():
         if values.dtype == tf.float32:  # sums are in another order
             np.testing.assert_allclose(values, definition[name], rtol=1e-6, err_msg=name)
         else:

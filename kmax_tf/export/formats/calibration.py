@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pathlib
 from collections.abc import Iterator
+from typing import Union
 
 import numpy as np
 import tensorflow as tf
@@ -43,7 +44,7 @@ class Calibration:
         self._data = experiment.eval_data
         if source == RECORDS:
             self._index = index_records(find_records(experiment, training=True))
-            found: list[object] = list(range(len(self._index)))
+            found: list[Union[int, pathlib.Path]] = list(range(len(self._index)))
             where = "the experiment's records"
         else:
             found, where = list(_images_in(source)), f"the folder {source}"

@@ -96,8 +96,8 @@ def fitted_size(size: Sequence[int], about: dict[str, Any]) -> list[int]:
     scaled: np.ndarray = np.asarray(size, np.float32)
     if about["min_size"]:
         scaled = np.floor(scaled * (np.float32(about["min_size"]) / scaled.min()))
-    limits = [min(about["max_size"] or side, side) for side in about["size"]]
-    limits = np.asarray(limits, np.float32)
+    most = [min(about["max_size"] or side, side) for side in about["size"]]
+    limits = np.asarray(most, np.float32)
     if (scaled > limits).any():
         scaled = np.floor(scaled * (limits / scaled).min())
     return [max(int(side), 1) for side in scaled]

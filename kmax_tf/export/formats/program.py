@@ -6,7 +6,7 @@ operations that converters and other runtimes know (`ops.portable`).
 
 from __future__ import annotations
 
-from typing import Any, Callable
+from typing import Any, Callable, cast
 
 import tensorflow as tf
 
@@ -16,6 +16,7 @@ from kmax_tf.model.folding import fold_batch_norms
 from kmax_tf.model.kmax import KMaX
 from kmax_tf.postprocessing.builder import build_postprocessor, build_views, output_maps
 from kmax_tf.postprocessing.postprocessor import SEGMENTS
+from kmax_tf.structures import Predictions
 
 # What merging reads of predictions; class maps are there with several views of an image.
 _PREDICTIONS = ("mask_logits", "class_logits", "class_maps")
@@ -53,11 +54,11 @@ class Program(tf.Module):
         def predict(image: tf.Tensor) -> dict[str, tf.Tensor]:
             with ops.portable():
                 predictions = views(lambda view: network(view, training=False), image)
-            return {name: predictions[name] for name in _PREDICTIONS if name in predictions}
+            return {name: x for name, x in predictions.items() if name in _PREDICTIONS}
 
         def merge(predictions: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
             with ops.portable():
-                outputs = postprocess(predictions)
+                outputs = postprocess(cast(Predictions, predictions))
             return {name: tf.identity(outputs[name]) for name in self.outputs}
 
         image = tf.TensorSpec([1, height, width, 3], tf.float32, "image")

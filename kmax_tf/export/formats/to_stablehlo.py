@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from typing import Any, Callable
 from unittest import mock
 
+from absl import logging
+
 from kmax_tf.export.formats.program import Program
 
 
@@ -20,7 +22,7 @@ def write(program: Program, folder: str) -> list[str]:
 
     function = jax.jit(jax2tf.call_tf(program.segment, has_side_effects=False))
     image = jax.ShapeDtypeStruct((1, *program.size, 3), "float32")
-    with _naming_platforms(type(program.segment)):
+    with _naming_platforms(type(program.segment)), _without_warnings():
         exported = export.export(function)(image)
     pathlib.Path(folder, "model.stablehlo").write_bytes(exported.serialize())
     return ["model.stablehlo"]
@@ -44,3 +46,14 @@ def _naming_platforms(functions: Any) -> Iterator[None]:
 
     with mock.patch.object(functions, name, compiler_ir):
         yield
+
+
+@contextlib.contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Silences JAX, which lists all weights in a warning that they become constants."""
+    before = logging.get_verbosity()
+    logging.set_verbosity(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
