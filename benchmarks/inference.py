@@ -15,7 +15,6 @@ multiply-adds a second that a product of two 2048 x 2048 matrices reached in the
 from __future__ import annotations
 
 import argparse
-import sys
 
 import numpy as np
 import tensorflow as tf
@@ -50,7 +49,7 @@ def main() -> None:
     keras.mixed_precision.set_global_policy(args.precision)
     runs, work = cases(args)
     if args.memory_of:
-        print_line(peak_memory=peak_memory(runs[args.memory_of]))
+        print_line(peak_memory_mb=peak_memory(runs[args.memory_of]))
         return
     runs = {name: run for name, run in runs.items() if name in (args.cases or runs)}
     dtype = tf.as_dtype(keras.mixed_precision.global_policy().compute_dtype)
@@ -59,7 +58,6 @@ def main() -> None:
     peak = SIZE_OF_PRODUCT**3 / min(seconds["product"])
     for name in runs:
         rate = args.batch / np.median(seconds[name])  # images a second
-        memory = peak_memory_in_a_process([*sys.argv, f"--memory-of={name}"])
         print_line(
             case=name,
             config=args.config,
@@ -71,7 +69,7 @@ def main() -> None:
             **summary(seconds[name]),
             images_per_s=round(rate, 3),
             ratio=ratio(seconds[name], seconds["unfolded"]) if "unfolded" in runs else None,
-            peak_memory_mb=None if memory is None else round(memory / 2**20),
+            peak_memory_mb=peak_memory_in_a_process(name),
             multiply_adds=args.batch * work[name] if name in work else None,
             peak_share=round(rate * work[name] / peak, 3) if name in work else None,
         )

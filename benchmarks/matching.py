@@ -10,11 +10,9 @@ noise around the same small value, which takes the longest paths.
 
 from __future__ import annotations
 
-import argparse
-
 import numpy as np
 import tensorflow as tf
-from measuring import finished, print_line, ratio, summary, time_in_turns
+from measuring import finished, parser_of, print_line, ratio, summary, time_in_turns
 from scipy.optimize import linear_sum_assignment
 
 from kmax_tf.losses.matching import match_in_graph, match_on_host
@@ -22,14 +20,12 @@ from kmax_tf.losses.matching import match_in_graph, match_on_host
 
 def main() -> None:
     """Measures and prints."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = parser_of(__doc__, threads=1, repeats=9)
     parser.add_argument("--centers", type=int, default=128)
     parser.add_argument("--segments", type=int, nargs="+", default=[5, 20, 60, 128])
     parser.add_argument("--padded", type=int, default=128, help="segments with padding")
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 8, 64])
     parser.add_argument("--kind", nargs="+", default=["trained", "untrained"])
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--repeats", type=int, default=9)
     args = parser.parse_args()
     tf.config.threading.set_intra_op_parallelism_threads(args.threads)
     tf.config.threading.set_inter_op_parallelism_threads(args.threads)

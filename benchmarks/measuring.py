@@ -96,8 +96,8 @@ def finished(outputs: Any) -> Any:
     return outputs
 
 
-def peak_memory(run: Run) -> Optional[int]:
-    """Returns by how many bytes a call raises the process' memory at most; None if unknown.
+def peak_memory(run: Run) -> Optional[float]:
+    """Returns by how many megabytes a call raises the process' memory at most; None if unknown.
 
     Known on Linux, whose kernel forgets the earlier peak when asked to. TensorFlow keeps what it
     once took, so this tells something of the first call in a process only.
@@ -110,12 +110,12 @@ def peak_memory(run: Run) -> Optional[int]:
         return None
     before = _kilobytes(status, "VmRSS")
     run()
-    return 1024 * (_kilobytes(status, "VmHWM") - before)
+    return round((_kilobytes(status, "VmHWM") - before) / 1024, 1)
 
 
-def peak_memory_in_a_process(command: Sequence[str]) -> Optional[int]:
-    """Runs a benchmark again, in a process of its own, that prints the peak memory of one case."""
-    return lines_of(command)[-1]["peak_memory"]
+def peak_memory_in_a_process(case: str, *options: str) -> Optional[float]:
+    """Runs this script again, in a process of its own, that prints the peak memory of one case."""
+    return lines_of([*sys.argv, f"--memory-of={case}", *options])[-1]["peak_memory_mb"]
 
 
 def lines_of(command: Sequence[str], **variables: str) -> list[dict[str, Any]]:

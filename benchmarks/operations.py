@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Any, Callable
 
 import tensorflow as tf
-from measuring import finished, print_line, ratio, summary, time_in_turns
+from measuring import finished, parser_of, print_line, ratio, summary, time_in_turns
 
 from kmax_tf import ops
 
@@ -24,11 +24,8 @@ CENTERS = 128
 
 def main() -> None:
     """Measures and prints."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = parser_of(__doc__, batch=1, threads=2, repeats=21)
     parser.add_argument("cases", nargs="*", help="parts of names; by default all")
-    parser.add_argument("--batch", type=int, default=1)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--repeats", type=int, default=21)
     parser.add_argument("--xla", action="store_true")
     args = parser.parse_args()
     tf.config.threading.set_intra_op_parallelism_threads(args.threads)

@@ -7,7 +7,6 @@ and the rest unsure. Both forms give the same maps, which is checked.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,6 +14,7 @@ import tensorflow as tf
 from measuring import (
     Run,
     finished,
+    parser_of,
     peak_memory,
     peak_memory_in_a_process,
     print_line,
@@ -45,15 +45,15 @@ def main() -> None:
         )
         runs = cases(by_cells, definition, predictions, args.xla)
         if args.memory_of:
-            print_line(peak_memory=peak_memory(runs[args.memory_of]))
+            print_line(peak_memory_mb=peak_memory(runs[args.memory_of]))
             return
         maps, expected = runs["by cells"](), runs["definition"]()
         for name in expected:
             np.testing.assert_array_equal(maps[name], expected[name])
         seconds = time_in_turns(runs, args.repeats)
         for name in runs:
-            again = [*sys.argv, f"--memory-of={name}", f"--memory-size={size}"]
-            memory = peak_memory_in_a_process(again) if args.memory else None
+            again = name, f"--memory-size={size}"
+            memory = peak_memory_in_a_process(*again) if args.memory else None
             print_line(
                 case=name,
                 config=args.config,
@@ -65,7 +65,7 @@ def main() -> None:
                 xla=args.xla,
                 **summary(seconds[name]),
                 ratio=ratio(seconds[name], seconds["definition"]),
-                peak_memory_mb=None if memory is None else round(memory / 2**20),
+                peak_memory_mb=memory,
             )
 
 
@@ -146,16 +146,11 @@ def example(
 
 def arguments() -> argparse.Namespace:
     """Reads the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--config", default="coco/resnet50.textproto", help="experiment file")
-    parser.add_argument("--set", action="append", default=[], help="override, as in kmax config")
+    parser = parser_of(__doc__, config="coco/resnet50.textproto", batch=1, threads=2, repeats=7)
     parser.add_argument("--size", type=int, nargs="+", default=[641, 1281])
-    parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--centers", type=int, default=128)
     parser.add_argument("--masks", type=int, default=30, help="confident ones")
     parser.add_argument("--unsure", type=float, default=0.05, help="share of rows without a mask")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--xla", action="store_true", help="compile the definition")
     parser.add_argument("--memory", action="store_true", help="also measure peak memory")
     parser.add_argument("--memory-of", help="print the peak memory of this case only")

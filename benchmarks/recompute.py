@@ -7,7 +7,6 @@ process of its own; times are measured in turns, and `ratio` and `memory_ratio` 
 from __future__ import annotations
 
 import argparse
-import sys
 from typing import Callable
 
 import tensorflow as tf
@@ -44,7 +43,7 @@ def main() -> None:
     keras.mixed_precision.set_global_policy(args.precision)
     names = [name for name in CASES if args.batch > 1 or name in ("plain", "recomputed")]
     if args.memory_of:
-        print_line(peak_memory=peak_memory(case(args, args.memory_of)()))
+        print_line(peak_memory_mb=peak_memory(case(args, args.memory_of)()))
         return
     seconds = {}
     if args.repeats:
@@ -55,13 +54,13 @@ def main() -> None:
         times = {}
         if seconds:
             times = {**summary(seconds[name]), "ratio": ratio(seconds[name], seconds["plain"])}
-        memory = peak_memory_in_a_process([*sys.argv, f"--memory-of={name}"])
+        memory = peak_memory_in_a_process(name)
         plain_memory = plain_memory or memory
         print_line(
             case=name,
             **setting,
             **times,
-            peak_memory_mb=memory and round(memory / 2**20),
+            peak_memory_mb=memory,
             memory_ratio=memory and round(memory / plain_memory, 3),
         )
 

@@ -15,7 +15,6 @@ pass is what the gradients take beyond forward pass and loss.
 from __future__ import annotations
 
 import argparse
-import sys
 from typing import Callable
 
 import numpy as np
@@ -23,6 +22,7 @@ import tensorflow as tf
 from measuring import (
     Run,
     finished,
+    parser_of,
     peak_memory,
     peak_memory_in_a_process,
     print_line,
@@ -48,7 +48,7 @@ def main() -> None:
     keras.utils.set_random_seed(0)
     builders = cases(args)
     if args.memory_of:
-        print_line(peak_memory=peak_memory(builders[args.memory_of]()))
+        print_line(peak_memory_mb=peak_memory(builders[args.memory_of]()))
         return
     runs = {name: build() for name, build in builders.items()}
     seconds = time_in_turns(runs, args.repeats)
@@ -59,14 +59,14 @@ def main() -> None:
     for name in runs:
         memory = None
         if args.memory and name.endswith("step"):
-            memory = peak_memory_in_a_process([*sys.argv, f"--memory-of={name}"])
+            memory = peak_memory_in_a_process(name)
         print_line(
             case=name,
             **setting,
             **summary(seconds[name]),
             images_per_s=round(args.batch / float(np.median(seconds[name])), 3),
             ratio=ratio(seconds[name], seconds["step"]),
-            peak_memory_mb=None if memory is None else round(memory / 2**20),
+            peak_memory_mb=memory,
         )
     median = {name: float(np.median(values)) for name, values in seconds.items()}
     backward = median["gradients"] - median["forward"] - median["loss"]
@@ -185,18 +185,9 @@ def example(args, experiment):
 
 def arguments() -> argparse.Namespace:
     """Reads the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--config", default="coco/resnet50.textproto", help="experiment file")
-    parser.add_argument("--set", action="append", default=[], help="override, as in kmax config")
-    parser.add_argument("--size", type=int, default=321, help="side of the images")
-    parser.add_argument("--batch", type=int, default=1)
-    parser.add_argument("--segments", type=int, default=20, help="of an image")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--repeats", type=int, default=7)
+    defaults = {"size": 321, "batch": 1, "segments": 20, "threads": 2, "repeats": 7}
+    parser = parser_of(__doc__, config="coco/resnet50.textproto", precision="float32", **defaults)
     parser.add_argument("--xla", action="store_true")
-    parser.add_argument(
-        "--precision", default="float32", choices=["float32", "mixed_bfloat16", "mixed_float16"]
-    )
     parser.add_argument("--memory", action="store_true", help="also measure the steps' peak memory")
     parser.add_argument("--memory-of", help="print the peak memory of this case only")
     return parser.parse_args()

@@ -11,6 +11,10 @@ class ConfigError(UserError, ValueError):
     """Says what is wrong with an experiment, and where (file and line, or override)."""
 
 
+class BadExampleError(UserError):
+    """Says which file cannot be used, why, and what to do about it."""
+
+
 class OutputError(UserError, OSError):
     """Says that a file or folder cannot be written, and why."""
 

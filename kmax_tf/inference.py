@@ -7,9 +7,10 @@ components.
 
 from __future__ import annotations
 
+import copy
 import functools
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Callable, NamedTuple, Optional
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Callable, NamedTuple, Optional, cast
 
 import numpy as np
 import tensorflow as tf
@@ -22,7 +23,10 @@ from kmax_tf.model.kmax import KMaX
 from kmax_tf.ops.resizing import resize_map
 from kmax_tf.postprocessing.builder import build_postprocessor, build_views
 from kmax_tf.postprocessing.postprocessor import MAPS, SEGMENTS
-from kmax_tf.postprocessing.small_components import remove_small_components
+from kmax_tf.postprocessing.small_components import (
+    remove_small_components,
+    without_small_components,
+)
 from kmax_tf.structures import Predictions
 
 
@@ -64,6 +68,7 @@ class Inference:
         experiment: Experiment,
         model: Optional[KMaX] = None,
         maps: Sequence[str] = MAPS,
+        precision: Optional[str] = None,
     ):
         """Prepares a model.
 
@@ -72,21 +77,47 @@ class Inference:
           model: with its weights, which are copied; None: predictions come from elsewhere, as in
             training, where they have a loss.
           maps: names of the maps to make.
+          precision: that the network computes in (`fold_batch_norms`).
         """
         self.maps = tuple(maps)
+        self._together = accelerated()
         self.variables: list[tf.Variable] = []
-        self._segment: dict[tuple[str, ...], Callable[[tf.Tensor], dict[str, tf.Tensor]]] = {}
+        self._segment: dict[tuple[str, ...], Any] = {}  # by the maps that are made
+        self._every: Any = None  # makes them all, of one image
         self._data = experiment.eval_data
+        self._experiment = experiment
         self._postprocess = build_postprocessor(experiment)
         self._island_area_limit = experiment.postprocessing.island_area_limit
         self._void = label_space(experiment.dataset).void_panoptic_id
         if model is not None:
-            network = fold_batch_norms(model)
+            network = fold_batch_norms(model, precision)
             self.variables = list(network.variables)
             views = build_views(experiment)
-            self._predict = self._function(
-                lambda inputs: views(lambda view: network(view, training=False), inputs)
-            )
+
+            def predict(inputs: tf.Tensor) -> dict[str, Any]:
+                assigned: list[tf.Tensor] = []
+
+                def predict_view(view: tf.Tensor) -> Predictions:
+                    predictions = network.predictions_by_block(view)
+                    if not assigned:  # the first view is the image itself
+                        assigned.extend(assignments_by_block(predictions))
+                    predictions.pop("intermediate")
+                    return predictions
+
+                return {**views(predict_view, inputs), "assignments": assigned}
+
+            self._predict = self._function(predict, self._together)
+
+    def rewritten(self, rewrite: Callable[[Any], Any]) -> Inference:
+        """Returns a copy whose network is another function, without variables.
+
+        Args:
+          rewrite: makes it of the concrete function that predicts.
+        """
+        other = copy.copy(self)
+        other.variables, other._segment, other._every = [], {}, None
+        other._predict = rewrite(self._predict)
+        return other
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -118,12 +149,56 @@ class Inference:
         """
         maps = self.maps if maps is None else tuple(maps)
         if maps not in self._segment:
-            self._segment[maps] = self._function(functools.partial(self._segment_one_by_one, maps))
-        return self._segment[maps](inputs)
+            every = self._every = self._every or self._function(
+                lambda inputs: self._postprocess(self._predict(inputs)), self._together
+            )
+            self._segment[maps] = self._function(
+                lambda inputs: self._of_each(every, inputs, (*maps, *SEGMENTS))
+            )
+        return self._segment[maps](tf.convert_to_tensor(inputs))
 
     def predict(self, inputs: tf.Tensor) -> Predictions:
         """Predicts for network inputs [B, h, w, 3]."""
-        return self._predict(inputs)
+        names = self._predict.structured_outputs.keys() - {"assignments"}
+        return cast(Predictions, self._of_each(self._predict, inputs, names))
+
+    def assignments(self, inputs: tf.Tensor) -> list[tf.Tensor]:
+        """Tells which cluster center each pixel of network inputs [B, h, w, 3] belongs to.
+
+        Returns:
+          As `assignments_by_block`, of the image itself among its views.
+        """
+        outputs = self._of_each(self._predict, inputs, ["assignments"])
+        return cast("list[tf.Tensor]", outputs["assignments"])
+
+    def with_thresholds(
+        self, inputs: tf.Tensor, thresholds: Mapping[str, tf.Tensor], maps: Sequence[str]
+    ) -> dict[str, tf.Tensor]:
+        """Segments network inputs [B, h, w, 3] as a call does, each with thresholds of its own.
+
+        Args:
+          inputs: of `fit`.
+          thresholds: [B] each, by the names that `postprocessing.builder.thresholds_of` gives.
+          maps: names of the maps to make.
+        """
+        height, width, _ = self.input_shape
+        shapes = dict.fromkeys(maps, (height, width)) | dict.fromkeys(SEGMENTS, (None,))
+
+        def segment(item: Any) -> dict[str, tf.Tensor]:
+            one, values = item
+            one = tf.nest.map_structure(lambda x: x[tf.newaxis], one)
+            postprocess = build_postprocessor(self._experiment, thresholds=values)
+            outputs = postprocess(one if self._together else self._predict(one))
+            return {name: outputs[name][0] for name in shapes}
+
+        return tf.map_fn(
+            segment,
+            (self.predict(inputs) if self._together else inputs, dict(thresholds)),
+            fn_output_signature={
+                name: tf.TensorSpec(shape, _dtype(name)) for name, shape in shapes.items()
+            },
+            parallel_iterations=1,
+        )
 
     def merge(
         self, predictions: Predictions, maps: Optional[Sequence[str]] = None
@@ -141,6 +216,20 @@ class Inference:
           size: [2] int32, height and width of the image.
         """
         return restore_map(values, fitted_size, size)
+
+    def restore_assignment(
+        self, centers: tf.Tensor, fitted_size: tf.Tensor, size: tf.Tensor
+    ) -> tf.Tensor:
+        """Brings an assignment, one of `assignments` [h, w], to the size of its image, as above."""
+        return self.restore(resize_map(centers, self.input_shape[:2]), fitted_size, size)
+
+    def clean_in_graph(self, panoptic: tf.Tensor) -> tf.Tensor:
+        """Does what `clean` does to a panoptic map, [H, W] or [B, H, W], in a graph."""
+        clean = functools.partial(
+            without_small_components, least_area=self._island_area_limit, void_id=self._void
+        )
+        is_batch = panoptic.shape.rank > 2 and self._island_area_limit > 1
+        return tf.map_fn(clean, panoptic) if is_batch else clean(panoptic)
 
     def clean(self, maps: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Removes small components from the panoptic map [H, W] of an image, where there is one."""
@@ -185,29 +274,54 @@ class Inference:
                 fitted_image=inputs[index, : fitted_size[0], : fitted_size[1]],
             )
 
-    def _function(self, function: Callable[[tf.Tensor], Any]) -> Callable[[tf.Tensor], Any]:
-        """Makes a function of network inputs one that is traced once, for all that call it."""
-        signature = [tf.TensorSpec([None, *self.input_shape], tf.float32)]
-        return tf.function(function, input_signature=signature, autograph=False)
+    def _function(self, function: Callable[[tf.Tensor], Any], together: bool = True) -> Any:
+        """Makes a function of network inputs a concrete one, which is there once for all callers.
 
-    def _segment_one_by_one(self, maps: tuple[str, ...], inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-        if accelerated():
-            return self.merge(self.predict(inputs), maps)
-        height, width, _ = self.input_shape
-        shapes = dict.fromkeys(maps, (height, width)) | dict.fromkeys(SEGMENTS, (None,))
+        Args:
+          function: of inputs [B, h, w, 3].
+          together: whether there are several; else B is 1.
+        """
+        signature = [tf.TensorSpec([None if together else 1, *self.input_shape], tf.float32)]
+        return tf.function(function, signature, autograph=False).get_concrete_function()
 
-        def segment(one: tf.Tensor) -> dict[str, tf.Tensor]:
-            merged = self.merge(self.predict(one[tf.newaxis]), maps)
-            return {name: x[0] for name, x in merged.items()}
+    def _of_each(self, function: Any, inputs: tf.Tensor, names: Iterable[str]) -> dict[str, Any]:
+        """Applies a concrete function to inputs [B, h, w, 3], on CPUs to one after another.
 
+        Args:
+          function: gives tensors, or lists of them, by name.
+          inputs: of `fit`.
+          names: of those that are wanted.
+        """
+        if self._together:
+            outputs = function(inputs)
+            return {name: outputs[name] for name in names}
+
+        def of_one(one: tf.Tensor) -> dict[str, Any]:
+            outputs = function(one[tf.newaxis])
+            return tf.nest.map_structure(lambda x: x[0], {name: outputs[name] for name in names})
+
+        known = {name: function.structured_outputs[name] for name in names}
         return tf.map_fn(
-            segment,
+            of_one,
             inputs,
-            fn_output_signature={
-                name: tf.TensorSpec(shape, _dtype(name)) for name, shape in shapes.items()
-            },
+            fn_output_signature=tf.nest.map_structure(
+                lambda x: tf.TensorSpec(x.shape[1:], x.dtype), known
+            ),
             parallel_iterations=1,
         )
+
+
+def assignments_by_block(predictions: Predictions) -> list[tf.Tensor]:
+    """Assigns pixels to centers as each kMaX block does, and as the final masks do.
+
+    Args:
+      predictions: with `intermediate` (`KMaX.predictions_by_block`).
+
+    Returns:
+      One map [B, h, w] int32 a block, then that of the final masks.
+    """
+    stages = [*predictions["intermediate"], predictions]
+    return [tf.argmax(stage["mask_logits"], axis=-1, output_type=tf.int32) for stage in stages]
 
 
 def _dtype(name: str) -> tf.DType:

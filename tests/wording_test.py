@@ -1,10 +1,10 @@
-"""Counts in sentences."""
+"""Counts and lists in sentences."""
 
 from __future__ import annotations
 
 import pytest
 
-from kmax_tf.wording import count_of
+from kmax_tf.wording import count_of, some, some_of
 
 
 @pytest.mark.parametrize(
@@ -24,3 +24,9 @@ from kmax_tf.wording import count_of
 )
 def test_one_is_singular(count, noun, expected):
     assert count_of(count, noun) == expected
+
+
+def test_of_many_the_first_are_listed():
+    assert some_of(["a", "b"], 2) == "a, b"
+    assert some_of(["a", "b", "c", "d"], 2) == "a, b and 2 more"
+    assert some([1, "a\n", 3, 4, 5, 6]) == r"1, 'a\n', 3, 4, 5, ..."

@@ -145,13 +145,13 @@ def _read_stream(path: str) -> dict[str, np.ndarray]:
             return _arrays(first, lambda item: _fail("a storage without data"))
         _unpickle(file)  # version of the protocol
         _unpickle(file)  # sizes of the machine's types
-        content = _unpickle(file)
+        unpickler = _Unpickler(file)
+        content = unpickler.load()
         keys = _unpickle(file)
-        types = {item.key: item.dtype for item in _storages(content)}
         loaded: dict[str, np.ndarray] = {}
         for key in keys if isinstance(keys, list) else _fail("no list of storages"):
             (count,) = struct.unpack("<q", file.read(8))
-            dtype = types[key] if key in types else _fail(f"an unused storage {key!r}")
+            dtype = (unpickler.storages.get(key) or _fail(f"an unused storage {key!r}")).dtype
             left = os.fstat(file.fileno()).st_size - file.tell()
             if not 0 <= count * dtype.itemsize <= left:
                 _fail(f"a storage of {count_of(count, 'value')} is longer than the file")
@@ -179,19 +179,6 @@ def _tensors(content: Any) -> Mapping[str, Any]:
         if isinstance(candidate, dict)
     ]
     return max(found, key=len) if found else _fail("it holds no mapping of names to tensors")
-
-
-def _storages(content: Any) -> list[_Storage]:
-    """Returns the storages of all tensors in containers, at any depth."""
-    pending, seen, result = [content], set(), []
-    while pending:
-        item = pending.pop()
-        if isinstance(item, _Tensor):
-            result.append(item.storage)
-        elif isinstance(item, (dict, list, tuple)) and id(item) not in seen:
-            seen.add(id(item))
-            pending.extend(item.values() if isinstance(item, dict) else item)
-    return result
 
 
 def _arrays(content: Any, storage: Callable[[_Storage], np.ndarray]) -> dict[str, np.ndarray]:
@@ -230,11 +217,19 @@ def _view(name: str, tensor: _Tensor, values: np.ndarray) -> np.ndarray:
 
 
 def _unpickle(file: io.BufferedIOBase | io.BytesIO) -> Any:
-    return _Unpickler(file, encoding="latin1").load()
+    return _Unpickler(file).load()
 
 
 class _Unpickler(pickle.Unpickler):
-    """Builds containers, arrays and descriptions of tensors, and refuses all else."""
+    """Builds containers, arrays and descriptions of tensors, and refuses all else.
+
+    Attributes:
+      storages: by key, those that tensors are views of.
+    """
+
+    def __init__(self, file: io.BufferedIOBase | io.BytesIO):
+        super().__init__(file, encoding="latin1")
+        self.storages: dict[str, _Storage] = {}
 
     def find_class(self, module: str, name: str) -> Any:
         """Returns the stand-in of a name.
@@ -257,7 +252,8 @@ class _Unpickler(pickle.Unpickler):
         if isinstance(pid, tuple) and len(pid) >= 5 and pid[0] == "storage":
             _, kind, key, _, count = pid[:5]
             if isinstance(kind, _StorageType) and isinstance(count, int) and count >= 0:
-                return _Storage(kind.dtype, str(key), count)
+                storage = _Storage(kind.dtype, str(key), count)
+                return self.storages.setdefault(storage.key, storage)
         _fail("it has a reference that is no storage")
 
 

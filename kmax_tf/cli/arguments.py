@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
+from typing import TypeVar
+
+Number = TypeVar("Number", int, float)
 
 CONFIG_HELP = "experiment file; one that isn't there is looked for among the shipped configs"
 
@@ -32,3 +36,18 @@ def add_overrides(parser: argparse.ArgumentParser) -> None:
         metavar="PATH.TO.FIELD=VALUE",
         help="change a field of the experiment (repeatable)",
     )
+
+
+def positive(kind: Callable[[str], Number]) -> Callable[[str], Number]:
+    """Returns what reads a number above 0."""
+
+    def read(text: str) -> Number:
+        try:
+            number = kind(text)
+        except ValueError:
+            number = kind("0")
+        if not 0 < number < float("inf"):
+            raise argparse.ArgumentTypeError(f"'{text}' is to be a number above 0")
+        return number
+
+    return read

@@ -161,7 +161,7 @@ def predict_held_out(root: Path) -> None:
         import numpy as np
 
         from kmax_tf.export.result_files import write_result
-        from kmax_tf.export.saved_model import read_labels
+        from kmax_tf.export.version_folder import read_labels
         from kmax_tf.files.images import read_image
     if ended.result():
         raise StageError("the process that loads the export failed")

@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         required=True,
-        help="folder of a run, or prefix of a checkpoint (an export has no blocks to look into)",
+        help="folder of a run, or prefix of a checkpoint (of an export, kmax serve shows it)",
     )
     parser.add_argument(
         "--config",

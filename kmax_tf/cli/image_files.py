@@ -176,8 +176,8 @@ class ImagesInTurn:
 
     def __iter__(self) -> Iterator[tuple[NamedImage, np.ndarray]]:
         """Yields each image that can be read with its pixels [H, W, 3] uint8."""
-        from kmax_tf.errors import error_line
-        from kmax_tf.files.images import BadExampleError, read_image
+        from kmax_tf.errors import BadExampleError, error_line
+        from kmax_tf.files.images import read_image
 
         for image in self._images:
             try:

@@ -42,6 +42,7 @@ COMMANDS = (
     "export",
     "predict",
     "explain",
+    "serve",
     "evaluate-files",
     "demo",
 )

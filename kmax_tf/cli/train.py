@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """The training run as a story."""
     from kmax_tf.config import load_experiment, options_of, validate
-    from kmax_tf.data.builder import find_records
+    from kmax_tf.data.builder import check_records
     from kmax_tf.keras_api import keras
     from kmax_tf.run_record import write_run_record
     from kmax_tf.training.run import check_run, run_training
@@ -52,9 +52,9 @@ def run(args: argparse.Namespace) -> int:
     # What: the experiment, complete, with records of its classes and a folder of its own.
     strategy_override = [f"runtime.strategy={args.strategy.upper()}"] if args.strategy else []
     experiment = load_experiment(args.config, [*args.overrides, *strategy_override])
-    find_records(experiment, training=True)
+    check_records(experiment, training=True)
     if args.mode == "train_and_eval":
-        find_records(experiment, training=False)
+        check_records(experiment, training=False)
     check_run(experiment, args.model_dir)
 
     # Where: threads and devices (before anything else runs on them), precision; the seed of all

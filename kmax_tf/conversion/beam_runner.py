@@ -27,10 +27,7 @@ from kmax_tf.files.writing import write_atomically
 
 
 def beam_runner(flags: str) -> Runner:
-    """Returns what makes shards in a pipeline.
-
-    Args:
-      flags: Beam's options as on a command line, such as "--runner=FlinkRunner ...".
+    """Returns what makes shards in a pipeline with Beam's options, such as "--runner=FlinkRunner".
 
     Raises:
       UserError: Beam is not installed.

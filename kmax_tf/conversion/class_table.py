@@ -53,9 +53,6 @@ def read_class_table(path: str) -> ClassTable:
     class' pixels (the number of its row, from 1, unless given); color, such as #dc143c. A row of
     the kind "unlabeled" is no class, but says that its value and color mean nothing.
 
-    Args:
-      path: of the file.
-
     Raises:
       UserError: there is no such file, or a row that isn't a class.
     """

@@ -7,9 +7,9 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from kmax_tf.errors import UserError
-from kmax_tf.files.images import BadExampleError, read_encoded
-from kmax_tf.files.reading import is_file, is_folder, located, name_key
+from kmax_tf.errors import BadExampleError, UserError
+from kmax_tf.files.images import read_encoded
+from kmax_tf.files.reading import as_spelt, is_file, is_folder, name_key
 from kmax_tf.labels import LabelSpace
 from kmax_tf.panoptic import fields
 from kmax_tf.panoptic.coco_json import TRAINING, one_file, read_panoptic_json
@@ -43,15 +43,12 @@ class CocoAnnotation:
     @property
     def files(self) -> tuple[str, ...]:
         """Returns the files that the example is made of."""
-        return located(self.image_path), located(self.map_path)
+        return as_spelt(self.image_path), as_spelt(self.map_path)
 
     def load(self, labels: LabelSpace, treat_crowd_as_ignore: bool = True) -> LabeledImage:
         """Reads and checks the image and its annotation.
 
-        Args:
-          labels: meaning of the category ids.
-          treat_crowd_as_ignore: a crowd region becomes unlabeled; else it keeps its class, with
-            instance 0.
+        A crowd region becomes unlabeled, or else keeps its class, with instance 0.
 
         Raises:
           BadExampleError: files are missing or corrupt, or contradict each other or the labels.
@@ -75,25 +72,6 @@ class CocoAnnotation:
 
 
 @dataclasses.dataclass(frozen=True)
-class PanopticFiles:
-    """Where the parts of a split are.
-
-    Attributes:
-      json: file of the annotations.
-      maps: folder of the PNGs.
-      images: folder of the images.
-      conventions: of the publisher.
-      image_name: from an image's entry in the JSON to its path below the folder of the images.
-    """
-
-    json: str
-    maps: str
-    images: str
-    conventions: Conventions = COCO_CONVENTIONS
-    image_name: Callable[[Mapping[str, Any]], str] = fields.file_name
-
-
-@dataclasses.dataclass(frozen=True)
 class Split:
     """The images of a split.
 
@@ -113,42 +91,51 @@ def read_split(root: str | os.PathLike[str], split: str) -> Split:
 
     Segment ids stand in ROOT/annotations/panoptic_SPLIT/*.png, images in ROOT/SPLIT.
 
-    Args:
-      root: folder of the dataset.
-      split: such as "train2017".
-
     Raises:
       UserError: the JSON is missing, broken or without annotations, or a folder is missing.
     """
     maps = os.path.join(root, "annotations", f"panoptic_{split}")
     images = os.path.join(root, split)
-    return read_panoptic_files(PanopticFiles(f"{maps}.json", maps, images))
+    return read_panoptic_files(f"{maps}.json", maps, images)
 
 
-def read_panoptic_files(files: PanopticFiles) -> Split:
+def read_panoptic_files(
+    json: str,
+    maps: str,
+    images: str,
+    conventions: Conventions = COCO_CONVENTIONS,
+    image_name: Callable[[Mapping[str, Any]], str] = fields.file_name,
+) -> Split:
     """Reads the annotations of a split; the PNGs and images are not opened.
+
+    Args:
+      json: file of the annotations.
+      maps: folder of the PNGs.
+      images: folder of the images.
+      conventions: of the publisher.
+      image_name: from an image's entry in the JSON to its path below the folder of the images.
 
     Raises:
       UserError: the JSON is missing, broken, of another kind, without annotations or ambiguous, or
         a folder is missing.
     """
     refused: list[tuple[str, str]] = []
-    content = read_panoptic_json(files.json, TRAINING, refused, files.image_name)
-    for folder in (files.maps, files.images):
+    content = read_panoptic_json(json, TRAINING, refused, image_name)
+    for folder in (maps, images):
         if not is_folder(folder):
             packed = f"; unpack {folder}.zip" if is_file(f"{folder}.zip") else ""
-            raise UserError(f"the folder {folder} is missing; {files.json} needs it{packed}")
+            raise UserError(f"the folder {folder} is missing; {json} needs it{packed}")
     names = {key: name for key, name in content.images.items() if name}
-    _check_spellings(names, files)
+    _check_spellings(names, json, images)
     known_by = dict(zip(names, image_names(list(names.values()))))
     annotations = [
         CocoAnnotation(
-            os.path.join(files.images, names[annotation.image_id]),
-            os.path.join(files.maps, annotation.file_name),
+            os.path.join(images, names[annotation.image_id]),
+            os.path.join(maps, annotation.file_name),
             annotation.segments,
             known_by[annotation.image_id],
             annotation.image_id,
-            files.conventions,
+            conventions,
         )
         for annotation in content.annotations
         if annotation.image_id in names  # else its image was refused
@@ -156,12 +143,12 @@ def read_panoptic_files(files: PanopticFiles) -> Split:
     return Split(annotations, refused, content.categories)
 
 
-def _check_spellings(names: Mapping[ImageId, str], files: PanopticFiles) -> None:
-    """Raises UserError where two images are one file, spelt otherwise."""
+def _check_spellings(names: Mapping[ImageId, str], json: str, images: str) -> None:
+    """Raises UserError where two images of a folder are one file, spelt otherwise."""
     first: dict[str, ImageId] = {}
     for key, name in names.items():
         other = first.setdefault(name_key(name), key)
-        paths = [located(os.path.join(files.images, path)) for path in (names[other], name)]
+        paths = [as_spelt(os.path.join(images, path)) for path in (names[other], name)]
         # Two files may be spelt almost alike.
         if other != key and paths[0] == paths[1]:
-            raise one_file(files.json, other, key, paths[0])
+            raise one_file(json, other, key, paths[0])

@@ -185,12 +185,11 @@ def _make_room(output: str, split: str, tasks: Sequence[ShardTask]) -> None:
     """
     wanted = {task.name for task in tasks}
     # By name, not by a pattern: "train" has nothing to do with shards of "train-extra".
-    ours = sorted(name for name in names_in(output) if split_of(name) == split)
+    ours = sorted({name for name in names_in(output) if split_of(name) == split} - wanted)
     partial = [os.path.join(output, name) for name in ours if name.startswith(".")]
-    others = [os.path.join(output, name) for name in ours if name not in wanted]
-    others = [path for path in others if path not in partial]
+    others = [os.path.join(output, name) for name in ours if not name.startswith(".")]
     for path in others:
-        if read_note(path) is None:
+        if not read_note(path):
             raise UserError(
                 f"{path} would be read together with the new shards of {split}; remove it or "
                 "choose another folder"

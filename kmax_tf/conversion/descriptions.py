@@ -34,12 +34,7 @@ def description_text(name: str, entries: Sequence[CategoryEntry], label_divisor:
 
 
 def with_splits(description: str, splits: Mapping[str, Mapping[str, Any]]) -> str:
-    """Adds what was written of each split to a description.
-
-    Args:
-      description: its text.
-      splits: content of report.json.
-    """
+    """Adds what was written of each split, the content of report.json, to a description."""
     lines = [
         f"splits {{ name: {_quoted(name)} examples: {split['images']} shards: {split['shards']} "
         f"checksum: {_quoted(split['checksum'])} }}\n"
@@ -50,11 +45,7 @@ def with_splits(description: str, splits: Mapping[str, Mapping[str, Any]]) -> st
 
 
 def classes_of_categories(categories: Any, where: str) -> list[CategoryEntry]:
-    """Reads the list "categories" of a COCO panoptic JSON.
-
-    Args:
-      categories: the list: dicts of id, name, isthing and perhaps color.
-      where: the file, for messages.
+    """Reads the list "categories" of a COCO panoptic JSON: of id, name, isthing, perhaps color.
 
     Raises:
       UserError: it isn't such a list, or names or ids repeat.

@@ -7,7 +7,6 @@ import contextlib
 import dataclasses
 import hashlib
 import os
-import struct
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -16,8 +15,9 @@ import tensorflow as tf
 from google.protobuf.message import DecodeError
 
 from kmax_tf.conversion.shards import file_checksum
-from kmax_tf.errors import UserError
-from kmax_tf.files.images import MAX_PIXELS, BadExampleError, check_encoded, decode_image
+from kmax_tf.errors import BadExampleError, UserError
+from kmax_tf.files.images import check_encoded, decode_image
+from kmax_tf.files.opening import MAX_PIXELS
 from kmax_tf.files.progress import Progress
 from kmax_tf.files.reading import list_folder
 from kmax_tf.files.workers import run_tasks
@@ -25,12 +25,10 @@ from kmax_tf.labels import LabelSpace
 from kmax_tf.panoptic.fields import ImageId
 from kmax_tf.panoptic.runs import find_runs
 from kmax_tf.records.examples import parse_shard_name, source_id_of
+from kmax_tf.records.index import walk_records
 from kmax_tf.records.statistics import Statistics
 from kmax_tf.wording import count_of, some
 
-# Of a record: its length, that number's checksum; the record; its checksum.
-_HEADER = struct.Struct("<QI")
-_FOOTER = 4
 # Enough to see what is wrong with a file.
 _MOST_PROBLEMS = 20
 
@@ -80,11 +78,7 @@ class Inspection:
 
 
 def find_shards(path: str, split: str | None = None) -> dict[str, list[str]]:
-    """Finds record files: by split, in order.
-
-    Args:
-      path: a file, or a folder.
-      split: the only one that is wanted.
+    """Finds the record files at a path, of a file or a folder, by split, in order.
 
     Raises:
       UserError: there are none.
@@ -109,13 +103,7 @@ def find_shards(path: str, split: str | None = None) -> dict[str, list[str]]:
 
 
 def inspect(files: Sequence[str], labels: LabelSpace, split: str, workers: int) -> Inspection:
-    """Reads and checks all records of a split.
-
-    Args:
-      files: of the split, in order.
-      labels: what the ids mean.
-      split: its name.
-      workers: number of processes.
+    """Reads and checks all records of a split, in its files' order.
 
     Raises:
       UserError: a process died.
@@ -134,16 +122,9 @@ def inspect(files: Sequence[str], labels: LabelSpace, split: str, workers: int) 
 
 
 def check_written(files: Sequence[str], split: str, shards: int, checksum: str) -> list[str]:
-    """Compares files with what dataset.textproto says that their conversion wrote.
+    """Returns what is wrong with the files of a split.
 
-    Args:
-      files: of the split.
-      split: its name.
-      shards: number of shards.
-      checksum: of SPLIT.sha256.
-
-    Returns:
-      What is wrong.
+    A dataset.textproto says how many shards the conversion wrote, and the checksum of SPLIT.sha256.
     """
     problems = []
     folder = os.path.dirname(files[0])
@@ -217,7 +198,7 @@ def _inspect_file(task: tuple[str, LabelSpace], advance: Callable[[], None]) -> 
     found = Inspection()
     count = whole = 0
     try:
-        whole, damage = _walk(file)
+        whole, damage = _whole_records(file)
         for serialized in tf.data.TFRecordDataset(file).take(whole).as_numpy_iterator():
             advance()
             try:
@@ -229,6 +210,8 @@ def _inspect_file(task: tuple[str, LabelSpace], advance: Callable[[], None]) -> 
             except BadExampleError as error:
                 found.problems.append(f"record {count} of {file}: {error}")
             count += 1
+    except OSError as error:
+        damage = f"{file} cannot be read: {error.strerror or error}"
     except tf.errors.OpError:
         damage = f"record {count} of {file} doesn't have its checksum; none after it was read"
     found.problems = found.problems[:_MOST_PROBLEMS] + ([damage] if damage else [])
@@ -236,28 +219,16 @@ def _inspect_file(task: tuple[str, LabelSpace], advance: Callable[[], None]) -> 
     return found
 
 
-def _walk(file: str) -> tuple[int, str]:
-    """Counts the records of a file by their lengths, which may be anything in a damaged one.
-
-    Returns:
-      How many are whole as far as lengths go, and what is wrong after them, or "".
-    """
+def _whole_records(file: str) -> tuple[int, str]:
+    """Returns how many records of a file are whole by their lengths, and what is wrong, or ""."""
     if tf.io.gfile.isdir(file):
         return 0, f"{file} is a folder"
-    size = tf.io.gfile.stat(file).length
-    if not size:
+    are_whole = [is_whole for _, is_whole in walk_records(file)]
+    if not are_whole:
         return 0, f"{file} is empty"
-    count = position = 0
-    with tf.io.gfile.GFile(file, "rb") as stream:
-        while position < size:
-            stream.seek(position)
-            header = stream.read(_HEADER.size)
-            length = _HEADER.unpack(header)[0] if len(header) == _HEADER.size else size
-            position += _HEADER.size + length + _FOOTER
-            if position > size:
-                return count, f"{file} is truncated or damaged at record {count}"
-            count += 1
-    return count, ""
+    whole = sum(are_whole)
+    damage = f"{file} is truncated or damaged at record {whole}" if not are_whole[-1] else ""
+    return whole, damage
 
 
 def _repeated(names: Mapping[str, int]) -> list[str]:

@@ -12,8 +12,8 @@ import os
 import numpy as np
 from PIL import Image
 
+from kmax_tf.errors import BadExampleError
 from kmax_tf.files.opening import (
-    BadExampleError,
     ImageFile,
     count_pictures,
     load_pixels,
@@ -60,10 +60,7 @@ class LabelPicture:
 
 
 def read_label_picture(path: str | os.PathLike[str]) -> LabelPicture:
-    """Reads a picture of labels.
-
-    Args:
-      path: of a PNG, TIFF, BMP or GIF.
+    """Reads a picture of labels: a PNG, TIFF, BMP or GIF.
 
     Raises:
       BadExampleError: the file is missing, damaged, too large, of a kind that changes values or

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from kmax_tf.conversion.coco_format import PanopticFiles, Split, read_panoptic_files, read_split
+from kmax_tf.conversion.coco_format import Split, read_panoptic_files, read_split
 from kmax_tf.errors import UserError
 from kmax_tf.files.file_kinds import OTHER_SUFFIXES
 from kmax_tf.files.images import IMAGE_SUFFIXES, read_encoded
@@ -103,15 +103,12 @@ def read_tree(root: str, split: str, patterns: TreePatterns) -> Split:
     Raises:
       UserError: the JSON is missing, broken or without annotations, or a folder is missing.
     """
+    maps_pattern = patterns.maps or os.path.splitext(patterns.json)[0]
     json_path, maps, images = (
         os.path.join(root, pattern.replace(_SPLIT, split))
-        for pattern in (
-            patterns.json,
-            patterns.maps or os.path.splitext(patterns.json)[0],
-            patterns.images,
-        )
+        for pattern in (patterns.json, maps_pattern, patterns.images)
     )
-    return read_panoptic_files(PanopticFiles(json_path, maps, images))
+    return read_panoptic_files(json_path, maps, images)
 
 
 def hold_out(split: Split, share: float) -> tuple[Split, Split]:
@@ -119,14 +116,11 @@ def hold_out(split: Split, share: float) -> tuple[Split, Split]:
 
     Which images are held out hardly changes when others come or go.
     """
-    annotations = split.annotations
-    order = sorted(
-        range(len(annotations)), key=lambda i: hashlib.sha256(annotations[i].name.encode()).digest()
-    )
-    count = min(max(round(share * len(order)), 1), len(order) - 1)
-    chosen = set(order[:count])
-    kept = [annotations[i] for i in range(len(order)) if i not in chosen]
-    held_out = [annotations[i] for i in sorted(chosen)]
+    names = [annotation.name for annotation in split.annotations]
+    count = min(max(round(share * len(names)), 1), len(names) - 1)
+    chosen = set(sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())[:count])
+    kept = [annotation for annotation in split.annotations if annotation.name not in chosen]
+    held_out = [annotation for annotation in split.annotations if annotation.name in chosen]
     return dataclasses.replace(split, annotations=kept), Split(held_out)
 
 
@@ -164,9 +158,7 @@ def _read_cityscapes(root: str, split: str) -> Split:
     for maps, by_train_id in ((f"{stem}_trainId", True), (stem, False)):
         if is_file(f"{maps}.json"):
             conventions = Conventions(by_record_id=by_train_id)
-            return read_panoptic_files(
-                PanopticFiles(f"{maps}.json", maps, images, conventions, image_name)
-            )
+            return read_panoptic_files(f"{maps}.json", maps, images, conventions, image_name)
     raise UserError(
         f"no file {stem}_trainId.json; Cityscapes' own tool makes it: pip install "
         f"cityscapesscripts, then csCreatePanopticImgs --use-train-id --dataset-folder "
@@ -184,7 +176,7 @@ def _read_ade20k(root: str, split: str) -> Split:
     maps = os.path.join(root, f"ade20k_panoptic_{split}")
     # Things were painted over the stuff below them, whose areas the JSON gives as they were before.
     conventions = Conventions(unlabeled_categories=frozenset({255}), exact_areas=False)
-    return read_panoptic_files(PanopticFiles(f"{maps}.json", maps, images, conventions))
+    return read_panoptic_files(f"{maps}.json", maps, images, conventions)
 
 
 def _unlabeled(images: str, folders: Sequence[str] = ("",)) -> Split:

@@ -7,14 +7,15 @@ other than 8 bits, counts where it fits the classes and what is shown doesn't.
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 
 import numpy as np
 
 from kmax_tf.conversion.label_pictures import LabelPicture
-from kmax_tf.files.images import BadExampleError
+from kmax_tf.errors import BadExampleError
 from kmax_tf.labels import Category, LabelSpace
-from kmax_tf.wording import count_of, some
+from kmax_tf.wording import count_of, some, some_of
 
 Color = tuple[int, int, int]
 
@@ -23,7 +24,6 @@ _UNLABELED_VALUES = (0, 255)
 _BLACK, _WHITE = 0, 0xFFFFFF
 # In the table of a reading; ids of classes are not negative.
 _UNLABELED, _STRANGE = -1, -2
-_MOST_SHOWN = 5
 # More values than classes have in practice: those of soft edges.
 _MANY = 16
 
@@ -266,12 +266,7 @@ def _known(labels: LabelSpace) -> str:
 
 def _listed(picture: LabelPicture, reading: _Reading, which: np.ndarray) -> str:
     """Lists kinds of pixels with their numbers, the most frequent first."""
-    found: dict[str, int] = {}
+    found: collections.Counter[str] = collections.Counter()
     for index in np.flatnonzero(which):
-        name = reading.names[index]
-        found[name] = found.get(name, 0) + int(picture.counts[index])
-    order = sorted(found, key=lambda name: -found[name])
-    listed = [f"{name} ({count_of(found[name], 'pixel')})" for name in order[:_MOST_SHOWN]]
-    return ", ".join(listed) + (
-        f" and {len(order) - _MOST_SHOWN} more" * (len(order) > _MOST_SHOWN)
-    )
+        found[reading.names[index]] += int(picture.counts[index])
+    return some_of([f"{name} ({count_of(n, 'pixel')})" for name, n in found.most_common()])

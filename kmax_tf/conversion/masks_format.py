@@ -23,9 +23,9 @@ from kmax_tf.conversion.coco_format import Split
 from kmax_tf.conversion.label_pictures import LabelPicture, read_label_picture
 from kmax_tf.conversion.layouts import image_files
 from kmax_tf.conversion.mask_classes import MaskRules, classes_of, inside_of
-from kmax_tf.errors import UserError
-from kmax_tf.files.images import IMAGE_SUFFIXES, BadExampleError, EncodedImage, read_encoded
-from kmax_tf.files.reading import is_folder, list_folder, located
+from kmax_tf.errors import BadExampleError, UserError
+from kmax_tf.files.images import IMAGE_SUFFIXES, EncodedImage, read_encoded
+from kmax_tf.files.reading import as_spelt, is_folder, list_folder
 from kmax_tf.labels import Category, LabelSpace
 from kmax_tf.panoptic.segment_ids import Areas, number_instance
 from kmax_tf.records.examples import LabeledImage
@@ -59,11 +59,7 @@ class MaskAnnotation:
         return (self.image_path, *((self.masks,) if isinstance(self.masks, str) else self.masks))
 
     def load(self, labels: LabelSpace, treat_crowd_as_ignore: bool = True) -> LabeledImage:
-        """Reads and checks the image and its masks.
-
-        Args:
-          labels: the classes; their original_id is the value of pixels.
-          treat_crowd_as_ignore: has no effect, as masks have no crowds.
+        """Reads and checks the image and its masks, which have no crowds.
 
         Raises:
           BadExampleError: files are missing or corrupt, or contradict each other or the classes.
@@ -169,7 +165,7 @@ def read_mask_split(root: str, split: str, rules: MaskRules) -> Split:
 
 def _folders(root: str, split: str) -> tuple[str, str]:
     """Returns the folders of a split's images and masks."""
-    images, masks = (located(os.path.join(root, name, split)) for name in ("images", "masks"))
+    images, masks = (as_spelt(os.path.join(root, name, split)) for name in ("images", "masks"))
     return images.rstrip("/"), masks.rstrip("/")
 
 
@@ -193,12 +189,7 @@ def _pictures_in(folder: str) -> list[str]:
 def panoptic_of_classes(
     picture: LabelPicture, labels: LabelSpace, rules: MaskRules
 ) -> tuple[np.ndarray, Areas]:
-    """Turns a picture of classes into panoptic ids.
-
-    Args:
-      picture: [H, W], of classes.
-      labels: the classes.
-      rules: how they become segments.
+    """Turns a picture [H, W] of classes into panoptic ids.
 
     Returns:
       [H, W] int32 panoptic ids, and the areas of the segments.

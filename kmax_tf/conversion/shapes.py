@@ -8,6 +8,7 @@ clusters of tiny things are annotated as one crowd region.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import os
 import pathlib
@@ -79,10 +80,11 @@ def write_shapes(
     content: dict[str, Any] = {"info": info, "images": [], "annotations": []}
     progress = Progress(count, f"draw {split}")
     tasks = [
-        _Task(root, options, split, range(first, min(first + _IMAGES_OF_A_TASK, count)))
+        range(first, min(first + _IMAGES_OF_A_TASK, count))
         for first in range(0, count, _IMAGES_OF_A_TASK)
     ]
-    for images, labels in run_tasks(_draw, tasks, workers, progress):
+    draw = functools.partial(_draw, root, split, options)
+    for images, labels in run_tasks(draw, tasks, workers, progress):
         content["images"] += images
         content["annotations"] += labels
     content["categories"] = categories()
@@ -95,23 +97,15 @@ def _folders(root: pathlib.Path, split: str) -> tuple[pathlib.Path, pathlib.Path
     return root / f"{split}2017", root / "annotations" / f"panoptic_{split}2017"
 
 
-@dataclasses.dataclass(frozen=True)
-class _Task:
-    """Some images of a split."""
-
-    root: pathlib.Path
-    options: ShapesOptions
-    split: str
-    indices: range
-
-
-def _draw(task: _Task, advance: Advance) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def _draw(
+    root: pathlib.Path, split: str, options: ShapesOptions, indices: range, advance: Advance
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Draws images; returns what the JSON says of each and of its segments."""
-    image_folder, map_folder = _folders(task.root, task.split)
+    image_folder, map_folder = _folders(root, split)
     images, labels = [], []
-    for index in task.indices:
-        example = draw_example(task.options, task.split, index)
-        image_id = SPLITS.index(task.split) * 10_000_000 + index + 1
+    for index in indices:
+        example = draw_example(options, split, index)
+        image_id = SPLITS.index(split) * 10_000_000 + index + 1
         image_name, map_name = f"{image_id:012d}.jpg", f"{image_id:012d}.png"
         _write_images(image_folder / image_name, map_folder / map_name, example)
         height, width = example.ids.shape
@@ -136,10 +130,10 @@ def categories() -> list[dict[str, Any]]:
     kinds = [kind for kind, _ in THINGS] + [kind for kind, _ in STUFF]
     return [
         {
-            "id": kind.original_id,
+            "id": kind.id,
             "name": kind.name,
             "isthing": int(kind.thing),
-            "color": list(kind.color),
+            "color": kind.color,
             "supercategory": "shape" if kind.thing else "texture",
         }
         for kind in kinds

@@ -11,37 +11,30 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import scipy.ndimage
 
 from kmax_tf.conversion import shapes_drawing as drawing
+from kmax_tf.panoptic.entries import CategoryEntry
 
 SPLITS = ("train", "val", "test")
 # Fewer visible pixels are no segment but unlabeled.
 MIN_THING_AREA = 6
 MIN_STUFF_AREA = 24
 
-
-@dataclasses.dataclass(frozen=True)
-class ShapeClass:
-    """A class of the dataset. Ids have gaps, as COCO's do."""
-
-    original_id: int
-    name: str
-    thing: bool
-    color: tuple[int, int, int]
-
-
-THINGS: tuple[tuple[ShapeClass, drawing.Outline], ...] = (
-    (ShapeClass(3, "circle", True, (230, 85, 75)), drawing.circle_outline),
-    (ShapeClass(7, "square", True, (247, 181, 56)), drawing.star_outline(4, np.cos(np.pi / 4))),
-    (ShapeClass(12, "triangle", True, (155, 93, 229)), drawing.star_outline(3, np.cos(np.pi / 3))),
-    (ShapeClass(18, "star", True, (241, 91, 181)), drawing.star_outline(5, 0.42)),
-    (ShapeClass(21, "ring", True, (255, 129, 56)), drawing.ring_outline),
+_TRIANGLE, _SQUARE = (drawing.star_outline(n, np.cos(np.pi / n)) for n in (3, 4))
+# Ids have gaps, as COCO's do.
+THINGS: tuple[tuple[CategoryEntry, drawing.Outline], ...] = (
+    (CategoryEntry(3, "circle", True, (230, 85, 75)), drawing.circle_outline),
+    (CategoryEntry(7, "square", True, (247, 181, 56)), _SQUARE),
+    (CategoryEntry(12, "triangle", True, (155, 93, 229)), _TRIANGLE),
+    (CategoryEntry(18, "star", True, (241, 91, 181)), drawing.star_outline(5, 0.42)),
+    (CategoryEntry(21, "ring", True, (255, 129, 56)), drawing.ring_outline),
 )
-STUFF: tuple[tuple[ShapeClass, Callable[..., np.ndarray]], ...] = (
-    (ShapeClass(101, "grass", False, (96, 153, 45)), drawing.grass),
-    (ShapeClass(107, "water", False, (0, 119, 146)), drawing.water),
-    (ShapeClass(112, "brick", False, (140, 74, 62)), drawing.brick),
-    (ShapeClass(119, "sky", False, (140, 190, 240)), drawing.sky),
+STUFF: tuple[tuple[CategoryEntry, Callable[..., np.ndarray]], ...] = (
+    (CategoryEntry(101, "grass", False, (96, 153, 45)), drawing.grass),
+    (CategoryEntry(107, "water", False, (0, 119, 146)), drawing.water),
+    (CategoryEntry(112, "brick", False, (140, 74, 62)), drawing.brick),
+    (CategoryEntry(119, "sky", False, (140, 190, 240)), drawing.sky),
 )
 
 
@@ -90,13 +83,7 @@ class ShapesExample:
 
 
 def draw_example(options: ShapesOptions, split: str, index: int) -> ShapesExample:
-    """Draws one image.
-
-    Args:
-      options: what images look like.
-      split: one of SPLITS.
-      index: of the image in its split.
-    """
+    """Draws one image."""
     rng = np.random.default_rng([options.seed, SPLITS.index(split), index])
     canvas = _Canvas(rng, _image_size(rng, options.size), options.usual_color_probability)
     canvas.fill_stuff()
@@ -127,7 +114,7 @@ class _Canvas:
         # [H, W]: 1 + index into _owners, 0 unlabeled.
         self._owner_map = np.zeros(size, np.int32)
         # Class and whether a crowd, of each owner.
-        self._owners: list[tuple[ShapeClass, bool]] = []
+        self._owners: list[tuple[CategoryEntry, bool]] = []
 
     def fill_stuff(self) -> None:
         """Covers everything with two to four stuff classes, each the cell around its centre."""
@@ -197,17 +184,20 @@ class _Canvas:
         areas = np.bincount(self._owner_map.ravel(), minlength=len(self._owners) + 1)
         png_ids = 1 + rng.choice(2**24 - 1, len(areas), replace=False, shuffle=False)
         png_ids[0] = 0
+        boxes = scipy.ndimage.find_objects(self._owner_map, len(self._owners))
         segments = []
         for owner, (kind, crowd) in enumerate(self._owners, start=1):
             if areas[owner] < (MIN_THING_AREA if kind.thing else MIN_STUFF_AREA):
                 png_ids[owner] = 0
                 continue
+            rows, columns = boxes[owner - 1]
+            width, height = columns.stop - columns.start, rows.stop - rows.start
             segments.append(
                 {
                     "id": int(png_ids[owner]),
-                    "category_id": kind.original_id,
+                    "category_id": kind.id,
                     "area": int(areas[owner]),
-                    "bbox": _bounding_box(self._owner_map == owner),
+                    "bbox": [columns.start, rows.start, width, height],
                     "iscrowd": int(crowd),
                 }
             )
@@ -244,7 +234,7 @@ class _Canvas:
     def _claim(
         self,
         inside: np.ndarray,
-        kind: ShapeClass,
+        kind: CategoryEntry,
         crowd: bool,
         window: tuple[slice, slice] = (slice(None), slice(None)),
     ) -> None:
@@ -257,9 +247,3 @@ def _image_size(rng: np.random.Generator, size: tuple[int, int]) -> tuple[int, i
         return size
     height, width = np.round(rng.uniform(0.8, 1.2, 2) * size).astype(int)
     return int(height), int(width)
-
-
-def _bounding_box(mask: np.ndarray) -> list[int]:
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    left, top = int(columns[0]), int(rows[0])
-    return [left, top, int(columns[-1]) - left + 1, int(rows[-1]) - top + 1]

@@ -16,13 +16,13 @@ from typing import Any, Protocol
 
 import tensorflow as tf
 
-from kmax_tf.errors import OutputError
-from kmax_tf.files.images import BadExampleError
+from kmax_tf.errors import BadExampleError, OutputError
 from kmax_tf.files.ownership import check_free
 from kmax_tf.files.reading import version_of
 from kmax_tf.files.writing import write_atomically
 from kmax_tf.labels import LabelSpace
 from kmax_tf.records.examples import LabeledImage, encode_example, write_shard
+from kmax_tf.records.report import read_object
 from kmax_tf.records.statistics import Statistics
 
 # Raised whenever the same files would give other records: finished shards are then made again.
@@ -89,11 +89,7 @@ class ShardReport:
 
 
 def convert_shard(task: ShardTask, advance: Callable[[], None]) -> ShardReport:
-    """Writes a shard, unless an earlier run wrote the same.
-
-    Args:
-      task: what it is made of.
-      advance: called before each example.
+    """Writes a shard, unless an earlier run wrote the same; calls `advance` before each example.
 
     Raises:
       BadExampleError: the first bad example, if strict.
@@ -105,7 +101,7 @@ def convert_shard(task: ShardTask, advance: Callable[[], None]) -> ShardReport:
         for _ in task.annotations:
             advance()
         return report
-    if read_note(task.path) is None:  # so no conversion wrote what is there
+    if not read_note(task.path):  # so no conversion wrote what is there
         check_free([task.path])
     statistics = Statistics()
     refused: list[tuple[str, str]] = []
@@ -138,14 +134,9 @@ def note_path(shard: str) -> str:
     return os.path.join(folder, f".{name}.json")
 
 
-def read_note(shard: str) -> dict[str, Any] | None:
-    """Returns the note of a shard; None where there is none that can be read."""
-    try:
-        with tf.io.gfile.GFile(note_path(shard), "r") as file:
-            content = json.loads(file.read())
-    except (tf.errors.OpError, ValueError, RecursionError):
-        return None
-    return content if isinstance(content, dict) else None
+def read_note(shard: str) -> dict[str, Any]:
+    """Returns the note of a shard; empty where there is none that can be read."""
+    return read_object(note_path(shard))
 
 
 def report_of(note: dict[str, Any]) -> ShardReport | None:
@@ -180,7 +171,7 @@ def file_checksum(path: str) -> str:
 
 def _kept(task: ShardTask, fingerprint: str) -> ShardReport | None:
     note = read_note(task.path)
-    if note is None or note.get("fingerprint") != fingerprint:
+    if note.get("fingerprint") != fingerprint:
         return None
     try:
         size = tf.io.gfile.stat(task.path).length

@@ -92,16 +92,7 @@ def random_window(size: tf.Tensor, seed: tf.Tensor, crop_size: tuple[int, int]) 
 
 
 def cut_image(image: tf.Tensor, window: Window, crop_size: tuple[int, int]) -> tf.Tensor:
-    """Puts what is seen of an image into the crop.
-
-    Args:
-      image: [H, W, 3].
-      window: what is seen.
-      crop_size: height, width of the crop.
-
-    Returns:
-      [h, w, 3], zero beside the image.
-    """
+    """Puts what is seen of an image [H, W, 3] into the crop: [h, w, 3], zero beside the image."""
     row, column = window.start[0], window.start[1]
     seen = image[row : row + window.size[0], column : column + window.size[1]]
     return pad_to_crop(seen, window, crop_size, 0)

@@ -62,7 +62,7 @@ def build_dataset(
     batch_size = _replica_batch_size(data, context)
     # Other machines, workers of a service or hosts of a TPU, get the index with the pipeline.
     elsewhere = bool(data.service_address) or experiment.runtime.tpu not in ("", "local")
-    index = index_records(find_records(experiment, training), in_memory=elsewhere)
+    index = index_records(check_records(experiment, training), in_memory=elsewhere)
     reader = _reader_options(experiment, training, context, first_step)
     if training:
         example = training_example(experiment)
@@ -71,7 +71,10 @@ def build_dataset(
         )
         dataset = dataset.batch(batch_size, drop_remainder=True)
         if data.service_address:
-            dataset = _by_service(dataset, data.service_address)
+            service = tf.data.experimental.service
+            # Each number of an example on one of its workers.
+            policy = service.ShardingPolicy.DYNAMIC
+            dataset = dataset.apply(service.distribute(policy, data.service_address))
     else:
         dataset = read_once(index, reader).map(
             _evaluation_function(data, labels),
@@ -82,8 +85,8 @@ def build_dataset(
     return dataset.prefetch(tf.data.AUTOTUNE)
 
 
-def find_records(experiment: experiment_pb2.Experiment, training: bool) -> list[str]:
-    """Finds the files of an experiment's records, which must be of its classes.
+def check_records(experiment: experiment_pb2.Experiment, training: bool) -> list[str]:
+    """Checks that an experiment's records are there and of its classes, and returns their files.
 
     Raises:
       UserError: no file matches, records of other classes, or to train on without any segment.
@@ -98,11 +101,7 @@ def find_records(experiment: experiment_pb2.Experiment, training: bool) -> list[
 
 
 def training_example(experiment: experiment_pb2.Experiment) -> TrainingExample:
-    """Builds what makes a training element of decoded examples.
-
-    Args:
-      experiment: the resolved experiment.
-    """
+    """Builds what makes a training element of decoded examples."""
     data, change = experiment.train_data, experiment.train_data.augmentation
     pasting = change.copy_paste
     options = options_of(
@@ -166,12 +165,6 @@ def _reader_options(
         first=first_step * data.batch_size,
         cache=cache,
     )
-
-
-def _by_service(dataset: tf.data.Dataset, address: str) -> tf.data.Dataset:
-    """Lets a tf.data service prepare a dataset, each number of an example on one of its workers."""
-    service = tf.data.experimental.service
-    return dataset.apply(service.distribute(service.ShardingPolicy.DYNAMIC, address))
 
 
 def _color_policy(policy: data_pb2.ColorPolicy) -> ColorPolicy:

@@ -49,16 +49,7 @@ class ColorPolicy:
 
 
 def random_color(image: tf.Tensor, seed: tf.Tensor, policy: ColorPolicy) -> tf.Tensor:
-    """Applies one of a policy's sequences.
-
-    Args:
-      image: [H, W, 3] uint8.
-      seed: [2] int32.
-      policy: what to draw from.
-
-    Returns:
-      [H, W, 3] uint8.
-    """
+    """Applies one of a policy's sequences, drawn by a [2] int32 seed, to [H, W, 3] uint8."""
     most = max(len(sequence) for sequence in policy.sequences)
     draws = tf.random.stateless_uniform([1 + most], seed)
 
@@ -124,15 +115,18 @@ def _mean_grey(image: tf.Tensor) -> tf.Tensor:
 
 def _smooth(image: tf.Tensor) -> tf.Tensor:
     """Smooths by a 3x3 kernel, the outermost pixels excepted."""
-    values = tf.cast(image, tf.int32)
+    values = tf.cast(image, tf.float32)
     rows = values[:-2] + values[1:-1] + values[2:]
-    sums = rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:] + 4 * values[1:-1, 1:-1]
-    means = sums // 13
-    # Where this is exact, the published convolution may have rounded to just below.
-    places = tf.where(13 * means == sums)
-    means = tf.tensor_scatter_nd_update(means, places, _published_means(image, places))
-    middle = tf.concat([values[1:-1, :1], means, values[1:-1, -1:]], axis=1)
-    return tf.cast(tf.concat([values[:1], middle, values[-1:]], axis=0), tf.float32)
+    sums = rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:] + 4.0 * values[1:-1, 1:-1]
+    # Sums are whole numbers, so half of one keeps all quotients far from where rounding matters.
+    means = tf.floor((sums + 0.5) / 13.0)
+    # Where the mean is exact, the published convolution may have rounded to just below.
+    places = tf.where(tf.reshape(13.0 * means == sums, [-1]))
+    published = _published_means(image, tf.cast(places[:, 0], tf.int32))
+    flat = tf.tensor_scatter_nd_update(tf.reshape(means, [-1]), places, published)
+    inner = tf.reshape(flat, tf.shape(means))
+    middle = tf.concat([values[1:-1, :1], inner, values[1:-1, -1:]], axis=1)
+    return tf.concat([values[:1], middle, values[-1:]], axis=0)
 
 
 def _published_means(image: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
@@ -142,17 +136,20 @@ def _published_means(image: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
 
     Args:
       image: [H, W, 3] uint8.
-      places: [P, 3] int64 row, column and channel of what the kernels' top left corners see.
+      places: [P] int32 in the flat [H - 2, W - 2, 3] that kernels have their middle at.
 
     Returns:
-      [P] int32.
+      [P] float32, whole numbers.
     """
+    width = tf.shape(image)[1]
+    flat = tf.reshape(image, [-1])
+    corners = places + 6 * (places // (3 * (width - 2)))  # two pixels a row have no kernel
     mean = tf.constant(0.0)
     for row, column in itertools.product(range(3), repeat=2):
         weight = np.float32(5 if row == column == 1 else 1) / np.float32(13)
-        seen = tf.cast(tf.gather_nd(image, tf.add(places, [row, column, 0])), tf.float64)
+        seen = tf.cast(tf.gather(flat, corners + 3 * (row * width + column)), tf.float64)
         mean = tf.cast(tf.cast(mean, tf.float64) + seen * np.float64(weight), tf.float32)
-    return tf.cast(mean, tf.int32)
+    return tf.floor(mean)
 
 
 def _sharpness(level: float) -> Operation:

@@ -14,7 +14,7 @@ from kmax_tf.ops.resizing import resize_bilinear, resize_map
 PADDING_VALUE = 127.5
 
 
-def fit_size(size: tf.Tensor, min_size: int, max_size: int | tuple[int, int]) -> tf.Tensor:
+def fit_size(size: tf.Tensor, min_size: int, max_size: int | tuple[int, ...]) -> tf.Tensor:
     """Computes the size of an image scaled to a range.
 
     The shorter side is brought to min_size; then, if a side exceeds max_size, the image shrinks
@@ -56,16 +56,6 @@ def resize_bytes(image: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
     return tf.ensure_shape(resized, [None, None, 3])
 
 
-def pad_image(image: tf.Tensor, crop_size: tuple[int, int]) -> tf.Tensor:
-    """Pads an image at the bottom and right to the crop size.
-
-    Raises:
-      tf.errors.InvalidArgumentError: the image is larger.
-    """
-    padded = _pad(image, crop_size, -3, PADDING_VALUE)
-    return tf.ensure_shape(padded, [*image.shape[:-3], *crop_size, image.shape[-1]])
-
-
 def pad_map(ids: tf.Tensor, crop_size: tuple[int, int], value: int) -> tf.Tensor:
     """Pads a map at the bottom and right to the crop size.
 
@@ -92,12 +82,10 @@ def fit_image(
     """
     height, width = tf.shape(image)[-3], tf.shape(image)[-2]
     # Whatever the image's aspect, it must fit: a portrait in a landscape crop, say.
-    limit = (
-        min(max_size or crop_size[0], crop_size[0]),
-        min(max_size or crop_size[1], crop_size[1]),
-    )
+    limit = tuple(min(max_size or side, side) for side in crop_size)
     size = fit_size(tf.stack([height, width]), min_size, limit)
-    return pad_image(resize_image(image, size), crop_size), size
+    padded = _pad(resize_image(image, size), crop_size, -3, PADDING_VALUE)
+    return tf.ensure_shape(padded, [*image.shape[:-3], *crop_size, image.shape[-1]]), size
 
 
 def restore_map(ids: tf.Tensor, fitted_size: tf.Tensor, raw_size: tf.Tensor) -> tf.Tensor:
@@ -121,7 +109,7 @@ def _pad(values: tf.Tensor, size: tuple[int, int], axis: int, value: float) -> t
     fits = tf.debugging.assert_non_negative(
         missing, "an image exceeds crop_size after resizing; lower max_size or raise crop_size"
     )
-    with tf.control_dependencies([fits] if fits is not None else []):
+    with tf.control_dependencies([fits]):
         paddings = [[0, 0]] * values.shape.rank
         paddings[axis], paddings[axis + 1] = [0, missing[0]], [0, missing[1]]
     return tf.pad(values, paddings, constant_values=tf.cast(value, values.dtype))

@@ -17,6 +17,7 @@ from typing import Optional
 
 import tensorflow as tf
 
+from kmax_tf.files.decoding import attempt
 from kmax_tf.records.examples import decode_example
 from kmax_tf.records.index import RecordIndex, read_record
 
@@ -64,10 +65,6 @@ class ReaderOptions:
 
 def read_once(index: RecordIndex, options: ReaderOptions) -> tf.data.Dataset:
     """Reads all examples once, in order.
-
-    Args:
-      index: of the records.
-      options: how they are read.
 
     Returns:
       A dataset of decode_example's dicts. Iterating it raises InvalidArgumentError with the file
@@ -120,7 +117,7 @@ def _read_shuffled(
     def read_streams(number: tf.Tensor) -> tuple[tf.Tensor, tuple[tf.Tensor, tuple[Example, ...]]]:
         places = [_shuffled(number, len(index), options.seed, stream) for stream in range(streams)]
         reports, examples = zip(*(read(place) for place in places))
-        return tf.strings.join(reports), (number, examples)
+        return tf.strings.join(reports, "\n"), (number, examples)
 
     dataset = _parallel(numbers, read_streams)
     if options.skip_bad:
@@ -144,7 +141,7 @@ def _parallel(numbers: tf.data.Dataset, read: Callable) -> tf.data.Dataset:
 def _reading(
     index: RecordIndex, skip_bad: bool, max_tries: int
 ) -> Callable[[tf.Tensor], tuple[tf.Tensor, Example]]:
-    """Returns a function from the number of a record to a report of what is bad and an example.
+    """Returns a function from the number of a record to what is bad, a line each, and an example.
 
     Args:
       index: of the records.
@@ -153,51 +150,41 @@ def _reading(
     """
     read = read_record(index)
 
-    def attempt(number: tf.Tensor) -> tuple[tf.Tensor, Example]:
+    def read_one(number: tf.Tensor) -> tuple[tf.Tensor, Example]:
         place, record = read(number)
-        readable = record != ""
         problem, example = _decode(record)
-        problem = tf.where(readable, problem, "the file is truncated or damaged there")
+        problem = tf.where(record != "", problem, "the file is truncated or damaged there")
         return tf.where(problem == "", "", tf.strings.join([place, ": ", problem])), example
 
     def read_or_stop(number: tf.Tensor) -> tuple[tf.Tensor, Example]:
-        problem, example = attempt(number)
-        with tf.control_dependencies(_checks(problem == "", ["bad ", problem])):
+        problem, example = read_one(number)
+        message = tf.strings.join(["bad ", problem])
+        with tf.control_dependencies([tf.debugging.Assert(problem == "", [message])]):
             return problem, tf.nest.map_structure(tf.identity, example)
 
-    def read_or_skip(number: tf.Tensor) -> tuple[tf.Tensor, Example]:
-        def try_next(
-            tries: tf.Tensor, problem: tf.Tensor, reports: tf.Tensor, example: Example
+    def read_or_next(number: tf.Tensor) -> tuple[tf.Tensor, Example]:
+        def read_next(
+            tries: tf.Tensor, last: tf.Tensor, report: tf.Tensor, example: Example
         ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, Example]:
-            del example
-            reports = tf.strings.join([reports, "skipped ", problem, "\n"])
-            problem, example = attempt((number + tries) % len(index))
-            return tries + 1, problem, reports, example
+            del last, example
+            last, example = read_one((number + tries) % len(index))
+            return tries + 1, last, tf.strings.join([report, last], "\n"), example
 
-        problem, example = attempt(number)
-        tries = tf.constant(1, tf.int64)
+        problem, example = read_one(number)
         shapes = tf.nest.map_structure(lambda spec: spec.shape, _EXAMPLE_SPEC)
-        scalar = tf.TensorShape([])
-        tries, problem, reports, example = tf.while_loop(
-            lambda tries, problem, *_: (problem != "") & (tries < max_tries),
-            try_next,
-            (tries, problem, "", example),
-            (scalar, scalar, scalar, shapes),
+        tries, last, report, example = tf.while_loop(
+            lambda tries, last, *_: (last != "") & (tries < max_tries),
+            read_next,
+            (tf.constant(1, tf.int64), problem, problem, example),
+            (*3 * [tf.TensorShape([])], shapes),
         )
-        if max_tries == 1:
-            return tf.where(
-                problem == "", "", tf.strings.join(["skipped ", problem, "\n"])
-            ), example
-        message = [tf.strings.as_string(tries), " bad records in a row, the last: ", problem]
-        with tf.control_dependencies(_checks(problem == "", message)):
-            return tf.identity(reports), example
+        words = [tf.strings.as_string(tries), " bad records in a row, the last: ", last]
+        with tf.control_dependencies([tf.debugging.Assert(last == "", [tf.strings.join(words)])]):
+            return tf.identity(report), example
 
-    return read_or_skip if skip_bad else read_or_stop
-
-
-def _checks(condition: tf.Tensor, message: list) -> list:
-    check = tf.debugging.Assert(condition, [tf.strings.join(message)])
-    return [] if check is None else [check]
+    if not skip_bad:
+        return read_or_stop
+    return read_one if max_tries == 1 else read_or_next
 
 
 def _decode(record: tf.Tensor) -> tuple[tf.Tensor, Example]:
@@ -206,30 +193,23 @@ def _decode(record: tf.Tensor) -> tuple[tf.Tensor, Example]:
     Returns:
       A problem, "" for none, and the example, of size 0 where there is a problem.
     """
-    decoded = tf.data.Dataset.from_tensors(record).map(decode_example).ignore_errors()
-    fine = decoded.map(lambda example: ("", example))
-    nothing = {
-        "image": tf.zeros([0, 0, 3], tf.uint8),
-        "panoptic": tf.zeros([0, 0], tf.int32),
-        "image_id": "",
-        "source_id": "",
-    }
+    nothing = tf.nest.map_structure(
+        lambda spec: tf.zeros([side or 0 for side in spec.shape], spec.dtype), _EXAMPLE_SPEC
+    )
     problem = "it is no example, or its image or label is damaged"
-    failed = tf.data.Dataset.from_tensors((problem, nothing))
-    return fine.concatenate(failed).take(1).get_single_element()
+    return attempt(lambda record: ("", decode_example(record)), record, (problem, nothing))
 
 
 def _report_bad(dataset: tf.data.Dataset) -> tf.data.Dataset:
     """Prints the reports of a dataset of (report, ...) with their number so far."""
 
     def count(skipped: tf.Tensor, element: tuple) -> tuple[tf.Tensor, tuple]:
-        report = element[0]
-        lines = tf.strings.split(report, "\n")
-        lines = tf.boolean_mask(lines, lines != "")
-        for line in lines:
+        lines = tf.strings.split(element[0], "\n")
+        for line in tf.boolean_mask(lines, lines != ""):
             skipped += 1
             # One string, since tensors among others are printed in quotes.
-            tf.print(tf.strings.join([line, " (", tf.strings.as_string(skipped), " so far)"]))
+            number = tf.strings.as_string(skipped)
+            tf.print(tf.strings.join(["skipped ", line, " (", number, " so far)"]))
         return skipped, element
 
     return dataset.scan(tf.constant(0, tf.int64), count)

@@ -33,16 +33,11 @@ class TargetOptions:
 
 
 def make_targets(panoptic: tf.Tensor, labels: LabelSpace, options: TargetOptions) -> Targets:
-    """Splits a panoptic label into segments.
+    """Splits a panoptic label [H, W] int32 into segments.
 
     Things are numbered in the order of their first pixel (row by row), then come the stuff classes
     present, in the network's order. A thing class with instance 0 is a crowd: it keeps its class in
     the semantic map and belongs to no segment.
-
-    Args:
-      panoptic: [H, W] int32 panoptic ids.
-      labels: what ids mean.
-      options: room for segments and weights of small ones.
 
     Returns:
       Targets without the batch axis: [H, W], [H, W], [M] and [H, W].
@@ -106,17 +101,12 @@ def _class_index(semantic: tf.Tensor, labels: LabelSpace) -> tf.Tensor:
         -1,
     )
     unknown = tf.boolean_mask(semantic, (index < 0) & (semantic != labels.ignore_label))
-    check = tf.debugging.Assert(
-        tf.equal(tf.size(unknown), 0),
-        [
-            tf.strings.format(
-                "a label has semantic ids that are no classes of the dataset description "
-                f"'{labels.name}' (were the records made with another one?): {{}}",
-                unknown,
-            )
-        ],
+    message = tf.strings.format(
+        "a label has semantic ids that are no classes of the dataset description "
+        f"'{labels.name}' (were the records made with another one?): {{}}",
+        unknown,
     )
-    with tf.control_dependencies([check] if check is not None else []):
+    with tf.control_dependencies([tf.debugging.Assert(tf.size(unknown) == 0, [message])]):
         return tf.identity(index)
 
 
@@ -175,7 +165,8 @@ def _fit(
     count, most = tf.size(classes), options.max_segments
     message = tf.strings.format(f"an image has {{}} segments but max_segments allows {most}", count)
     if options.on_crowded == "DROP_SMALLEST":
-        _print_if(count > most, tf.strings.join([message, ": the smallest become crowds"]))
+        line = tf.strings.join([message, ": the smallest become crowds"])
+        tf.cond(count > most, lambda: tf.print(line), tf.no_op)
         area = tf.math.unsorted_segment_sum(areas, segment, count)  # [S]
         largest = tf.argsort(area, direction="DESCENDING", stable=True)[:most]
         kept = tf.scatter_nd(largest[:, tf.newaxis], tf.ones_like(largest), [count])  # [S]
@@ -185,13 +176,5 @@ def _fit(
         return segment, tf.boolean_mask(classes, kept > 0)
     advice = "; raise it, or set on_crowded to DROP_SMALLEST"
     check = tf.debugging.Assert(count <= most, [tf.strings.join([message, advice])])
-    with tf.control_dependencies([check] if check is not None else []):
+    with tf.control_dependencies([check]):
         return tf.identity(segment), tf.identity(classes)
-
-
-def _print_if(condition: tf.Tensor, line: tf.Tensor) -> None:
-    def show() -> tf.Tensor:
-        tf.print(line)
-        return condition
-
-    tf.cond(condition, show, lambda: condition)

@@ -88,14 +88,6 @@ class TrainingExample:
     def __init__(
         self, options: AugmentationOptions, targets: TargetOptions, labels: LabelSpace, seed: int
     ):
-        """Makes it.
-
-        Args:
-          options: what is done.
-          targets: how targets are made.
-          labels: what ids mean.
-          seed: of the run.
-        """
         self.options = options
         self.targets = targets
         self.labels = labels

@@ -13,7 +13,6 @@ from kmax_tf.figures import Assignment, draw_clusters
 from kmax_tf.grids import stride_between
 from kmax_tf.labels import LabelSpace
 from kmax_tf.ops.resizing import resize_map
-from kmax_tf.structures import Predictions
 
 # Of a panel: there are many on a sheet.
 _LONGEST_SIDE = 640
@@ -31,19 +30,6 @@ class InputSizes(NamedTuple):
     image: tf.Tensor
 
 
-def assignments_by_block(predictions: Predictions) -> list[tf.Tensor]:
-    """Assigns pixels to centers as each kMaX block does, and as the final masks do.
-
-    Args:
-      predictions: with `intermediate` (`KMaX.predictions_by_block`).
-
-    Returns:
-      One map [B, h, w] int32 a block, then that of the final masks.
-    """
-    stages = [*predictions["intermediate"], predictions]
-    return [tf.argmax(stage["mask_logits"], axis=-1, output_type=tf.int32) for stage in stages]
-
-
 def draw_assignments(
     image: np.ndarray,
     panoptic: np.ndarray,
@@ -57,7 +43,7 @@ def draw_assignments(
     Args:
       image: [H, W, 3] uint8; shrunk where it is large.
       panoptic: [H, W] panoptic map that was predicted.
-      maps: [h, w] one a block, then that of the final masks (`assignments_by_block`).
+      maps: [h, w] one a block, then that of the final masks (`inference.assignments_by_block`).
       sizes: of the network's input.
       labels: what the map's ids mean.
       blocks: numbers, from 1, of the blocks to draw; None: all. The final masks are always drawn.

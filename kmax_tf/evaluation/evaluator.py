@@ -9,7 +9,6 @@ from typing import Any, Optional
 
 import numpy as np
 import tensorflow as tf
-from google.protobuf.message import Message
 
 from kmax_tf.config import Experiment, choice_name, label_space
 from kmax_tf.data.builder import build_dataset
@@ -57,28 +56,21 @@ def evaluate_model(
     """
     labels = label_space(experiment.dataset)
     options = experiment.evaluation
-    resolution = resolution_name(options)
+    resolution = choice_name(options, "resolution")
     metrics = PanopticMetrics(labels, options.mask_ap, resolution)
-    gallery = Gallery(labels)
+    gallery = Gallery(labels, metrics.extremes)
     maps = measured_maps(options.mask_ap or submission is not None)
     inference = Inference(experiment, model, maps)
-    predict = tf.function(
-        inference.__call__,
-        input_signature=[tf.TensorSpec([None, *inference.input_shape])],
-        autograph=False,
-    )
-
     tf.io.gfile.makedirs(pictures_dir)
     drawn = 0
     progress = Progress(None, "evaluate")
     for images, _, raw in build_dataset(experiment, training=False):
-        outputs = predict(images)
+        outputs = inference(images)
         for image in inference.by_image(images, outputs, raw, resolution):
             metrics.update(image.image_id, image.truth, image.prediction)
             if image.image_id in metrics.extremes:
                 panoptic = image.prediction["panoptic"]
                 gallery.keep(image.image_id, image.image(), image.truth, panoptic)
-                gallery.forget_others(metrics.extremes)
             if drawn < options.num_pictures:
                 _draw(image, labels, pictures_dir)
                 drawn += 1
@@ -88,8 +80,7 @@ def evaluate_model(
                 submission.add(image.image_id, source_id, image.prediction)
         progress.advance(images.shape[0])
     progress.finish()
-    pictures = gallery.of_extremes(metrics.extremes)
-    return Evaluation(metrics.result(), metrics.confusion, pictures)
+    return Evaluation(metrics.result(), metrics.confusion, gallery.pictures())
 
 
 def measured_maps(scores: bool) -> list[str]:
@@ -97,19 +88,8 @@ def measured_maps(scores: bool) -> list[str]:
     return [name for name in MAPS if scores or name != "instance_scores"]
 
 
-def resolution_name(options: Message) -> str:
-    """Returns "original" or "model": the size at which maps are compared."""
-    return choice_name(options, "resolution")
-
-
 def _draw(image: RawPrediction, labels: LabelSpace, folder: str) -> None:
     """Draws an image, its truth, its prediction and the errors into a file named like it."""
-    picture = side_by_side(
-        image.image(),
-        image.truth,
-        image.prediction["panoptic"],
-        labels,
-        errors=True,
-        legend=True,
-    )
+    panoptic = image.prediction["panoptic"]
+    picture = side_by_side(image.image(), image.truth, panoptic, labels, errors=True)
     write_png(os.path.join(folder, f"{safe_name(image.image_id)}.png"), picture)

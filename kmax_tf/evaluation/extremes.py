@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from kmax_tf.evaluation.panoptic_quality import ImageQuality
@@ -35,10 +36,6 @@ class Extremes:
         if quality.tp + quality.fp + quality.fn:
             self._take([RankedImage(image_id, quality)], [RankedImage(image_id, quality)])
 
-    def merge(self, other: Extremes) -> None:
-        """Adds the images of another one."""
-        self._take(other._worst, other._best)
-
     def worst(self) -> list[RankedImage]:
         """Returns the worst images, the worst first; none that is among the best, too."""
         best = {_identity(image) for image in self.best()}
@@ -53,15 +50,21 @@ class Extremes:
         """Returns whether an image is kept."""
         return any(image.image_id == image_id for image in (*self._worst, *self._best))
 
-    def state(self) -> dict[str, Any]:
-        """Returns the images kept, as JSON can say it."""
+    def by_heading(self) -> dict[str, list[RankedImage]]:
+        """Returns the worst and the best images, by the headings of a report."""
+        return {"Worst images": self.worst(), "Best images": self.best()}
+
+    def state(self) -> dict[str, list[RankedImage]]:
+        """Returns the images kept."""
         return {"worst": self._worst, "best": self._best}
 
-    def load(self, state: dict[str, Any]) -> None:
-        """Takes over a state."""
-        self._worst, self._best = (
-            [RankedImage(image_id, ImageQuality(*quality)) for image_id, quality in state[name]]
-            for name in ("worst", "best")
+    def add_state(self, state: Mapping[str, Sequence[Any]]) -> None:
+        """Adds the images of another one: `RankedImage`s, or lists of their fields."""
+        self._take(
+            *(
+                [RankedImage(image_id, ImageQuality(*quality)) for image_id, quality in state[kind]]
+                for kind in ("worst", "best")
+            )
         )
 
     def _take(self, worst: list[RankedImage], best: list[RankedImage]) -> None:

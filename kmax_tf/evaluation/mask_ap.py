@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
+import types
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -88,10 +89,7 @@ class MaskAP:
             annotation["iscrowd"] = int(panoptic_id % self._label_space.label_divisor == 0)
         for panoptic_id, annotation in detections.items():
             annotation["score"] = scores[panoptic_id]
-        self.add(
-            image_id,
-            Instances(list(truths.values()), list(detections.values())),
-        )
+        self.add(image_id, Instances(list(truths.values()), list(detections.values())))
 
     def add(self, image_id: ImageId, instances: Instances) -> None:
         """Takes the instances of one image.
@@ -100,32 +98,25 @@ class MaskAP:
           RepeatedImageError: the image was there.
         """
         if image_id in self._images:
-            raise _twice(image_id)
+            raise RepeatedImageError(
+                f"image {image_id!r} is evaluated twice; images are known by their paths below the "
+                "folder of the images: convert the dataset again if the records have file names "
+                "only"
+            )
         self._images[image_id] = instances
 
-    def merge(self, other: MaskAP) -> None:
-        """Adds what another one has collected.
+    def state(self) -> list[Any]:
+        """Returns all that was collected: [image id, fields of `Instances`] each."""
+        return [[image_id, vars(self._images[image_id])] for image_id in self._ordered()]
+
+    def add_state(self, state: list[Any]) -> None:
+        """Adds what another one, of the same classes, has collected.
 
         Raises:
-          ValueError: the other one is of another label space.
           RepeatedImageError: it has an image of this one.
         """
-        if self._label_space != other._label_space:
-            raise ValueError("mask APs of different label spaces can't be merged")
-        twice = self._images.keys() & other._images.keys()
-        if twice:
-            raise _twice(min(twice, key=str))
-        self._images.update(other._images)
-
-    def state(self) -> list[Any]:
-        """Returns all that was collected, as JSON can say it."""
-        return [
-            [image_id, dataclasses.asdict(self._images[image_id])] for image_id in self._ordered()
-        ]
-
-    def load(self, state: list[Any]) -> None:
-        """Takes over a state of the same label space."""
-        self._images = {image_id: Instances(**instances) for image_id, instances in state}
+        for image_id, instances in state:
+            self.add(image_id, Instances(**instances))
 
     def result(self) -> dict[str, float]:
         """Evaluates everything collected so far.
@@ -139,11 +130,14 @@ class MaskAP:
             return dict.fromkeys(STATISTICS, float("nan"))
         from pycocotools.cocoeval import COCOeval
 
+        def best_first(detections: list[dict[str, Any]]) -> list[dict[str, Any]]:
+            return sorted(detections, key=lambda annotation: -annotation["score"])
+
         things = [category.id for category in self._label_space.classes if category.thing]
         with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
             evaluation = COCOeval(
-                _Annotations([image.truths for image in images], things),
-                _Annotations([_ranked(image.detections) for image in images], things),
+                _annotations([image.truths for image in images], things),
+                _annotations([best_first(image.detections) for image in images], things),
                 "segm",
             )
             evaluation.evaluate()
@@ -172,40 +166,28 @@ class MaskAP:
         }
 
 
-class _Annotations:
-    """Annotations in the form that COCOeval reads: what it calls of `pycocotools.coco.COCO`.
+def _annotations(of_images: list[list[dict[str, Any]]], categories: list[int]) -> Any:
+    """Returns annotations in the form that COCOeval reads: what it calls of pycocotools' `COCO`.
 
     That itself takes longer to import, with its downloads, than some images to evaluate.
+
+    Args:
+      of_images: a list an image, whose ids become 0, 1, ...
+      categories: ids of all categories.
     """
-
-    def __init__(self, of_images: list[list[dict[str, Any]]], categories: list[int]) -> None:
-        """Takes a list an image, whose ids become 0, 1, ..., and the ids of all categories."""
-        self._images = len(of_images)
-        self._categories = categories
-        # Ids start at 1: COCOeval takes a match with 0 for none.
-        self._annotations = [
-            {**annotation, "image_id": image_id, "id": number}
-            for number, (image_id, annotation) in enumerate(
-                ((i, annotation) for i, of_one in enumerate(of_images) for annotation in of_one), 1
-            )
-        ]
-
-    def getImgIds(self) -> list[int]:  # noqa: N802
-        return list(range(self._images))
-
-    def getCatIds(self) -> list[int]:  # noqa: N802
-        return self._categories
-
-    def getAnnIds(self, imgIds: list[int], catIds: list[int]) -> list[int]:  # noqa: N802, N803
-        """Returns all: COCOeval asks for those of all images and categories."""
-        return [annotation["id"] for annotation in self._annotations]
-
-    def loadAnns(self, ids: list[int]) -> list[dict[str, Any]]:  # noqa: N802
-        return [self._annotations[number - 1] for number in ids]
-
-    def annToRLE(self, annotation: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
-        code: dict[str, Any] = annotation["segmentation"]
-        return code
+    listed = ((i, annotation) for i, of_one in enumerate(of_images) for annotation in of_one)
+    # Ids start at 1: COCOeval takes a match with 0 for none.
+    annotations = {
+        number: {**annotation, "image_id": image_id, "id": number}
+        for number, (image_id, annotation) in enumerate(listed, 1)
+    }
+    return types.SimpleNamespace(
+        getImgIds=lambda: list(range(len(of_images))),
+        getCatIds=lambda: categories,
+        getAnnIds=lambda **_: list(annotations),  # it asks for those of all
+        loadAnns=lambda ids: [annotations[number] for number in ids],
+        annToRLE=lambda annotation: annotation["segmentation"],
+    )
 
 
 def segment_scores(
@@ -235,15 +217,3 @@ def segment_scores(
         for values in (semantic_scores, instance_scores)
     )
     return dict(zip(runs.values.tolist(), (semantic * instance).tolist()))
-
-
-def _ranked(detections: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Puts the best first; equals stay in order."""
-    return sorted(detections, key=lambda annotation: -annotation["score"])
-
-
-def _twice(image_id: ImageId) -> RepeatedImageError:
-    return RepeatedImageError(
-        f"image {image_id!r} is evaluated twice; images are known by their paths below the folder "
-        "of the images: convert the dataset again if the records have file names only"
-    )

@@ -64,23 +64,13 @@ class MeanIoU:
         cells = true[labeled], predicted_classes[overlaps.pair_predicted][labeled]
         np.add.at(self._confusion, cells, overlaps.shared[labeled])
 
-    def merge(self, other: MeanIoU) -> None:
-        """Adds what another one has counted.
+    def state(self) -> np.ndarray:
+        """Returns all that was counted."""
+        return self._confusion
 
-        Raises:
-          ValueError: the other one is of another label space.
-        """
-        if self._label_space != other._label_space:
-            raise ValueError("mean IoUs of different label spaces can't be merged")
-        self._confusion += other._confusion
-
-    def state(self) -> list[Any]:
-        """Returns all that was counted, as JSON can say it."""
-        return self._confusion.tolist()
-
-    def load(self, state: list[Any]) -> None:
-        """Takes over a state of the same label space."""
-        self._confusion = np.array(state, np.int64)
+    def add_state(self, state: Any) -> None:
+        """Adds what another one, of the same classes, has counted: an array, or lists."""
+        self._confusion += np.array(state, np.int64)
 
     @property
     def confusion(self) -> np.ndarray:

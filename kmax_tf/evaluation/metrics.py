@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kmax_tf.evaluation.extremes import Extremes
+from kmax_tf.evaluation.extremes import Extremes, RankedImage
 from kmax_tf.evaluation.mask_ap import Instances, MaskAP
 from kmax_tf.evaluation.mean_iou import MeanIoU
 from kmax_tf.evaluation.panoptic_quality import PanopticQuality, PanopticQualityResult
@@ -52,6 +52,8 @@ class PanopticMetrics:
         self._mean_iou = MeanIoU(labels)
         self._mask_ap = MaskAP(labels) if mask_ap else None
         self.extremes = Extremes(_EXTREMES)
+        # What states must have in common to be merged.
+        self._of = [[[c.id, c.name, c.thing] for c in labels.classes], resolution, mask_ap]
 
     def update(
         self, image_id: ImageId, truth: np.ndarray, prediction: Mapping[str, np.ndarray]
@@ -109,28 +111,11 @@ class PanopticMetrics:
         Raises:
           ValueError: the other one measures something else or has an image of this one.
         """
-        if self._resolution != other._resolution:
-            raise ValueError("metrics at different resolutions can't be merged")
-        if (self._mask_ap is None) != (other._mask_ap is None):
-            raise ValueError("metrics with and without mask AP can't be merged")
-        if self._mask_ap is not None and other._mask_ap is not None:
-            self._mask_ap.merge(other._mask_ap)
-        self._panoptic_quality.merge(other._panoptic_quality)
-        self._mean_iou.merge(other._mean_iou)
-        self.extremes.merge(other.extremes)
-        self._images += other._images
+        self._add_content(other._content())
 
     def state(self) -> str:
         """Returns all that was counted, as JSON, for `merge_state` anywhere else."""
-        content = {
-            "of": self._identity(),
-            "images": self._images,
-            "panoptic_quality": self._panoptic_quality.state(),
-            "mean_iou": self._mean_iou.state(),
-            "mask_ap": None if self._mask_ap is None else self._mask_ap.state(),
-            "extremes": self.extremes.state(),
-        }
-        return json.dumps(content)
+        return json.dumps(self._content(), default=np.ndarray.tolist)
 
     def merge_state(self, state: str) -> None:
         """Adds what another one, of other images, has counted, in whatever process.
@@ -138,17 +123,27 @@ class PanopticMetrics:
         Raises:
           ValueError: the state is of something else or has an image of this one.
         """
-        content = json.loads(state)
-        if content["of"] != json.loads(json.dumps(self._identity())):
+        self._add_content(json.loads(state))
+
+    def _content(self) -> dict[str, Any]:
+        return {
+            "of": self._of,
+            "images": self._images,
+            "panoptic_quality": self._panoptic_quality.state(),
+            "mean_iou": self._mean_iou.state(),
+            "mask_ap": None if self._mask_ap is None else self._mask_ap.state(),
+            "extremes": self.extremes.state(),
+        }
+
+    def _add_content(self, content: Mapping[str, Any]) -> None:
+        if content["of"] != self._of:
             raise ValueError("the state is of other classes, another resolution or other metrics")
-        other = PanopticMetrics(self._label_space, self._mask_ap is not None, self._resolution)
-        other._images = content["images"]
-        other._panoptic_quality.load(content["panoptic_quality"])
-        other._mean_iou.load(content["mean_iou"])
-        if other._mask_ap is not None:
-            other._mask_ap.load(content["mask_ap"])
-        other.extremes.load(content["extremes"])
-        self.merge(other)
+        if self._mask_ap is not None:
+            self._mask_ap.add_state(content["mask_ap"])
+        self._panoptic_quality.add_state(content["panoptic_quality"])
+        self._mean_iou.add_state(content["mean_iou"])
+        self.extremes.add_state(content["extremes"])
+        self._images += content["images"]
 
     @property
     def confusion(self) -> np.ndarray:
@@ -178,14 +173,8 @@ class PanopticMetrics:
                 for name, of_size in by_size.items()
             },
             "per_class": self._per_class(quality),
-            "worst_images": [
-                {"image_id": image.image_id, "pq": 100 * image.quality.pq}
-                for image in self.extremes.worst()
-            ],
-            "best_images": [
-                {"image_id": image.image_id, "pq": 100 * image.quality.pq}
-                for image in self.extremes.best()
-            ],
+            "worst_images": _listed(self.extremes.worst()),
+            "best_images": _listed(self.extremes.best()),
             "images": self._images,
             "resolution": self._resolution,
         }
@@ -194,22 +183,13 @@ class PanopticMetrics:
         iou = self._mean_iou.per_class()
         return {
             category.name: {
-                "pq": float(100 * quality.pq[index]),
-                "sq": float(100 * quality.sq[index]),
-                "rq": float(100 * quality.rq[index]),
+                **{k: float(100 * getattr(quality, k)[index]) for k in ("pq", "sq", "rq")},
                 "iou": float(100 * iou[index]),
-                "tp": int(quality.tp[index]),
-                "fp": int(quality.fp[index]),
-                "fn": int(quality.fn[index]),
+                **{k: int(getattr(quality, k)[index]) for k in ("tp", "fp", "fn")},
                 "thing": category.thing,
             }
             for index, category in enumerate(self._label_space.classes)
         }
-
-    def _identity(self) -> list[Any]:
-        """Returns what states must have in common to be merged."""
-        classes = [[c.id, c.name, c.thing] for c in self._label_space.classes]
-        return [classes, self._resolution, self._mask_ap is not None]
 
 
 def _percent(shares: Mapping[str, float]) -> dict[str, float]:
@@ -218,3 +198,7 @@ def _percent(shares: Mapping[str, float]) -> dict[str, float]:
 
 def _sums(quality: PanopticQualityResult) -> dict[str, int]:
     return {name: int(getattr(quality, name).sum()) for name in ("tp", "fp", "fn")}
+
+
+def _listed(images: Sequence[RankedImage]) -> list[dict[str, Any]]:
+    return [{"image_id": image.image_id, "pq": 100 * image.quality.pq} for image in images]

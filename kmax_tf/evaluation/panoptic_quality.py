@@ -1,7 +1,7 @@
 """Panoptic quality: PQ, SQ and RQ (Kirillov et al. 2019, "Panoptic Segmentation", section 4).
 
-Which segments match is decided in `matching`. Here matches are counted: averages leave out classes
-with neither true nor (counted) predicted segments, as in panopticapi.
+Which segments match is decided in `segment_matching`. Here matches are counted: averages leave out
+classes with neither true nor (counted) predicted segments, as in panopticapi.
 
 In panoptic maps, a crowd region is a thing class with instance 0 in the truth. All crowd regions of
 a class in an image are then one; where an annotation has several, panopticapi, and our evaluation
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -96,10 +97,8 @@ class PanopticQuality:
     def __init__(self, labels: LabelSpace) -> None:
         self._label_space = labels
         shape = (labels.num_classes, len(SIZES))
-        self._tp = np.zeros(shape, np.int64)
-        self._fp = np.zeros(shape, np.int64)
-        self._fn = np.zeros(shape, np.int64)
-        self._iou_units = np.zeros(shape, object)
+        self._counts = {name: np.zeros(shape, np.int64) for name in ("tp", "fp", "fn")}
+        self._counts["iou"] = np.zeros(shape, object)
 
     def update(self, truth: np.ndarray, prediction: np.ndarray) -> ImageQuality:
         """Counts one image.
@@ -113,7 +112,17 @@ class PanopticQuality:
         """
         require_map(truth, "ground truth")
         require_map(prediction, "prediction")
-        return self.add(*segments_of_maps(find_overlaps(truth, prediction), self._label_space))
+        overlaps = find_overlaps(truth, prediction)
+        labels, divisor = self._label_space, self._label_space.label_divisor
+        true = class_indices(overlaps.true_ids // divisor, labels, "ground truth")
+        predicted = class_indices(overlaps.predicted_ids // divisor, labels, "prediction")
+        thing = np.append(labels.is_thing, False)[true]
+        crowd = thing & (overlaps.true_ids % divisor == 0)
+        return self.add(
+            TrueSegments(true, overlaps.true_areas, crowd, crowd, true < 0),
+            PredictedSegments(predicted, overlaps.predicted_areas),
+            overlaps,
+        )
 
     def add(
         self, true: TrueSegments, predicted: PredictedSegments, overlaps: Overlaps
@@ -129,35 +138,18 @@ class PanopticQuality:
             math.fsum(matches.iou), len(matches.iou), len(matches.wrong), len(matches.missed)
         )
 
-    def merge(self, other: PanopticQuality) -> None:
-        """Adds what another one has counted.
+    def state(self) -> dict[str, np.ndarray]:
+        """Returns all that was counted."""
+        return self._counts
 
-        Raises:
-          ValueError: the other one is of another label space.
-        """
-        if self._label_space != other._label_space:
-            raise ValueError("panoptic qualities of different label spaces can't be merged")
-        self._tp += other._tp
-        self._fp += other._fp
-        self._fn += other._fn
-        self._iou_units += other._iou_units
-
-    def state(self) -> dict[str, Any]:
-        """Returns all that was counted, as JSON can say it."""
-        counts = {"tp": self._tp, "fp": self._fp, "fn": self._fn, "iou": self._iou_units}
-        return {name: values.tolist() for name, values in counts.items()}
-
-    def load(self, state: dict[str, Any]) -> None:
-        """Takes over a state of the same label space."""
-        self._tp, self._fp, self._fn = (
-            np.array(state[name], np.int64) for name in ("tp", "fp", "fn")
-        )
-        self._iou_units = np.array(state["iou"], object)
+    def add_state(self, state: Mapping[str, Any]) -> None:
+        """Adds what another one, of the same classes, has counted: arrays, or lists of numbers."""
+        for name in self._counts:
+            self._counts[name] += np.array(state[name], self._counts[name].dtype)
 
     def result(self) -> PanopticQualityResult:
         """Returns what the images counted so far amount to."""
-        counts = (self._tp, self._fp, self._fn, self._iou_units)
-        return self._result(*(values.sum(axis=1) for values in counts))
+        return self._result(**{name: counts.sum(axis=1) for name, counts in self._counts.items()})
 
     def result_by_size(self) -> dict[str, PanopticQualityResult]:
         """Returns the same of small, medium and large segments alone (`SIZES`).
@@ -165,17 +157,16 @@ class PanopticQuality:
         Matches and false negatives have the size of the true segment, false positives that of the
         predicted one.
         """
-        counts = (self._tp, self._fp, self._fn, self._iou_units)
         return {
-            name: self._result(*(values[:, size] for values in counts))
-            for size, name in enumerate(SIZES)
+            size: self._result(**{name: counts[:, i] for name, counts in self._counts.items()})
+            for i, size in enumerate(SIZES)
         }
 
     def _result(
-        self, tp: np.ndarray, fp: np.ndarray, fn: np.ndarray, iou_units: np.ndarray
+        self, tp: np.ndarray, fp: np.ndarray, fn: np.ndarray, iou: np.ndarray
     ) -> PanopticQualityResult:
         """Turns counts [K] into scores."""
-        iou_sum = np.array([units / 2**_IOU_BITS for units in iou_units], np.float64)
+        iou_sum = np.array([units / 2**_IOU_BITS for units in iou], np.float64)
         present = tp + fp + fn > 0
         segments = np.where(present, tp + 0.5 * fp + 0.5 * fn, 1.0)
         return PanopticQualityResult(
@@ -191,38 +182,11 @@ class PanopticQuality:
     def _count(self, matches: Matches, true: TrueSegments, predicted: PredictedSegments) -> None:
         """Adds the matches, false positives and false negatives of an image."""
         matched = _cells(true, matches.true)
-        np.add.at(self._tp, matched, 1)
-        np.add.at(self._fn, _cells(true, matches.missed), 1)
-        np.add.at(self._fp, _cells(predicted, matches.wrong), 1)
-        for row, column, iou in zip(*matched, matches.iou.tolist()):
-            self._iou_units[row, column] += int(math.ldexp(iou, _IOU_BITS))
-
-
-def segments_of_maps(
-    overlaps: Overlaps, labels: LabelSpace
-) -> tuple[TrueSegments, PredictedSegments, Overlaps]:
-    """Says what the ids of two panoptic maps mean.
-
-    Args:
-      overlaps: of the true and the predicted panoptic map.
-      labels: what the ids mean.
-
-    Returns:
-      The segments, and the overlaps as they came.
-
-    Raises:
-      ValueError: a map holds an id of no class.
-    """
-    divisor = labels.label_divisor
-    true = class_indices(overlaps.true_ids // divisor, labels, "ground truth")
-    predicted = class_indices(overlaps.predicted_ids // divisor, labels, "prediction")
-    thing = np.append(labels.is_thing, False)[true]
-    crowd = thing & (overlaps.true_ids % divisor == 0)
-    return (
-        TrueSegments(true, overlaps.true_areas, crowd, crowd, true < 0),
-        PredictedSegments(predicted, overlaps.predicted_areas),
-        overlaps,
-    )
+        np.add.at(self._counts["tp"], matched, 1)
+        np.add.at(self._counts["fn"], _cells(true, matches.missed), 1)
+        np.add.at(self._counts["fp"], _cells(predicted, matches.wrong), 1)
+        units = [int(math.ldexp(iou, _IOU_BITS)) for iou in matches.iou.tolist()]
+        np.add.at(self._counts["iou"], matched, np.array(units, object))
 
 
 def _cells(

@@ -12,8 +12,6 @@ from kmax_tf.evaluation.metrics import Result
 from kmax_tf.files.writing import PathLike, write_atomically
 from kmax_tf.wording import count_of
 
-_UNDEFINED = "-"
-
 
 def write_results(result: Result, folder: PathLike) -> str:
     """Writes FOLDER/metrics.json, whole or not at all; what isn't defined is null.
@@ -31,47 +29,51 @@ def write_results(result: Result, folder: PathLike) -> str:
 
 def format_table(result: Result) -> str:
     """Formats the metrics for a terminal: a row a class, things first, then the summary."""
-    classes = result["per_class"]
-    width = max([len(name) for name in classes] + [len("class")])
+    width = max([len(name) for name in result["per_class"]] + [len("class")])
     scores = "".join(f"{name:>8}" for name in ("PQ", "SQ", "RQ", "IoU"))
     counts = "".join(f"{name:>8}" for name in ("TP", "FP", "FN"))
     rule = "-" * (width + 7 * 8)
     lines = [f"{'class':<{width}}{scores}{counts}", rule]
-    for kind, thing in (("things", True), ("stuff", False)):
-        rows = {name: row for name, row in classes.items() if row["thing"] == thing}
-        lines += [_class_row(name, row, width) for name, row in rows.items()]
-        lines += [_group_row(result, kind, width), rule] if rows else []
-    lines.append(_group_row(result, "all", width))
+    for kind in ("things", "stuff"):
+        rows, together = group_of(result, kind)
+        if rows:
+            lines += [_format_row(name, row, width) for name, row in rows.items()]
+            lines += [_format_row(kind.upper(), together, width), rule]
+    lines.append(_format_row("ALL", group_of(result, "all")[1], width))
     lines += ["", _summary(result)]
     return "\n".join(line.rstrip() for line in lines)
 
 
-def _class_row(name: str, row: Mapping[str, Any], width: int) -> str:
-    scores = "".join(f"{_number(row[key]):>8}" for key in ("pq", "sq", "rq", "iou"))
+def group_of(result: Result, kind: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Returns the rows of "things", "stuff" or "all" classes by name, and a row of all of them.
+
+    That has the averages of their scores and the sums of their counts.
+    """
+    rows = {
+        name: row
+        for name, row in result["per_class"].items()
+        if kind == "all" or row["thing"] == (kind == "things")
+    }
+    iou = [row["iou"] for row in rows.values() if not math.isnan(row["iou"])]
+    return rows, {
+        **{key: result[key][kind] for key in ("pq", "sq", "rq")},
+        "iou": sum(iou) / len(iou) if iou else math.nan,
+        **{key: sum(row[key] for row in rows.values()) for key in ("tp", "fp", "fn")},
+    }
+
+
+def _format_row(name: str, row: Mapping[str, Any], width: int) -> str:
+    scores = "".join(f"{format_score(row[key]):>8}" for key in ("pq", "sq", "rq", "iou"))
     counts = "".join(f"{row[key]:>8}" for key in ("tp", "fp", "fn"))
     return f"{name:<{width}}{scores}{counts}"
 
 
-def _group_row(result: Result, kind: str, width: int) -> str:
-    """Formats the averages of things, stuff or all classes; the sums of their counts."""
-    rows = [
-        row
-        for row in result["per_class"].values()
-        if kind == "all" or row["thing"] == (kind == "things")
-    ]
-    iou = [row["iou"] for row in rows if not math.isnan(row["iou"])]
-    averages = {key: result[key][kind] for key in ("pq", "sq", "rq")}
-    averages["iou"] = sum(iou) / len(iou) if iou else float("nan")
-    sums = {key: sum(row[key] for row in rows) for key in ("tp", "fp", "fn")}
-    return _class_row(kind.upper(), {**averages, **sums}, width)
-
-
 def _summary(result: Result) -> str:
-    parts = [f"PQ {_number(result['pq']['all'])}", f"mIoU {_number(result['miou'])}"]
+    parts = [f"PQ {format_score(result['pq']['all'])}", f"mIoU {format_score(result['miou'])}"]
     if result["ap"]:
         ap = result["ap"]
-        parts.append(f"mask AP {_number(ap['ap'])} (AP50 {_number(ap['ap50'])})")
-    sizes = [f"{name} {_number(pq['all'])}" for name, pq in result["pq_by_size"].items()]
+        parts.append(f"mask AP {format_score(ap['ap'])} (AP50 {format_score(ap['ap50'])})")
+    sizes = [f"{name} {format_score(pq['all'])}" for name, pq in result["pq_by_size"].items()]
     images = count_of(result["images"], "image")
     return (
         f"{', '.join(parts)}\nPQ of segments by size: {', '.join(sizes)}\n"
@@ -79,8 +81,9 @@ def _summary(result: Result) -> str:
     )
 
 
-def _number(value: float) -> str:
-    return _UNDEFINED if math.isnan(value) else f"{value:.1f}"
+def format_score(value: float) -> str:
+    """Formats a score, or a dash for what isn't defined."""
+    return "-" if math.isnan(value) else f"{value:.1f}"
 
 
 def _without_nan(value: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pathlib
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Union
 
 import numpy as np
 
@@ -19,24 +19,6 @@ from kmax_tf.panoptic.fields import as_number
 if TYPE_CHECKING:
     from kmax_tf.labels import LabelSpace
     from kmax_tf.panoptic.fields import ImageId
-
-
-class Submission(Protocol):
-    """Takes one image after another; `finish` writes what is written last."""
-
-    def add(
-        self, name: str, image_id: ImageId | None, prediction: Mapping[str, np.ndarray]
-    ) -> None:
-        """Writes the files of an image.
-
-        Args:
-          name: what the image is known by, a path.
-          image_id: what the annotations call it; None: its name, as a number if that is all digits.
-          prediction: [H, W] maps "panoptic", "semantic", "semantic_scores", "instance_scores".
-        """
-
-    def finish(self) -> str:
-        """Writes the rest and returns a sentence about what to upload."""
 
 
 class CocoSubmission:
@@ -58,6 +40,11 @@ class CocoSubmission:
     ) -> None:
         """Writes NAME.png of an image.
 
+        Args:
+          name: what the image is known by, a path.
+          image_id: what the annotations call it; None: its name, as a number if that is all digits.
+          prediction: [H, W] maps "panoptic", "semantic", "semantic_scores", "instance_scores".
+
         Raises:
           UserError: another image has its name or its id.
         """
@@ -77,7 +64,7 @@ class CocoSubmission:
         )
 
     def finish(self) -> str:
-        """Writes the JSON."""
+        """Writes the JSON and returns a sentence about what to upload."""
         path = os.path.join(self._folder, f"{self.name}.json")
         write_panoptic_json(path, self._annotations, self._label_space)
         return f"{path} and the folder of the same name: zip both, under the name the server asks"
@@ -114,7 +101,7 @@ class CityscapesSubmission:
     def add(
         self, name: str, image_id: ImageId | None, prediction: Mapping[str, np.ndarray]
     ) -> None:
-        """Writes the files of an image, flat, as the server wants them."""
+        """Writes the files of an image, as `CocoSubmission.add`; flat, as the server wants them."""
         name = safe_name(name).rsplit("/", maxsplit=1)[-1]
         for suffix in ("_leftImg8bit", "_gtFine"):
             name = name.split(suffix)[0]
@@ -124,7 +111,7 @@ class CityscapesSubmission:
         self._write_instances(name, prediction)
 
     def finish(self) -> str:
-        """Writes the JSON of the panoptic task."""
+        """Writes the JSON of the panoptic task, as `CocoSubmission.finish`."""
         self._panoptic.finish()
         return f"{self._folder}/pixel, instance and panoptic: zip the content of each for its task"
 
@@ -143,6 +130,8 @@ class CityscapesSubmission:
         write_atomically(os.path.join(folder, f"{name}_pred.txt"), "".join(lines))
 
 
+# They take one image after another; `finish` writes what is written last.
+Submission = Union[CocoSubmission, CityscapesSubmission]
 # By the name of the dataset whose server takes it.
 SUBMISSIONS: Mapping[str, Callable[[str, LabelSpace], Submission]] = {
     "coco": CocoSubmission,

@@ -13,8 +13,8 @@ import tensorflow as tf
 from kmax_tf.checkpoints.restore import find_checkpoint, recorded_experiment, restore_weights
 from kmax_tf.config import Experiment, label_space, load_experiment
 from kmax_tf.errors import UserError
-from kmax_tf.evaluation.assignments import InputSizes, assignments_by_block, draw_assignments
-from kmax_tf.export.predictor import find_export
+from kmax_tf.evaluation.assignments import InputSizes, draw_assignments
+from kmax_tf.export.version_folder import find_export
 from kmax_tf.inference import Inference
 from kmax_tf.model.builder import build_model
 from kmax_tf.model.kmax import KMaX
@@ -40,9 +40,7 @@ class Explainer:
 
         @tf.function(autograph=False)
         def predict(inputs: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
-            # The map is what `kmax predict` gives: a folded network's, to the last bit.
-            blocks = assignments_by_block(model.predictions_by_block(inputs))
-            return inference(inputs)["panoptic"], blocks
+            return inference(inputs)["panoptic"], inference.assignments(inputs)
 
         self._predict = predict
 
@@ -98,8 +96,8 @@ def load_explainer(path: str | os.PathLike[str], config: Optional[str] = None) -
     export = find_export(pathlib.Path(path))
     if export is not None:
         raise UserError(
-            f"{export} is an exported SavedModel, which gives maps only and not what its kMaX "
-            "blocks predict: give the folder of the run that it was exported from, or a checkpoint"
+            f"{export} is an exported SavedModel: give the folder of the run that it was exported "
+            "from, or a checkpoint; the page of kmax serve shows the blocks of an export"
         )
     checkpoint = find_checkpoint(path)
     experiment = load_experiment(config or recorded_experiment(checkpoint))

@@ -12,7 +12,8 @@ import numpy as np
 import tensorflow as tf
 
 from kmax_tf.errors import UserError
-from kmax_tf.export.predictor import Predictor, find_export, load_predictor
+from kmax_tf.export.predictor import Predictor, load_predictor
+from kmax_tf.export.version_folder import find_export
 from kmax_tf.files.images import read_image
 from kmax_tf.labels import LabelSpace
 from kmax_tf.panoptic.coco_results import encode_panoptic

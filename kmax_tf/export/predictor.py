@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pathlib
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Optional, Protocol
 
@@ -13,10 +12,9 @@ import tensorflow as tf
 
 from kmax_tf.config import label_space, load_experiment
 from kmax_tf.errors import UserError
-from kmax_tf.export.saved_model import EXPERIMENT_FILE, read_labels
+from kmax_tf.export.version_folder import find_export, read_labels
 from kmax_tf.files.writing import plain_path
 from kmax_tf.labels import LabelSpace
-from kmax_tf.postprocessing.small_components import remove_small_components
 
 
 class Predictor(Protocol):
@@ -37,12 +35,13 @@ class Predictor(Protocol):
 class _SavedModelPredictor:
     def __init__(self, folder: pathlib.Path):
         self.labels = read_labels(folder)
-        options = load_experiment(folder / EXPERIMENT_FILE).postprocessing
-        self._island_area_limit = options.island_area_limit
         try:
             self._model = tf.saved_model.load(plain_path(folder))
         except (OSError, ValueError, tf.errors.OpError) as error:
-            raise UserError(f"cannot load the SavedModel {folder}: {error}") from error
+            raise UserError(
+                f"cannot load the SavedModel {folder}: {error}; it is damaged or half written: "
+                "export the model again"
+            ) from error
         missing = {"serving_default", "image_bytes"} - set(self._model.signatures)
         if missing:
             raise UserError(
@@ -54,38 +53,31 @@ class _SavedModelPredictor:
 
     def __call__(self, image: np.ndarray) -> dict[str, np.ndarray]:
         outputs = self._serve(images=tf.constant(image[np.newaxis]))
-        return _on_host(outputs, self._island_area_limit, self.labels)
+        return _on_host(outputs)
 
 
 class _RunPredictor:
     def __init__(self, folder: pathlib.Path, maps: Optional[Sequence[str]]):
         from kmax_tf.checkpoints.restore import restore_weights
         from kmax_tf.export.serving_model import ServingModel
+        from kmax_tf.inference import Inference
         from kmax_tf.model.builder import build_model
 
         experiment = load_experiment(folder / "experiment.textproto")
         model = build_model(experiment)
         restore_weights(model, folder)
         self.labels = label_space(experiment.dataset)
-        self._island_area_limit = experiment.postprocessing.island_area_limit
-        self._model = ServingModel(model, experiment, maps)
+        self._model = ServingModel(Inference(experiment, model), experiment, maps)
         self.image_bytes = self._model.image_bytes
 
     def __call__(self, image: np.ndarray) -> dict[str, np.ndarray]:
         outputs = self._model.serving_default(tf.constant(image[np.newaxis]))
-        return _on_host(outputs, self._island_area_limit, self.labels)
+        return _on_host(outputs)
 
 
-def _on_host(
-    outputs: Mapping[str, tf.Tensor], island_area_limit: int, labels: LabelSpace
-) -> dict[str, np.ndarray]:
-    """Fetches the outputs of one image, and does what isn't done in the graph."""
-    maps = {name: value[0].numpy() for name, value in outputs.items()}
-    if "panoptic" in maps:
-        maps["panoptic"] = remove_small_components(
-            maps["panoptic"], island_area_limit, labels.void_panoptic_id
-        )
-    return maps
+def _on_host(outputs: Mapping[str, tf.Tensor]) -> dict[str, np.ndarray]:
+    """Fetches the outputs of one image."""
+    return {name: value[0].numpy() for name, value in outputs.items()}
 
 
 def load_predictor(path: str | os.PathLike[str], maps: Optional[Sequence[str]] = None) -> Predictor:
@@ -110,19 +102,3 @@ def load_predictor(path: str | os.PathLike[str], maps: Optional[Sequence[str]] =
         f"{folder} holds no model: expected saved_model.pb (written by `kmax export`), numbered "
         "versions of it, or experiment.textproto with checkpoints (written by trainer.py)"
     )
-
-
-def find_export(folder: pathlib.Path) -> Optional[pathlib.Path]:
-    """Returns the SavedModel that a folder means: itself or its newest version; None: it has none.
-
-    Args:
-      folder: may not exist.
-    """
-    if (folder / "saved_model.pb").exists():
-        return folder
-    versions = [
-        child
-        for child in (folder.iterdir() if folder.is_dir() else [])
-        if re.fullmatch(r"\d+", child.name) and (child / "saved_model.pb").exists()
-    ]
-    return max(versions, key=lambda child: int(child.name), default=None)

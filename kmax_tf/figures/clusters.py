@@ -99,16 +99,11 @@ def center_colors(maps: Sequence[np.ndarray]) -> dict[int, Color]:
     return dict(zip(ranked, _distinct_colors(len(ranked))))
 
 
-def share_changed(before: np.ndarray, after: np.ndarray) -> float:
-    """Returns the share of pixels that are in another center than before: maps [H, W]."""
-    return float(np.mean(before != after))
-
-
 def _caption(assignment: Assignment, before: Assignment | None) -> str:
-    count = len(np.unique(assignment.centers))
-    facts = count_of(count, "center")
+    facts = count_of(len(np.unique(assignment.centers)), "center")
     if before is not None:
-        facts += f", {100 * share_changed(before.centers, assignment.centers):.0f} % changed"
+        changed = np.mean(before.centers != assignment.centers)
+        facts += f", {100 * changed:.0f} % changed"
     return f"{assignment.name} (stride {assignment.stride})\n{facts}"
 
 

@@ -10,7 +10,7 @@ import PIL.Image
 import scipy.ndimage
 
 from kmax_tf.figures.text import Label, draw_labels, place_label
-from kmax_tf.panoptic.colors import class_index, segment_colors
+from kmax_tf.panoptic.colors import Color, class_index, segment_colors
 from kmax_tf.panoptic.runs import find_runs
 
 if TYPE_CHECKING:
@@ -28,18 +28,16 @@ _UNLABELED = np.array([54, 56, 60], np.float32)
 _HATCH = np.array([128, 131, 136], np.float32)
 
 
-def draw_panoptic(
-    image: np.ndarray, panoptic: np.ndarray, labels: LabelSpace, names: bool = True
-) -> np.ndarray:
+def draw_panoptic(image: np.ndarray, panoptic: np.ndarray, labels: LabelSpace) -> np.ndarray:
     """Draws segments over their image: colored, outlined and named.
 
-    Unlabeled pixels are dark and hatched. Names that don't fit into their segment are left out.
+    Unlabeled pixels are dark and hatched. Names have instance numbers where a class has several
+    instances; those that don't fit into their segment are left out.
 
     Args:
       image: [H, W, 3] uint8.
       panoptic: [H, W] integer panoptic map.
       labels: the classes, their names and colors.
-      names: whether to write names, with instance numbers where a class has several instances.
 
     Returns:
       [s H, s W, 3] uint8; s is a whole number, 1 unless the image is small (`scale_for`).
@@ -62,9 +60,7 @@ def draw_panoptic(
     hatch(picture, canvas, ~labeled)
     _outline(picture, index, labeled, color)
     picture = np.clip(np.round(picture), 0, 255).astype(np.uint8)
-    if not names:
-        return picture
-    return draw_labels(picture, _labels(present, index, labels))
+    return draw_labels(picture, _labels(present, index, labels, colors))
 
 
 def scale_for(shape: tuple[int, ...]) -> int:
@@ -135,9 +131,10 @@ def _near_edge(index: np.ndarray, width: int) -> np.ndarray:
     return near
 
 
-def _labels(present: np.ndarray, index: np.ndarray, labels: LabelSpace) -> list[Label]:
+def _labels(
+    present: np.ndarray, index: np.ndarray, labels: LabelSpace, colors: dict[int, Color]
+) -> list[Label]:
     """Places the names of segments."""
-    colors = segment_colors(present, labels)
     size = max(13, min(round(min(index.shape) / 29), 30))
     boxes = scipy.ndimage.find_objects(index + 1)
     placed = []

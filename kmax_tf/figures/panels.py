@@ -13,7 +13,8 @@ import PIL.ImageDraw
 from kmax_tf.figures import overlay
 from kmax_tf.figures.text import draw_centered, font, text_size
 from kmax_tf.panoptic.colors import Color, class_index
-from kmax_tf.panoptic.runs import number_values, run_ends, sum_by_index
+from kmax_tf.panoptic.overlaps import find_overlaps
+from kmax_tf.panoptic.runs import find_runs
 
 if TYPE_CHECKING:
     from kmax_tf.labels import LabelSpace
@@ -36,52 +37,43 @@ class _Entry:
 
 def side_by_side(
     image: np.ndarray,
-    truth: np.ndarray | None,
+    truth: np.ndarray,
     prediction: np.ndarray,
     labels: LabelSpace,
-    titles: Sequence[str] | None = None,
     errors: bool = False,
-    legend: bool = False,
 ) -> np.ndarray:
-    """Draws image, ground truth, prediction and errors on one sheet.
+    """Draws image, ground truth and prediction on one sheet, each below its name.
 
     Args:
       image: [H, W, 3] uint8.
-      truth: [H, W] integer panoptic map; None leaves it out, and the errors with it.
+      truth: [H, W] integer panoptic map.
       prediction: [H, W] integer panoptic map.
       labels: the classes, their names and colors.
-      titles: captions, one a picture; by default what they are.
-      errors: whether to add the map of errors (`draw_errors`).
-      legend: whether to add a legend of the classes present.
+      errors: whether to add the map of errors (`draw_errors`) and a legend of all colors.
 
     Returns:
       [height, width, 3] uint8: two rows of two, or a row; wide images stand in a column.
 
     Raises:
-      ValueError: the maps aren't of the image's size, or the number of titles is another.
+      ValueError: the maps aren't of the image's size.
     """
     overlay.require_same_size(image, prediction)
-    scale = overlay.scale_for(image.shape)
-    pictures = [("image", overlay.enlarge_image(image, scale))]
-    if truth is not None:
-        pictures.append(("ground truth", overlay.draw_panoptic(image, truth, labels)))
-    pictures.append(("prediction", overlay.draw_panoptic(image, prediction, labels)))
-    if truth is not None and errors:
-        pictures.append(("errors", draw_errors(image, truth, prediction, labels)))
-    captions = [name for name, _ in pictures] if titles is None else list(titles)
-    if len(captions) != len(pictures):
-        raise ValueError(f"{len(pictures)} pictures need as many titles, not {len(captions)}")
-    height, width = pictures[0][1].shape[:2]
-    columns = 2 if len(pictures) == 4 else 1 if width > 1.5 * height else len(pictures)
-    sheet = arrange([picture for _, picture in pictures], captions, columns)
-    if not legend:
+    pictures = {
+        "image": overlay.enlarge_image(image, overlay.scale_for(image.shape)),
+        "ground truth": overlay.draw_panoptic(image, truth, labels),
+        "prediction": overlay.draw_panoptic(image, prediction, labels),
+    }
+    if errors:
+        pictures["errors"] = draw_errors(image, truth, prediction, labels)
+    height, width = pictures["image"].shape[:2]
+    columns = 2 if errors else 1 if width > 1.5 * height else len(pictures)
+    sheet = arrange(list(pictures.values()), list(pictures), columns)
+    if not errors:
         return sheet
-    maps = [prediction] if truth is None else [truth, prediction]
-    present = np.unique(np.concatenate([values.ravel() for values in maps]))
-    entries = _class_entries(present // labels.label_divisor, labels)
-    if truth is not None and errors:
-        entries += [_Entry("wrong class", _WRONG_CLASS), _Entry("wrong instance", _WRONG_SEGMENT)]
-    return np.concatenate([sheet, _draw_entries(entries, sheet.shape[1])])
+    present = np.unique([truth, prediction]) // labels.label_divisor
+    wrong = [_Entry("wrong class", _WRONG_CLASS), _Entry("wrong instance", _WRONG_SEGMENT)]
+    legend = _draw_entries(_class_entries(present, labels) + wrong, sheet.shape[1])
+    return np.concatenate([sheet, legend])
 
 
 def arrange(pictures: Sequence[np.ndarray], captions: Sequence[str], columns: int) -> np.ndarray:
@@ -181,32 +173,25 @@ def _errors(
       truth is unlabeled.
     """
     divisor = labels.label_divisor
-    ends = run_ends(truth.ravel(), prediction.ravel())
-    lengths = np.diff(ends, prepend=-1)
-    true_ids, true_index = number_values(truth.ravel()[ends])
-    predicted_ids, predicted_index = number_values(prediction.ravel()[ends])
-    pairs, pair_index = number_values(true_index * len(predicted_ids) + predicted_index)
-    shared = sum_by_index(pair_index, lengths, len(pairs))
-    of_true, of_predicted = np.divmod(pairs, len(predicted_ids))
-
-    true_class = true_ids[of_true] // divisor
-    same_class = true_class == predicted_ids[of_predicted] // divisor
-    best_of_true = np.zeros(len(true_ids), np.int64)
-    np.maximum.at(best_of_true, of_true, np.where(same_class, shared, 0))
-    best_of_predicted = np.zeros(len(predicted_ids), np.int64)
-    np.maximum.at(best_of_predicted, of_predicted, np.where(same_class, shared, 0))
-    belong = (shared == best_of_true[of_true]) & (shared == best_of_predicted[of_predicted])
-    index = np.array([class_index(int(class_id), labels) for class_id in true_class])
+    overlaps = find_overlaps(truth, prediction)
+    of_true, of_predicted, shared = overlaps.pair_true, overlaps.pair_predicted, overlaps.shared
+    true_ids = overlaps.true_ids[of_true]
+    same_class = true_ids // divisor == overlaps.predicted_ids[of_predicted] // divisor
+    belong = np.full(len(shared), True)
+    for segment in (of_true, of_predicted):
+        most = np.zeros(len(shared), np.int64)
+        np.maximum.at(most, segment, np.where(same_class, shared, 0))
+        belong &= shared == most[segment]
+    index = np.array([class_index(int(class_id), labels) for class_id in true_ids // divisor])
     thing = np.append(labels.is_thing, False)[index]
-    crowd = thing & (true_ids[of_true] % divisor == 0)
+    crowd = thing & (true_ids % divisor == 0)
 
     labeled = index >= 0
     other_segment = labeled & same_class & thing & ~crowd & ~belong
-    wrong_class, wrong_segment, unlabeled = (
-        of_pair[pair_index].repeat(lengths).reshape(truth.shape)
-        for of_pair in (labeled & ~same_class, other_segment, ~labeled)
-    )
-    return wrong_class, wrong_segment, unlabeled
+    width = len(overlaps.predicted_ids)
+    places = find_runs(truth).places() * width + find_runs(prediction).places()
+    pairs = np.searchsorted(of_true * width + of_predicted, places)  # [H, W]
+    return (labeled & ~same_class)[pairs], other_segment[pairs], ~labeled[pairs]
 
 
 def _class_entries(class_ids: Sequence[int] | np.ndarray, labels: LabelSpace) -> list[_Entry]:

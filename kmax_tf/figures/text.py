@@ -44,7 +44,7 @@ def font(size: int) -> Font:
     """Returns Pillow's own font in a size (pixels); a fixed small one where it can't scale."""
     try:
         return PIL.ImageFont.load_default(size=size)
-    except (TypeError, ImportError, OSError):  # Pillow before 10.1, or built without FreeType
+    except (ImportError, OSError):  # built without FreeType
         return PIL.ImageFont.load_default()
 
 

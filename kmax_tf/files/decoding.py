@@ -6,6 +6,9 @@ applied, and what TensorFlow would decode otherwise than Pillow does is a proble
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import tensorflow as tf
 
 from kmax_tf.files.orientation import (
@@ -55,6 +58,7 @@ def decode_upright(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
       A problem, scalar string, "" for none, and [H, W, 3] uint8, a black pixel where there is one.
     """
     start = substring(encoded, 0, 4)
+    nothing = tf.zeros([0, 0, 3], tf.uint8)
     is_jpeg = substring(encoded, 0, 2) == b"\xff\xd8"
     is_png = start == b"\x89PNG"
     is_bmp = substring(encoded, 0, 2) == b"BM"
@@ -70,7 +74,7 @@ def decode_upright(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             lambda: _problem_of_others(encoded),
         ],
     )
-    image = tf.cond(problem == "", lambda: _decoded(encoded), _nothing)
+    image = tf.cond(problem == "", lambda: attempt(_decode, encoded, nothing), lambda: nothing)
     damaged = "it is damaged or ends early; copy or download it again"
     problem = tf.where((problem == "") & (tf.size(image) == 0), damaged, problem)
     exif = tf.switch_case(
@@ -85,42 +89,32 @@ def decode_upright(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     return problem, tf.ensure_shape(image, [None, None, 3])
 
 
-def _decoded(encoded: tf.Tensor) -> tf.Tensor:
-    """Decodes an image; what fails has no pixels.
+def attempt(function: Callable[[tf.Tensor], Any], value: tf.Tensor, otherwise: Any) -> Any:
+    """Returns what a function gives of a value, or something else of its kind where it fails.
 
     Operations can't be asked whether they will fail, but the elements of a dataset may.
     """
-
-    def decode(encoded: tf.Tensor) -> tf.Tensor:
-        return tf.cond(
-            _is_any(substring(encoded, 0, 2), (b"BM", b"GI")),
-            lambda: _decode_bmp_or_gif(encoded),
-            lambda: decode_record_image(encoded),
-        )
-
-    fine = tf.data.Dataset.from_tensors(encoded).map(decode).ignore_errors()
-    return fine.concatenate(tf.data.Dataset.from_tensors(_nothing())).take(1).get_single_element()
+    fine = tf.data.Dataset.from_tensors(value).map(function).ignore_errors()
+    failed = tf.data.Dataset.from_tensors(otherwise)
+    return fine.concatenate(failed).take(1).get_single_element()
 
 
-def _decode_bmp_or_gif(encoded: tf.Tensor) -> tf.Tensor:
-    image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
-    return tf.ensure_shape(image, [None, None, 3])
+def _decode(encoded: tf.Tensor) -> tf.Tensor:
+    """Decodes an image that is known to be a JPEG, PNG, BMP or GIF."""
 
+    def bmp_or_gif() -> tf.Tensor:
+        image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
+        return tf.ensure_shape(image, [None, None, 3])
 
-def _nothing() -> tf.Tensor:
-    return tf.zeros([0, 0, 3], tf.uint8)
-
-
-def _is_any(text: tf.Tensor, values: tuple[bytes, ...]) -> tf.Tensor:
-    return tf.reduce_any(text == tf.constant(values))
+    start = substring(encoded, 0, 2)
+    is_other = (start == b"BM") | (start == b"GI")
+    return tf.cond(is_other, bmp_or_gif, lambda: decode_record_image(encoded))
 
 
 def _problem_of_jpeg(encoded: tf.Tensor) -> tf.Tensor:
     """Refuses inks, of which every decoder has a recipe of its own."""
-    shape = tf.data.Dataset.from_tensors(encoded).map(tf.io.extract_jpeg_shape).ignore_errors()
-    unknown = tf.data.Dataset.from_tensors(tf.zeros([3], tf.int32))  # it is damaged
-    channels = shape.concatenate(unknown).take(1).get_single_element()[2]
-    return tf.where(channels == 4, f"it is a CMYK JPEG; {_SEND}", "")
+    shape = attempt(tf.io.extract_jpeg_shape, encoded, tf.zeros([3], tf.int32))  # of none: damaged
+    return tf.where(shape[2] == 4, f"it is a CMYK JPEG; {_SEND}", "")
 
 
 def _problem_of_bmp(encoded: tf.Tensor) -> tf.Tensor:

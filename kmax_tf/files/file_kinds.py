@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import re
 
-# Brands of ISO media files (their bytes 8 to 12), which begin with the length of "ftyp".
-_BRANDS = {
-    b"avif avis": ("an AVIF image", "convert it to JPEG or PNG"),
-    b"heic heix hevc hevx heim heis mif1 msf1": (
-        "a HEIC photo",
-        "convert it to JPEG or PNG (iPhones take JPEGs where Settings, Camera, Formats says Most "
-        "Compatible)",
-    ),
-    b"crx ": ("a RAW photo (CR3)", "develop it and export it as JPEG, PNG or TIFF"),
-    b"jxl ": ("a JPEG XL image", "convert it to JPEG or PNG"),
-}
 _RAW = "develop it and export it as JPEG, PNG or TIFF"
 _CONVERT = "convert it to JPEG or PNG"
+_IPHONE = " (iPhones take JPEGs where Settings, Camera, Formats says Most Compatible)"
 _FRAMES = "extract its frames as JPEG or PNG"
 _TEXT = "it was saved in place of the image; download the image again"
+# Brands of ISO media files (their bytes 8 to 12), which begin with the length of "ftyp".
+_BRANDS = {
+    b"avif avis": ("an AVIF image", _CONVERT),
+    b"heic heix hevc hevx heim heis mif1 msf1": ("a HEIC photo", _CONVERT + _IPHONE),
+    b"crx ": ("a RAW photo (CR3)", _RAW),
+    b"jxl ": ("a JPEG XL image", _CONVERT),
+}
 _KINDS: tuple[tuple[bytes, str, str], ...] = (
     (rb"\xff\x0a|\0\0\0\x0cJXL \r\n\x87\n", "a JPEG XL image", _CONVERT),
     (rb"\xff\x4f\xff\x51|\0\0\0\x0cjP  \r\n\x87\n", "a JPEG 2000 image", _CONVERT),
@@ -73,9 +70,6 @@ OTHER_SUFFIXES = (
 
 def describe_file(data: bytes) -> tuple[str, str]:
     """Names the kind of a file that isn't read as an image.
-
-    Args:
-      data: its content.
 
     Returns:
       What it is, such as "a HEIC photo", and what to do; ("", "") if that isn't known.

@@ -15,32 +15,11 @@ import unicodedata
 import numpy as np
 from PIL import Image
 
+from kmax_tf.errors import BadExampleError
 from kmax_tf.files.image_damage import PROGRESSIVE, JpegLayout
-from kmax_tf.files.opening import (
-    MAX_PIXELS,
-    BadExampleError,
-    ImageFile,
-    check_jpeg,
-    load_pixels,
-    open_image,
-    read_bytes,
-)
+from kmax_tf.files.opening import ImageFile, check_jpeg, load_pixels, open_image, read_bytes
 from kmax_tf.files.pixel_values import to_rgb, turn_of
 from kmax_tf.files.writing import PathLike, write_atomically
-
-__all__ = [
-    "IMAGE_SUFFIXES",
-    "MAX_PIXELS",
-    "BadExampleError",
-    "EncodedImage",
-    "check_encoded",
-    "decode_image",
-    "encode_image",
-    "image_key",
-    "read_encoded",
-    "read_image",
-    "write_png",
-]
 
 IMAGE_SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".tif", ".tiff", ".webp"),
@@ -69,13 +48,7 @@ class EncodedImage:
 
 
 def read_image(path: str | os.PathLike[str]) -> np.ndarray:
-    """Reads an image file.
-
-    Args:
-      path: of the image.
-
-    Returns:
-      [H, W, 3] uint8 RGB, upright.
+    """Reads an image file: [H, W, 3] uint8 RGB, upright.
 
     Raises:
       BadExampleError: the file is missing, damaged, too large, or of a kind that isn't read.
@@ -90,9 +63,6 @@ def read_encoded(path: str | os.PathLike[str]) -> EncodedImage:
     decode, without what stands behind the image. Everything else becomes an RGB PNG: TensorFlow's
     decoders ignore EXIF data, while annotations belong to the upright image, and read other kinds
     in their own ways.
-
-    Args:
-      path: of the image.
 
     Raises:
       BadExampleError: the file is missing, damaged, too large, or of a kind that isn't read.
@@ -119,10 +89,6 @@ def _keeps_bytes(layout: JpegLayout, picture: Image.Image) -> bool:
 
 def check_encoded(data: bytes, name: str) -> tuple[int, int]:
     """Checks that the image of a record decodes, and returns its height and width.
-
-    Args:
-      data: the encoded bytes.
-      name: of the image, for messages.
 
     Raises:
       BadExampleError: it is neither JPEG nor PNG, cannot be decoded, or is too large.

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
-from kmax_tf.errors import UserError
+from kmax_tf.errors import BadExampleError
 from kmax_tf.files.file_kinds import describe_file
 from kmax_tf.files.image_damage import (
     PNG_SIGNATURE,
@@ -35,10 +35,6 @@ _FORMATS = (*_JPEG_FORMATS, "PNG", "TIFF", "WEBP", "BMP", "DIB", "GIF", "PPM")
 _TIFF_SIGNATURES = (b"II*\0", b"MM\0*")
 # Bits that any Huffman table reads as something else than the zeros that decoders fill in.
 _JPEG_FILLER = b"\x55" * 64
-
-
-class BadExampleError(UserError):
-    """Says which file cannot be used, why, and what to do about it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,11 +89,7 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
 
 
 def open_image(data: bytes, path: str | os.PathLike[str]) -> ImageFile:
-    """Reads what a file declares, without decoding its pixels.
-
-    Args:
-      data: its content.
-      path: for messages.
+    """Reads what a file of this content declares, without decoding its pixels.
 
     Raises:
       BadExampleError: it ends early, is too large, or of a kind that isn't read.

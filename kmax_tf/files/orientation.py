@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import tensorflow as tf
 
+# Of a walk over a file: where its next part starts, whether there is one, and what was found.
+_State = tuple[tf.Tensor, tf.Tensor, tf.Tensor]
 _TAG = 0x0112
 # Whole numbers of two and of four bytes.
 _SHORTS, _LONGS = (3, 8), (4, 9)
@@ -16,10 +20,7 @@ _MOST_PARTS = 1 << 16
 def exif_of_jpeg(encoded: tf.Tensor) -> tf.Tensor:
     """Returns the EXIF data (a TIFF) of a JPEG, scalar string; "" where it has none."""
 
-    def step(
-        position: tf.Tensor, going: tf.Tensor, exif: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        del going
+    def step(position: tf.Tensor, exif: tf.Tensor) -> _State:
         head = bytes_at(encoded, position, 4)
         marker = head[1]
         # Bytes that are none, or fill, before a marker; markers without content.
@@ -41,10 +42,7 @@ def exif_of_jpeg(encoded: tf.Tensor) -> tf.Tensor:
 def exif_of_png(encoded: tf.Tensor) -> tf.Tensor:
     """Returns the EXIF data (a TIFF) of a PNG, scalar string; "" where it has none."""
 
-    def step(
-        position: tf.Tensor, going: tf.Tensor, exif: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        del going
+    def step(position: tf.Tensor, exif: tf.Tensor) -> _State:
         length = _number(bytes_at(encoded, position, 4))
         kind = substring(encoded, position + 4, 4)
         found = kind == b"eXIf"
@@ -120,11 +118,11 @@ def _number(values: tf.Tensor) -> tf.Tensor:
     return number
 
 
-def _walk(step: object, start: int) -> tf.Tensor:
+def _walk(step: Callable[[tf.Tensor, tf.Tensor], _State], start: int) -> tf.Tensor:
     """Goes from part to part of a file, for the string that steps return last."""
     _, _, exif = tf.while_loop(
         lambda position, going, exif: going,
-        step,
+        lambda position, going, exif: step(position, exif),
         (tf.constant(start), tf.constant(True), tf.constant(b"")),
         maximum_iterations=_MOST_PARTS,
     )

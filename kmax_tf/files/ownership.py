@@ -42,10 +42,7 @@ def writing_as(command: str, overwrite: bool = False) -> Iterator[None]:
 
 
 def check_free(paths: Iterable[str | os.PathLike[str]]) -> None:
-    """Checks that nothing is in the way but what the command that runs wrote itself.
-
-    Args:
-      paths: of files that will be written.
+    """Checks that nothing is in the way of files but what the command that runs wrote itself.
 
     Raises:
       OutputError: names the first file that isn't the command's own.

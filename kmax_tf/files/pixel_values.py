@@ -48,7 +48,7 @@ def to_rgb(image: Image.Image, bits: int) -> Image.Image:
     Raises:
       ValueError: says which kind it is of and what to do, where there is no rule for it.
     """
-    check_kind(image, bits)
+    _check_kind(image, bits)
     inverted = _white_is_zero(image)
     turn = turn_of(image)
     upright = image if turn is None else image.transpose(turn)
@@ -72,16 +72,8 @@ def to_rgb(image: Image.Image, bits: int) -> Image.Image:
     return Image.fromarray(grey).convert("RGB")
 
 
-def check_kind(image: Image.Image, bits: int) -> None:
-    """Refuses images that cannot be read as they are meant, pixels unseen.
-
-    Args:
-      image: of any kind.
-      bits: of a channel in its file.
-
-    Raises:
-      ValueError: says which kind it is of and what to do.
-    """
+def _check_kind(image: Image.Image, bits: int) -> None:
+    """Refuses images that cannot be read as they are meant, pixels unseen."""
     tags = _tags(image)
     if int(tags.get(_SUBFILE_TYPE, 0)) & _REDUCED or _DNG_VERSION in tags:
         raise ValueError(

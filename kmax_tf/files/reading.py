@@ -108,8 +108,8 @@ def name_key(name: str) -> str:
     return stem + ending.lower()
 
 
-def located(path: PathLike) -> str:
-    """Returns the path under which a file or folder is there, which may be spelt otherwise.
+def as_spelt(path: PathLike) -> str:
+    """Returns a path as it is spelt where it is, which may be otherwise than it was given.
 
     Args:
       path: as a list of files, or the name of another file, has it.
@@ -123,7 +123,7 @@ def located(path: PathLike) -> str:
     folder, name = os.path.split(path)
     if not name or is_remote(path) != is_remote(folder):  # a root, or a bucket
         return path
-    folder = located(folder) if folder else ""
+    folder = as_spelt(folder) if folder else ""
     found = _names_by_key(folder or ".", version_of(folder or ".")).get(name_key(name), [])
     return os.path.join(folder, found[0] if len(found) == 1 else name)
 

@@ -62,9 +62,6 @@ def check_writable(folder: PathLike) -> None:
 
     Meant for the start of a long job, so that it doesn't fail at its end.
 
-    Args:
-      folder: the folder that the job will write to.
-
     Raises:
       OutputError: it is a file, cannot be made, or cannot be written.
     """

@@ -1,4 +1,4 @@
-"""Keras' layers of convolutions, computed by `ops`: the same function, weights and names."""
+"""Keras' layers of convolutions and of pixels, computed by `ops`: the same weights and names."""
 
 from __future__ import annotations
 
@@ -28,6 +28,15 @@ class Convolution(keras.layers.Conv2D):
             inputs, kernel, self.strides, self.padding.upper(), self.dilation_rate
         )
         return tf.nn.bias_add(outputs, self.bias) if self.use_bias else outputs
+
+
+class DenseGelu(keras.layers.Dense):
+    """A dense layer of each pixel, then GELU. [B, H, W, C] -> [B, H, W, units]."""
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Projects and activates."""
+        kernel, bias = (tf.convert_to_tensor(weight) for weight in (self.kernel, self.bias))
+        return ops.project_to_gelu(inputs, kernel, bias)
 
 
 class DepthwiseConvolution(keras.layers.DepthwiseConv2D):

@@ -14,7 +14,7 @@ from kmax_tf import ops
 from kmax_tf.keras_api import keras
 from kmax_tf.model.keras_model import KerasModel
 from kmax_tf.model.layers import ActivationFn
-from kmax_tf.ops.resizing import check_image_size
+from kmax_tf.ops.resizing import check_images
 from kmax_tf.structures import Predictions
 
 
@@ -95,6 +95,6 @@ class KMaX(KerasModel):
     def _predict(
         self, images: tf.Tensor, training: Optional[bool], mask: Any = None
     ) -> Predictions:
-        check_image_size(images)
+        check_images(images)
         with ops.for_gradients(bool(training)):
             return cast(Predictions, {**super().call(images, training=training, mask=mask)})

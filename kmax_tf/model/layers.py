@@ -132,9 +132,13 @@ class ConvBN(keras.layers.Layer):
 
     def call(self, x: tf.Tensor, training: Optional[bool] = None) -> tf.Tensor:
         """Applies the three in turn."""
+        conv, is_folded = self.conv, isinstance(self.batch_norm, Affine)
+        if is_folded and self.activation is ops.gelu and conv.kernel_size == conv.strides == (1, 1):
+            kernel = tf.squeeze(tf.convert_to_tensor(conv.kernel), [0, 1])  # [C, filters]
+            return ops.project_to_gelu(x, kernel, tf.cast(self.batch_norm.offset, x.dtype))
         if self.pad is not None:
             x = self.pad(x)
-        x = self.batch_norm(self.conv(x), training=training)
+        x = self.batch_norm(conv(x), training=training)
         return x if self.activation is None else self.activation(x)
 
     def fold(self) -> None:

@@ -12,11 +12,11 @@ from kmax_tf.ops.convolution import convolve
 from kmax_tf.ops.depthwise_convolution import convolve_depthwise
 from kmax_tf.ops.gelu import gelu
 from kmax_tf.ops.layer_normalization import layer_norm
-from kmax_tf.ops.pixel_projection import project_pixels
+from kmax_tf.ops.pixel_projection import project_pixels, project_to_gelu
 from kmax_tf.ops.pixel_softmax import softmax_entropy_and_sums
 from kmax_tf.ops.self_similarity import log_normalizers
 from kmax_tf.ops.static_shapes import pixels_of, static_or_dynamic_shape
-from kmax_tf.ops.sums import read_rows, segment_sums, sum_by_center
+from kmax_tf.ops.sums import in_turn, read_rows, segment_sums, sum_by_center
 
 __all__ = [
     "assign_in_graph",
@@ -30,11 +30,13 @@ __all__ = [
     "for_gradients",
     "gelu",
     "gradients_wanted",
+    "in_turn",
     "layer_norm",
     "log_normalizers",
     "pixels_of",
     "portable",
     "project_pixels",
+    "project_to_gelu",
     "read_rows",
     "segment_sums",
     "softmax_entropy_and_sums",

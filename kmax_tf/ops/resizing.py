@@ -85,7 +85,7 @@ def valid_scaled_size(images: tf.Tensor, scale: float) -> Any:
     return tf.maximum(tf.cast(steps, tf.int32), 1) * 32 + 1
 
 
-def check_image_size(images: tf.Tensor) -> None:
+def check_images(images: tf.Tensor) -> None:
     """Checks that the sides of [B, H, W, C] have the form 32k + 1.
 
     Where they aren't known, they are checked when the graph runs; but for one compiled by XLA,

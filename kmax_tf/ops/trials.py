@@ -75,6 +75,7 @@ EXAMPLES = {
     "dilated convolution": convolution([9, 7], [3, 3], dilation=(2, 2)),
     "1x1 convolution": convolution([9, 7], [1, 1]),
     "strided 1x1 convolution": convolution([9, 7], [1, 1], strides=(2, 2), padding="VALID"),
+    "1x1 convolution with GELU": Example(ops.project_to_gelu, [_FEATURES, [8, 6], [6]]),
     "depthwise convolution": depthwise([5, 5]),
     "similarities of axial attention": Example(
         ops.axial_similarities, [_AXIS, _AXIS, _POSITIONS, _POSITIONS], open_axes=1

@@ -103,12 +103,7 @@ def write_annotation(
 def write_panoptic_json(
     path: PathLike, annotations: Sequence[Mapping[str, Any]], labels: LabelSpace
 ) -> None:
-    """Writes the JSON of predictions, with the dataset's categories, whole or not at all.
-
-    Args:
-      path: of the file.
-      annotations: one an image, of `write_annotation`.
-      labels: whose categories are listed.
+    """Writes the JSON of what `write_annotation` gave, with the categories, whole or not at all.
 
     Raises:
       OutputError: the file can't be written.

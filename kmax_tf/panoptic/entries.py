@@ -65,7 +65,7 @@ class CategoryEntry:
     color: tuple[int, int, int] | None = None
 
 
-def parse_annotation(entry: Mapping[str, Any], least_id: int = 1) -> Annotation:
+def parse_annotation(entry: Mapping[str, Any], least_id: int) -> Annotation:
     """Reads an entry of annotations.
 
     Args:
@@ -83,18 +83,14 @@ def parse_annotation(entry: Mapping[str, Any], least_id: int = 1) -> Annotation:
     segments = []
     for number, info in enumerate(listed):
         try:
-            segments.append(parse_segment(info, least_id))
+            segments.append(_parse_segment(info, least_id))
         except FieldError as error:
             raise FieldError(f"segments_info[{number}]: {error}") from error
     return Annotation(image_id, name, tuple(segments))
 
 
-def parse_segment(info: Any, least_id: int = 1) -> Segment:
-    """Reads an entry of segments_info.
-
-    Raises:
-      FieldError: a field has not the type, or not a value, that it must have.
-    """
+def _parse_segment(info: Any, least_id: int) -> Segment:
+    """Reads an entry of segments_info."""
     if fields.require_object(info).get("category_id") == -1:
         raise FieldError(
             "category_id is -1, which no class can have; leave a segment without a class out of "

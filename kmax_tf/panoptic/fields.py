@@ -125,11 +125,10 @@ def as_color(value: Any) -> tuple[int, int, int] | None:
     """Returns the red, green and blue of #rrggbb or of three numbers; None of anything else."""
     if isinstance(value, str) and _COLOR.fullmatch(value):
         value = list(bytes.fromhex(value[-6:]))
-    channels = [_as_whole(channel) for channel in value] if isinstance(value, list) else []
-    red, green, blue = channels if len(channels) == 3 else (None, None, None)
-    if red is None or green is None or blue is None or not min(red, green, blue) >= 0:
+    if not isinstance(value, list) or len(value) != 3:
         return None
-    return (red, green, blue) if max(red, green, blue) <= 255 else None
+    channels = [c for c in map(_as_whole, value) if c is not None and 0 <= c <= 255]
+    return (channels[0], channels[1], channels[2]) if len(channels) == 3 else None
 
 
 def as_number(image_id: ImageId) -> ImageId:

@@ -38,11 +38,7 @@ class Overlaps:
 
 
 def find_overlaps(truth: np.ndarray, prediction: np.ndarray) -> Overlaps:
-    """Counts the pixels of each pair of ids.
-
-    Args:
-      truth: [H, W] integers.
-      prediction: [H, W] integers.
+    """Counts the pixels of each pair of ids of two maps [H, W] of integers.
 
     Raises:
       ValueError: the maps differ in size.

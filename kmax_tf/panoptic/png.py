@@ -6,20 +6,15 @@ import os
 
 import numpy as np
 
+from kmax_tf.errors import BadExampleError
 from kmax_tf.files.images import encode_image
-from kmax_tf.files.opening import BadExampleError, load_pixels, open_image, read_bytes
+from kmax_tf.files.opening import load_pixels, open_image, read_bytes
 
 LARGEST_ID = (1 << 24) - 1
 
 
 def read_ids(path: str | os.PathLike[str]) -> np.ndarray:
-    """Reads the ids of a PNG; alpha is dropped.
-
-    Args:
-      path: of the PNG.
-
-    Returns:
-      [H, W] int32.
+    """Reads the ids of a PNG: [H, W] int32; alpha is dropped.
 
     Raises:
       BadExampleError: the file is missing, corrupt, or not RGB with 8 bits a channel.

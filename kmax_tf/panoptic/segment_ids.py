@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from kmax_tf.files.opening import BadExampleError
+from kmax_tf.errors import BadExampleError
 from kmax_tf.labels import Category, LabelSpace
 from kmax_tf.panoptic.coco_json import repeated
 from kmax_tf.panoptic.entries import Segment

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,22 +13,10 @@ if TYPE_CHECKING:
     from kmax_tf.labels import LabelSpace
 
 
-class Segments(NamedTuple):
-    """The V segments of a panoptic map, one an id; unlabeled pixels are one, of class index -1.
-
-    Attributes:
-      runs: of the map; its values are panoptic ids.
-      classes: [V] int32 class indices (`LabelSpace.classes`); -1 where unlabeled.
-    """
-
-    runs: Runs
-    classes: np.ndarray
-
-
 def find_segments(
     panoptic: np.ndarray, labels: LabelSpace, what: str, columns: bool = False
-) -> Segments:
-    """Finds the segments of a panoptic map.
+) -> tuple[Runs, np.ndarray]:
+    """Finds the V segments of a panoptic map, one an id; unlabeled pixels are one.
 
     Args:
       panoptic: [H, W] integers, class id * label_divisor + instance.
@@ -36,25 +24,20 @@ def find_segments(
       what: the map's name in errors.
       columns: whether runs go down the columns.
 
+    Returns:
+      The runs, whose values are panoptic ids, and [V] int32 class indices, -1 where unlabeled.
+
     Raises:
       ValueError: the map isn't [H, W] of integers, or holds an id of no class.
     """
     require_map(panoptic, what)
     runs = find_runs(panoptic, columns)
     class_ids = runs.values // labels.label_divisor
-    return Segments(runs, class_indices(class_ids, labels, what))
+    return runs, class_indices(class_ids, labels, what)
 
 
 def class_indices(ids: np.ndarray, labels: LabelSpace, what: str) -> np.ndarray:
-    """Looks up class indices of dataset ids.
-
-    Args:
-      ids: integers of any shape.
-      labels: what the ids mean.
-      what: name of the ids' map in errors.
-
-    Returns:
-      int32 of the same shape; -1 for the ignore label.
+    """Looks up the class indices of dataset ids of any shape: int32, -1 for the ignore label.
 
     Raises:
       ValueError: an id is neither a class nor the ignore label.

@@ -6,10 +6,7 @@ import tensorflow as tf
 
 
 def unique_ids(ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Finds the ids of a map and their areas.
-
-    Args:
-      ids: [H, W] int32.
+    """Finds the ids of a map [H, W] int32 and their areas.
 
     Returns:
       [U] int32 ids in the order of their first pixels, row by row, and [U] int32 numbers of pixels.

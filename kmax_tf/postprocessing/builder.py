@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Optional
 
 import tensorflow as tf
@@ -14,13 +15,27 @@ from kmax_tf.postprocessing.mask_reports import MaskReport, mask_reports
 from kmax_tf.postprocessing.merging import MaskWise, Merging, PixelWise
 from kmax_tf.postprocessing.merging_by_cells import MaskWiseByCells, PixelWiseByCells
 from kmax_tf.postprocessing.postprocessor import MAPS, SEGMENTS, Postprocessor
+from kmax_tf.postprocessing.readings import Threshold
 from kmax_tf.postprocessing.views import Views
 from kmax_tf.protos import experiment_pb2, postprocessing_pb2, training_pb2
 from kmax_tf.structures import Predictions
 
 
+def thresholds_of(experiment: experiment_pb2.Experiment) -> dict[str, float]:
+    """Returns the thresholds of an experiment's post-processing by the names of their fields."""
+    options = experiment.postprocessing
+    chosen = _chosen_merging(options)
+    names = [x.name for x in chosen.DESCRIPTOR.fields if x.name.endswith("_threshold")]
+    return {
+        "pixel_threshold": options.pixel_threshold,
+        **{name: getattr(chosen, name) for name in names},
+    }
+
+
 def build_postprocessor(
-    experiment: experiment_pb2.Experiment, by_cells: Optional[bool] = None
+    experiment: experiment_pb2.Experiment,
+    by_cells: Optional[bool] = None,
+    thresholds: Optional[Mapping[str, tf.Tensor]] = None,
 ) -> Postprocessor:
     """Builds the post-processing of an experiment: `Predictions` -> maps.
 
@@ -28,6 +43,8 @@ def build_postprocessor(
       experiment: resolved.
       by_cells: whether masks are merged by cells, which suits CPUs and which XLA can't compile;
         None: as suits the experiment's runtime and this machine.
+      thresholds: scalars in place of some of `thresholds_of`; classes that have a threshold of
+        their own keep it. XLA can't compile that.
     """
     options = experiment.postprocessing
     labels = label_space(experiment.dataset)
@@ -35,17 +52,22 @@ def build_postprocessor(
         runtime = experiment.runtime
         compiled = runtime.jit_compile or runtime.strategy == training_pb2.TPU
         by_cells = not (compiled or accelerated())
+    chosen = _chosen_merging(options)
+    values = {**thresholds_of(experiment), **(thresholds or {})}
     merging: Merging
-    if options.WhichOneof("merging") == "pixel_wise":
-        every = options.pixel_wise.class_threshold
-        thresholds = _thresholds(options, labels, every, every)
-        merging = (PixelWiseByCells if by_cells else PixelWise)(thresholds)
+    if isinstance(chosen, postprocessing_pb2.PixelWise):
+        every = values["class_threshold"]
+        of_classes = _of_classes(options, labels, every, every)
+        merging = (PixelWiseByCells if by_cells else PixelWise)(of_classes)
     else:
-        mask_wise = options.mask_wise
-        thresholds = _thresholds(
-            options, labels, mask_wise.thing_threshold, mask_wise.stuff_threshold
+        merging = options_of(
+            MaskWise,
+            chosen,
+            class_thresholds=_of_classes(
+                options, labels, values["thing_threshold"], values["stuff_threshold"]
+            ),
+            overlap_threshold=values["overlap_threshold"],
         )
-        merging = options_of(MaskWise, mask_wise, class_thresholds=thresholds)
         if by_cells:
             merging = MaskWiseByCells(**vars(merging))
     return options_of(
@@ -54,6 +76,7 @@ def build_postprocessor(
         labels=labels,
         merging=merging,
         output_stride=mask_stride(experiment.model),
+        pixel_threshold=values["pixel_threshold"],
     )
 
 
@@ -69,14 +92,26 @@ def output_maps(experiment: experiment_pb2.Experiment) -> tuple[str, ...]:
     return tuple(name for name in MAPS if name in chosen or not chosen)
 
 
-def _thresholds(
-    options: postprocessing_pb2.Postprocessing, labels: LabelSpace, thing: float, stuff: float
-) -> tuple[float, ...]:
-    """Returns the class threshold of each class."""
+def _chosen_merging(
+    options: postprocessing_pb2.Postprocessing,
+) -> postprocessing_pb2.MaskWise | postprocessing_pb2.PixelWise:
+    """Returns the alternative that is set, or the one that is there without."""
+    pixel_wise = options.WhichOneof("merging") == "pixel_wise"
+    return options.pixel_wise if pixel_wise else options.mask_wise
+
+
+def _of_classes(
+    options: postprocessing_pb2.Postprocessing,
+    labels: LabelSpace,
+    thing: Threshold,
+    stuff: Threshold,
+) -> tuple[float, ...] | tf.Tensor:
+    """Returns the class threshold of each class; [K] if some are tensors."""
     own = {entry.name: entry.threshold for entry in options.class_thresholds}
-    return tuple(
+    values = tuple(
         own.get(category.name, thing if category.thing else stuff) for category in labels.classes
     )
+    return tf.stack(values) if any(tf.is_tensor(value) for value in values) else values
 
 
 def postprocess(

@@ -12,6 +12,7 @@ from typing import Any, Callable, Union
 import tensorflow as tf
 
 from kmax_tf import ops
+from kmax_tf.ops import static_or_dynamic_shape
 
 Size = Union[int, tf.Tensor]
 # (values [C, N] of pixels, their images [C]) -> tensors [C, ...], in any structure.
@@ -38,12 +39,6 @@ def probabilities(logits: tf.Tensor) -> tf.Tensor:
         return tf.nn.softmax(logits)
     filled = tf.pad(logits, [[0, 0], [0, missing]], constant_values=float("-inf"))
     return tf.nn.softmax(filled)[:, : logits.shape[1]]
-
-
-def sizes(values: tf.Tensor) -> list[Size]:
-    """Returns B, h, w of values [B, h, w, ...]: numbers where they are known."""
-    dynamic = tf.shape(values)
-    return [dynamic[axis] if side is None else side for axis, side in enumerate(values.shape[:3])]
 
 
 def read_pixels(values: tf.Tensor, stride: int, read: Read) -> Any:
@@ -83,7 +78,7 @@ class Grid:
     @classmethod
     def of(cls, values: tf.Tensor, stride: int) -> Grid:
         """Makes the grid of values [B, h, w, N]."""
-        batch, height, width = sizes(values)
+        batch, height, width, _ = static_or_dynamic_shape(values)
         flat = tf.reshape(values, [-1, values.shape[3]])  # [B * h * w, N]
         return cls(flat, batch, height, width, stride)
 
@@ -146,7 +141,15 @@ class Grid:
 
     def as_map(self, pixels: tf.Tensor) -> tf.Tensor:
         """Arranges pixels of all cells, [B * h * w, S * S] or with one axis more, as [B, H, W]."""
-        if pixels.shape.rank > 2:  # layer by layer: a last axis of few is slow to transpose
+        if pixels.shape.rank > 2:
+            if pixels.shape[2] is None:
+                layers = tf.map_fn(
+                    self.as_map,
+                    tf.transpose(pixels, [2, 0, 1]),  # [L, B * h * w, S * S]
+                    fn_output_signature=tf.TensorSpec([None] * 3, pixels.dtype),
+                )
+                return tf.transpose(layers, [1, 2, 3, 0])  # [B, H, W, L]
+            # Layer by layer: a last axis of few is slow to transpose.
             return tf.stack([self.as_map(x) for x in tf.unstack(pixels, axis=2)], axis=-1)
         side = self.stride
         cells = tf.reshape(pixels, [self.batch * self.height, self.width, side, side])
@@ -202,7 +205,7 @@ def in_chunks(rows: tf.Tensor, read: Callable[[tf.Tensor], Any], at_once: int) -
     filled = tf.reshape(tf.pad(rows, [[0, chunks * size - count]]), [chunks, size])
     results = ops.choose(_in_a_loop, in_other_runtimes=_one_by_one)(filled, read)
     return tf.nest.map_structure(
-        lambda x: tf.reshape(x, [chunks * size, *x.shape[2:]])[:count],  # [R, ...]
+        lambda x: tf.reshape(x, [chunks * size, *static_or_dynamic_shape(x)[2:]])[:count],
         results,
     )
 

@@ -1,11 +1,12 @@
 """How masks are merged: which center paints each pixel.
 
 This is the definition, and what XLA, GPUs and TPUs run: batched, and of shapes that don't depend on
-values. On CPUs `merging_by_cells` gives the same, to the last bit, and faster.
+values. On CPUs `merging_by_cells` gives the same, to the last bit, and faster: it reads pixels
+otherwise.
 
 B images, N cluster centers, K classes without void, all in float32; h x w is the resolution of the
-mask logits, H x W that of the network's input. A pixel is in k masks at most, for the
-probabilities of those above the threshold add up to no more than 1. So [B, H, W, k] says which it
+mask logits, H x W that of the network's input. A pixel is in L masks at most, for the
+probabilities of those above the threshold add up to no more than 1. So [B, H, W, L] says which it
 is in, and [B, H, W, N] is never there as a whole: its logits are read a piece at a time.
 """
 
@@ -13,14 +14,23 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import Callable
+from typing import Union
 
 import tensorflow as tf
 
 from kmax_tf import ops
-from kmax_tf.postprocessing.full_size import read_pixels, sizes
-from kmax_tf.postprocessing.painting import Centers, Painting
-from kmax_tf.postprocessing.readings import read_class, read_masks, read_survivor
+from kmax_tf.ops import static_or_dynamic_shape
+from kmax_tf.postprocessing.full_size import read_pixels
+from kmax_tf.postprocessing.painting import Centers, Painting, Pixels
+from kmax_tf.postprocessing.readings import (
+    Best,
+    MaskReading,
+    Threshold,
+    layers_of,
+    read_class,
+    read_masks,
+    read_survivor,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,13 +38,13 @@ class Merging:
     """A way to paint pixels with centers.
 
     Attributes:
-      class_thresholds: least class confidence, of each class.
+      class_thresholds: least class confidence, of each class; or these [K].
     """
 
-    class_thresholds: tuple[float, ...]
+    class_thresholds: Union[tuple[float, ...], tf.Tensor]
 
     def paint(
-        self, mask_logits: tf.Tensor, stride: int, centers: Centers, pixel_threshold: float
+        self, mask_logits: tf.Tensor, stride: int, centers: Centers, pixel_threshold: Threshold
     ) -> Painting:
         """Assigns pixels to centers.
 
@@ -77,30 +87,28 @@ class MaskWise(Merging):
         those of the mask logits.
     """
 
-    overlap_threshold: float
+    overlap_threshold: Threshold
     class_weight: float
     mask_weight: float
     full_size_scores: bool
 
     def paint(
-        self, mask_logits: tf.Tensor, stride: int, centers: Centers, pixel_threshold: float
+        self, mask_logits: tf.Tensor, stride: int, centers: Centers, pixel_threshold: Threshold
     ) -> Painting:
         """Ranks the masks, then paints them."""
-        read = functools.partial(read_masks, threshold=pixel_threshold)
-        pixels = read_pixels(mask_logits, stride, read)
-        scored = pixels if self.full_size_scores else read_pixels(mask_logits, 1, read)
-        score = self.scores(centers, scored.masks, scored.probabilities)
-        rank = rank_of(score)
+        pixels, reading, ranking = self._read(mask_logits, stride, pixel_threshold)
+        mask_score = mean_probabilities(ranking, mask_logits.shape[3])
+        score = centers.confidence**self.class_weight * mask_score**self.mask_weight
+        order = tf.argsort(score, direction="DESCENDING", stable=True)  # [B, N] center of each rank
+        rank = tf.argsort(order)  # the inverse permutation
         confident = self.confident(centers)
-        painter, mask_area, area = paint_in_order(
-            pixels.masks, rank, confident, self.overlap_threshold, _of_pixels, _area_of
-        )
+        painter, mask_area, area = self._paint_in_order(pixels, reading.masks, rank, confident)
         return Painting(
-            best=pixels.best.center,
+            pixels=pixels,
+            best=reading.best.center,
             painter=painter,
-            scored=painter,
-            to_map=_to_map,
-            probability=pixels.best.probability,
+            confidence_of=painter,
+            probability=reading.best.probability,
             confident=confident,
             mask_area=mask_area,
             area=area,
@@ -108,13 +116,59 @@ class MaskWise(Merging):
             score=score,
         )
 
-    def scores(
-        self, centers: Centers, masks: tf.Tensor, mask_probabilities: tf.Tensor
-    ) -> tf.Tensor:
-        """Returns [B, N]: what masks are ranked by; pixels are [B, h, w, k] or [B, H, W, k]."""
-        num_centers = centers.confidence.shape[1]
-        mask_score = mean_probabilities(masks, mask_probabilities, num_centers)
-        return centers.confidence**self.class_weight * mask_score**self.mask_weight
+    def _read(
+        self, mask_logits: tf.Tensor, stride: int, pixel_threshold: Threshold
+    ) -> tuple[Pixels, MaskReading, MaskReading]:
+        """Reads pixels, the largest probability as a map; and those by which masks are ranked.
+
+        The latter are maps, [B, h, w] or [B, H, W].
+        """
+        read = functools.partial(read_masks, threshold=pixel_threshold)
+        reading = read_pixels(mask_logits, stride, read)
+        ranking = reading if self.full_size_scores else read_pixels(mask_logits, 1, read)
+        return every_pixel(mask_logits), reading, ranking
+
+    def _paint_in_order(
+        self, pixels: Pixels, masks: tf.Tensor, rank: tf.Tensor, confident: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Goes through the masks from best to worst; each takes what is free, if it is enough.
+
+        Args:
+          pixels: P of them, in whatever shape.
+          masks: [P, L] which masks a pixel is in.
+          rank: [B, N] of each center.
+          confident: [B, N] whether a center may have a mask.
+
+        Returns:
+          [P] the center that painted each pixel, -1 for none; [B, N] int32 pixels of each confident
+          mask; [B, N] int32 pixels that it gets, 0 where it is refused.
+        """
+        layers = layers_of(masks)
+        order, count = confident_in_order(rank, confident)
+
+        def paint(
+            place: tf.Tensor, canvas: tf.Tensor, mask_area: tf.Tensor, area: tf.Tensor
+        ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+            center = order[:, place]  # [B]
+            painter = pixels.of_images(center)
+            mask = tf.reduce_any(layers == painter, axis=0)
+            free = mask & (canvas < 0)
+            mask_size, free_size = pixels.area(mask), pixels.area(free)  # [B]
+            painted = self.painted_size(free_size, mask_size)
+            canvas = tf.where(free & pixels.of_images(painted > 0), painter, canvas)
+            is_center = tf.range(rank.shape[1]) == center[:, tf.newaxis]  # [B, N]
+            mask_area = tf.where(is_center, mask_size[:, tf.newaxis], mask_area)
+            area = tf.where(is_center, painted[:, tf.newaxis], area)
+            return place + 1, canvas, mask_area, area
+
+        nothing = [tf.fill(tf.shape(layers[0]), -1), tf.zeros_like(rank), tf.zeros_like(rank)]
+        start = [tf.constant(0), *nothing]
+        return tuple(tf.while_loop(lambda place, *_: place < count, paint, start)[1:])
+
+    def painted_size(self, free_size: tf.Tensor, mask_size: tf.Tensor) -> tf.Tensor:
+        """Returns how many pixels of a mask are painted: the free ones, 0 if they are too few."""
+        least = self.overlap_threshold * tf.cast(mask_size, tf.float32)
+        return tf.where(tf.cast(free_size, tf.float32) > least, free_size, 0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,169 +176,79 @@ class PixelWise(Merging):
     """Gives each pixel its best center, if that is confident of a class."""
 
     def paint(
-        self, mask_logits: tf.Tensor, stride: int, centers: Centers, pixel_threshold: float
+        self, mask_logits: tf.Tensor, stride: int, centers: Centers, pixel_threshold: Threshold
     ) -> Painting:
         """Takes the argmax over confident centers."""
         confident = self.confident(centers)
-        every, survivor = read_pixels(
-            mask_logits, stride, functools.partial(read_survivor, confident=confident)
+        pixels, best, survivor, probability = self._read(
+            mask_logits, stride, confident, pixel_threshold
         )
         sure = survivor.probability > pixel_threshold
-        best_is_confident = _to_map(confident, every.center, False)
-        painter = tf.where(sure & best_is_confident, survivor.center, -1)
-        painters = painter[..., tf.newaxis]
-        area = sums_of_masks(tf.ones_like(painters), painters, confident.shape[1])
-        some = _of_pixels(tf.reduce_any(confident, axis=1))
+        painter = tf.where(sure & pixels.of_centers(confident, best, False), best, -1)
+        area = pixels.areas(painter, confident.shape[1])
+        some = pixels.of_images(tf.reduce_any(confident, axis=1))
+        number = tf.range(1, confident.shape[1] + 1)
         return Painting(
-            best=every.center,
+            pixels=pixels,
+            best=best,
             painter=painter,
-            scored=tf.where(some, survivor.center, -1),
-            to_map=_to_map,
-            probability=survivor.probability,
+            confidence_of=tf.where(some, survivor.center, -1),
+            probability=probability,
             confident=confident,
             mask_area=area,
             area=area,
-            instance=self.instances(centers),
+            instance=tf.ones_like(centers.class_index) * number,
             score=centers.confidence,
         )
 
-    def instances(self, centers: Centers) -> tf.Tensor:
-        """Returns [B, N]: the number of each center, from 1 on."""
-        return tf.ones_like(centers.class_index) * tf.range(1, centers.class_index.shape[1] + 1)
+    def _read(
+        self, mask_logits: tf.Tensor, stride: int, confident: tf.Tensor, pixel_threshold: Threshold
+    ) -> tuple[Pixels, tf.Tensor, Best, tf.Tensor]:
+        """Reads the best centers of pixels, the best confident ones, and the latter's map."""
+        del pixel_threshold
+        read = functools.partial(read_survivor, confident=confident)
+        best, survivor = read_pixels(mask_logits, stride, read)
+        return every_pixel(mask_logits), best.center, survivor, survivor.probability
 
 
-def rank_of(score: tf.Tensor) -> tf.Tensor:
-    """Returns [B, N]: the rank of each center by its score [B, N], 0 the best; ties keep order."""
-    order = tf.argsort(score, direction="DESCENDING", stable=True)  # [B, N] center of each rank
-    return tf.argsort(order)  # the inverse permutation
+def every_pixel(mask_logits: tf.Tensor) -> Pixels:
+    """Returns the pixels of a batch, in the form of maps."""
+    batch = static_or_dynamic_shape(mask_logits)[0]
+    return Pixels(batch, tf.range(batch)[:, tf.newaxis, tf.newaxis], tf.constant(1))
 
 
 def confident_in_order(rank: tf.Tensor, confident: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns the confident centers by rank [B, N], the others behind; the most of an image."""
+    """Returns the confident centers by rank [B, N], behind them -2; and the most of an image."""
     order = tf.argsort(tf.where(confident, rank, rank + rank.shape[1]))
-    return order, tf.reduce_max(tf.math.count_nonzero(confident, axis=1, dtype=tf.int32))
+    counts = tf.math.count_nonzero(confident, axis=1, dtype=tf.int32)
+    there = tf.range(rank.shape[1]) < counts[:, tf.newaxis]
+    return tf.where(there, order, -2), tf.reduce_max(counts)
 
 
-def mean_probabilities(
-    masks: tf.Tensor, mask_probabilities: tf.Tensor, num_centers: int
-) -> tf.Tensor:
-    """Returns [B, N]: the mean probability of the pixels of each mask; 0 of an empty one.
-
-    Args:
-      masks: [B, h, w, k] which masks pixels are in, -1 for none.
-      mask_probabilities: [B, h, w, k] of the pixels in these.
-      num_centers: N.
-    """
-    counts = sums_of_masks(tf.ones_like(mask_probabilities), masks, num_centers)
-    sums = sums_of_masks(mask_probabilities, masks, num_centers)
-    return tf.math.divide_no_nan(sums, counts)
-
-
-def sums_of_masks(values: tf.Tensor, masks: tf.Tensor, num_centers: int) -> tf.Tensor:
-    """Returns [B, N]: what the pixels of each mask add up to.
+def mean_probabilities(reading: MaskReading, num_centers: int) -> tf.Tensor:
+    """Returns [B, N]: the mean probability of the pixels [B, h, w] of each mask; 0 of an empty one.
 
     Each row of the image is summed first, for float32 to be exact enough.
-
-    Args:
-      values: [B, h, w, k] of the pixels in their masks.
-      masks: [B, h, w, k] which masks pixels are in, -1 for none.
-      num_centers: N.
     """
-    form = ops.choose(_sums_by_scattering, in_other_runtimes=_sums_by_center)
-    return form(values, masks, num_centers)
+    sums = ops.choose(_sums_by_scattering, in_other_runtimes=_sums_in_turn)
+    counts = sums(tf.ones_like(reading.probabilities), reading.masks, num_centers)
+    return tf.math.divide_no_nan(sums(reading.probabilities, reading.masks, num_centers), counts)
 
 
 def _sums_by_scattering(values: tf.Tensor, masks: tf.Tensor, num_centers: int) -> tf.Tensor:
-    batch, height, _ = sizes(masks)
+    """Returns [B, N]: the sum over the pixels of each mask of values and masks [B, h, w, L]."""
+    batch, height, _, _ = static_or_dynamic_shape(masks)
     row = tf.reshape(tf.range(batch * height), [batch, height, 1, 1])
-    ids = tf.where(masks >= 0, row * num_centers + masks, -1)  # [B, h, w, k]
+    ids = tf.where(masks >= 0, row * num_centers + masks, -1)  # [B, h, w, L]
     of_rows = tf.math.unsorted_segment_sum(values, ids, batch * height * num_centers)
     return tf.reduce_sum(tf.reshape(of_rows, [batch, height, num_centers]), axis=1)  # [B, N]
 
 
-def _sums_by_center(values: tf.Tensor, masks: tf.Tensor, num_centers: int) -> tf.Tensor:
-    """Looks for one center after another: more work, but nothing is scattered."""
+def _sums_in_turn(values: tf.Tensor, masks: tf.Tensor, num_centers: int) -> tf.Tensor:
+    """Returns the same, of one center after another: more work, but nothing is scattered."""
 
-    def add(center: tf.Tensor, sums: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        of_center = tf.where(masks == center, values, tf.zeros([], values.dtype))
-        of_rows = tf.reduce_sum(of_center, axis=[2, 3])
-        here = tf.reduce_sum(of_rows, axis=1)[:, tf.newaxis]
-        return center + 1, tf.where(tf.range(num_centers) == center, here, sums)
+    def sum_of(center: tf.Tensor) -> tf.Tensor:
+        of_rows = tf.reduce_sum(tf.where(masks == center, values, 0.0), axis=[2, 3])
+        return tf.reduce_sum(of_rows, axis=1)  # [B]
 
-    nothing = tf.zeros([values.shape[0], num_centers], values.dtype)
-    start = [tf.constant(0), nothing]
-    return tf.while_loop(lambda center, _: center < num_centers, add, start)[1]
-
-
-def paint_in_order(
-    masks: tf.Tensor,
-    rank: tf.Tensor,
-    confident: tf.Tensor,
-    overlap_threshold: float,
-    of_pixels: Callable[[tf.Tensor], tf.Tensor],
-    area_of: Callable[[tf.Tensor], tf.Tensor],
-) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Goes through the masks from the best to the worst; each takes what is free, if it is enough.
-
-    Args:
-      masks: [B, H, W, k] which masks a pixel is in; or [P, k] in another arrangement of pixels.
-      rank: [B, N] of each center.
-      confident: [B, N] whether a center may have a mask.
-      overlap_threshold: share of a mask that must exceed this and not be taken by masks before it.
-      of_pixels: [B] -> [B, 1, 1], or [P]; gives pixels what their image has.
-      area_of: [B, H, W] or [P] bool -> [B] int32, how many pixels of each image that is.
-
-    Returns:
-      The center that painted each pixel, -1 for none; [B, N] int32 pixels of each confident mask;
-      [B, N] int32 pixels that it gets, 0 where it is refused.
-    """
-    num_centers = confident.shape[1]
-    layers = tf.unstack(masks, axis=-1)
-    order, count = confident_in_order(rank, confident)  # the others take nothing
-
-    def paint(
-        place: tf.Tensor, canvas: tf.Tensor, mask_area: tf.Tensor, area: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
-        center = order[:, place]  # [B]
-        chosen = (tf.range(num_centers) == center[:, tf.newaxis]) & confident  # [B, N]
-        center = tf.where(tf.reduce_any(chosen, axis=1), center, -2)  # that no pixel is in
-        mask = functools.reduce(tf.logical_or, [of_pixels(center) == layer for layer in layers])
-        free = mask & (canvas < 0)
-        areas, frees = area_of(mask), area_of(free)  # [B]
-        enough = tf.cast(frees, tf.float32) > overlap_threshold * tf.cast(areas, tf.float32)
-        canvas = tf.where(free & of_pixels(enough), of_pixels(center), canvas)
-        frees = tf.where(enough, frees, 0)
-        return (
-            place + 1,
-            canvas,
-            tf.where(chosen, areas[:, tf.newaxis], mask_area),
-            tf.where(chosen, frees[:, tf.newaxis], area),
-        )
-
-    nothing = [tf.fill(tf.shape(layers[0]), -1), tf.zeros_like(rank), tf.zeros_like(rank)]
-    start = [tf.constant(0), *nothing]
-    return tuple(tf.while_loop(lambda place, *_: place < count, paint, start)[1:])
-
-
-def values_of(
-    values: tf.Tensor, centers: tf.Tensor, images: tf.Tensor, default: float
-) -> tf.Tensor:
-    """Returns the value [B, N] of each of some centers, in any shape, of images; or the default."""
-    places = images * values.shape[1] + tf.maximum(centers, 0)
-    found = tf.gather(tf.reshape(values, [-1]), places)
-    return tf.where(centers >= 0, found, tf.cast(default, values.dtype))
-
-
-def _of_pixels(values: tf.Tensor) -> tf.Tensor:
-    """Gives the pixels [B, H, W] what their image has [B]."""
-    return values[:, tf.newaxis, tf.newaxis]
-
-
-def _to_map(values: tf.Tensor, centers: tf.Tensor, default: float) -> tf.Tensor:
-    """Returns [B, H, W]: of each pixel the value [B, N] of its center, or the default."""
-    return values_of(values, centers, _of_pixels(tf.range(tf.shape(values)[0])), default)
-
-
-def _area_of(mask: tf.Tensor) -> tf.Tensor:
-    """Counts the pixels of masks [B, H, W]: [B] int32."""
-    return tf.reduce_sum(tf.cast(mask, tf.int32), axis=[1, 2])
+    return ops.in_turn(sum_of, masks.shape[0], num_centers, values.dtype)

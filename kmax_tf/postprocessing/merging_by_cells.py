@@ -10,28 +10,23 @@ import functools
 
 import tensorflow as tf
 
+from kmax_tf.ops import static_or_dynamic_shape
 from kmax_tf.postprocessing.cells import Cells
 from kmax_tf.postprocessing.full_size import Grid, Read, probabilities
-from kmax_tf.postprocessing.merging import (
-    MaskWise,
-    Merging,
-    PixelWise,
-    confident_in_order,
-    paint_in_order,
-    rank_of,
-    values_of,
-)
-from kmax_tf.postprocessing.painting import Centers, Painting
+from kmax_tf.postprocessing.merging import MaskWise, Merging, PixelWise, confident_in_order
+from kmax_tf.postprocessing.painting import Pixels
 from kmax_tf.postprocessing.readings import (
     ROUNDING,
     Best,
     MaskReading,
+    Threshold,
+    at_most_two,
     best_of,
-    most_masks,
     read_class,
     read_masks,
     read_survivor,
     runner_up,
+    within,
 )
 
 
@@ -47,118 +42,91 @@ class _ClassesByCells(Merging):
             return Best(best, tf.reduce_max(class_probabilities, axis=1))
 
         cells = Cells.settle(grid, grid.read_corners(read), 0.5)
-        return cells.spread(cells.items(cells.settled, grid.read(cells.open, read_class)))
+        return cells.as_map(cells.items(cells.settled, grid.read(cells.open, read_class)))
 
 
 class MaskWiseByCells(_ClassesByCells, MaskWise):
     """Paints whole masks, of settled cells and open pixels."""
 
-    def paint(
-        self, mask_logits: tf.Tensor, stride: int, centers: Centers, pixel_threshold: float
-    ) -> Painting:
-        """Ranks the masks, decides which are accepted, then lets each item choose among its own."""
+    def _read(
+        self, mask_logits: tf.Tensor, stride: int, pixel_threshold: Threshold
+    ) -> tuple[Pixels, MaskReading, MaskReading]:
+        """Reads the corners of cells, and the pixels of those that these don't settle."""
         grid = Grid.of(mask_logits, stride)
-        in_pairs = most_masks(grid.num_centers, pixel_threshold) == 2
+        in_pairs = at_most_two(grid.num_centers, pixel_threshold)
         read = functools.partial(read_pairs if in_pairs else read_masks, threshold=pixel_threshold)
         corners = grid.read_corners(read)
         cells = Cells.settle(grid, corners.best, pixel_threshold)
-        pixels = grid.read(cells.open, read)
-        pixels = pixels._replace(masks=cells.cut(cells.open, pixels.masks))
-        score = self.scores(centers, *self._scored(cells, corners, pixels))
-        rank = rank_of(score)
-        confident = self.confident(centers)
-        images, weights = cells.images(), cells.weights()
-        no_second = tf.fill([grid.num_cells, pixels.masks.shape[2] - 1], -1)
-        of_cells = tf.concat([cells.settled[:, tf.newaxis], no_second], axis=1)
-        masks = cells.items(of_cells, pixels.masks)  # [P, k]
-        if in_pairs:
-            shared = shared_pixels(masks, weights, images, confident)
-            mask_area, area = accept_in_order(shared, rank, confident, self.overlap_threshold)
-        else:
-            _, mask_area, area = paint_in_order(
-                masks,
-                rank,
-                confident,
-                self.overlap_threshold,
-                of_pixels=lambda values: tf.gather(values, images),
-                area_of=lambda mask: tf.math.unsorted_segment_sum(
-                    tf.where(mask, weights, 0), images, grid.batch
-                ),
-            )
-        painter = _first(masks, images, tf.where(area > 0, rank, grid.num_centers))
-        return Painting(
-            best=cells.items(cells.settled, pixels.best.center),
-            painter=painter,
-            scored=painter,
-            to_map=functools.partial(_to_map, cells, images),
-            probability=_probability(cells, pixels.best, read_largest),
-            confident=confident,
-            mask_area=mask_area,
-            area=area,
-            instance=rank + 1,
-            score=score,
+        of_open = grid.read(cells.open, read)
+        of_cells = _alone(cells.settled, of_open.masks, -1)
+        reading = MaskReading(
+            Best(
+                cells.items(cells.settled, of_open.best.center),
+                _probability(cells, of_open.best, read_largest),
+            ),
+            cells.items(of_cells, of_open.masks),  # [P, L]
+            of_open.probabilities,
         )
+        if self.full_size_scores:
+            return cells, reading, _full_size(cells, of_open)
+        shape = [grid.batch, grid.height, grid.width, -1]
+        masks, values = (tf.reshape(x, shape) for x in (corners.masks, corners.probabilities))
+        return cells, reading, MaskReading(corners.best, masks, values)
 
-    def _scored(
-        self, cells: Cells, corners: MaskReading, pixels: MaskReading
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns masks and probabilities of the pixels that scores are of: [B, h or H, ., k]."""
-        grid = cells.grid
-        if not self.full_size_scores:
-            shape = [grid.batch, grid.height, grid.width, -1]
-            return tf.reshape(corners.masks, shape), tf.reshape(corners.probabilities, shape)
-        settled = cells.closed()
-        best = grid.read(settled, read_best)  # a settled cell is in one mask
+    def _paint_in_order(
+        self, pixels: Pixels, masks: tf.Tensor, rank: tf.Tensor, confident: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Where no pixel is in three masks, decides which are accepted, and paints all at once.
 
-        def full_size(of_open: tf.Tensor, of_settled: tf.Tensor, none: float) -> tf.Tensor:
-            most = of_open.shape[2]
-            of_settled = [of_settled] + [tf.fill(tf.shape(of_settled), none)] * (most - 1)
-            parts = zip(tf.unstack(of_open, axis=2), of_settled)
-            maps = [cells.arrange([(cells.open, x), (settled, y)]) for x, y in parts]
-            return tf.stack(maps, axis=3)  # [B, H, W, k]
+        The pixels of a mask that others have taken are those that it shares with each of them.
+        """
+        if masks.shape[1] != 2:
+            return super()._paint_in_order(pixels, masks, rank, confident)
+        shared = shared_pixels(pixels, masks, rank.shape[1])
+        mask_area = tf.reduce_sum(shared, axis=2)  # [B, N]
+        order, count = confident_in_order(rank, confident)
 
-        return (
-            full_size(pixels.masks, best.center, -1),
-            full_size(pixels.probabilities, best.probability, 0.0),
-        )
+        def accept(place: tf.Tensor, areas: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            center = order[:, place]  # [B]
+            is_center = tf.range(rank.shape[1]) == center[:, tf.newaxis]  # [B, N]
+            some = tf.maximum(center, 0)
+            with_each = tf.gather(shared, some, batch_dims=1)[:, 1:]  # [B, N]
+            taken = tf.reduce_sum(tf.where(areas > 0, with_each, 0), axis=1)  # [B]
+            mask_size = tf.gather(mask_area, some, batch_dims=1)
+            painted = self.painted_size(mask_size - taken, mask_size)
+            return place + 1, tf.where(is_center, painted[:, tf.newaxis], areas)
+
+        start = [tf.constant(0), tf.zeros_like(mask_area)]
+        area = tf.while_loop(lambda place, _: place < count, accept, start)[1]
+        painter = _first(pixels, masks, tf.where(area > 0, rank, rank.shape[1]))
+        return painter, tf.where(confident, mask_area, 0), area
 
 
 class PixelWiseByCells(_ClassesByCells, PixelWise):
     """Gives settled cells and open pixels their best center."""
 
-    def paint(
-        self, mask_logits: tf.Tensor, stride: int, centers: Centers, pixel_threshold: float
-    ) -> Painting:
-        """Takes the argmax over confident centers."""
-        confident = self.confident(centers)
-        read = functools.partial(read_survivor, confident=confident)
+    def _read(
+        self, mask_logits: tf.Tensor, stride: int, confident: tf.Tensor, pixel_threshold: Threshold
+    ) -> tuple[Pixels, tf.Tensor, Best, tf.Tensor]:
+        """Reads the corners of cells, and the pixels of those that these don't settle."""
         grid = Grid.of(mask_logits, stride)
-        cells = Cells.settle(grid, grid.read_corners(read_best), pixel_threshold)
+        read = functools.partial(read_survivor, confident=confident)
+
+        def read_confident(logits: tf.Tensor, image: tf.Tensor) -> Best:
+            best = read_best(logits, image)
+            places = tf.stack([image, tf.maximum(best.center, 0)], axis=1)
+            sure = tf.gather_nd(confident, places)
+            return best._replace(probability=tf.where(sure, best.probability, 0.0))
+
         # A center's probability among the confident is no less than among all.
-        cells = cells.reopen(~confident)
-        every, pixels = grid.read(cells.open, read)
-        images = cells.images()
-        best = cells.items(cells.settled, every.center)
-        survivor = cells.items(cells.settled, pixels.center)
-        sure = cells.items(cells.settled >= 0, pixels.probability > pixel_threshold)
-        sure &= values_of(confident, best, images, False)
-        painter = tf.where(sure, survivor, -1)
-        ids = tf.where(sure, images * grid.num_centers + survivor, -1)
-        area = tf.math.unsorted_segment_sum(cells.weights(), ids, tf.size(confident))
-        area = tf.reshape(area, tf.shape(confident))  # [B, N]
-        some = tf.gather(tf.reduce_any(confident, axis=1), images)
-        return Painting(
-            best=best,
-            painter=painter,
-            scored=tf.where(some, survivor, -1),
-            to_map=functools.partial(_to_map, cells, images),
-            probability=_probability(cells, pixels, lambda *of: read(*of)[1].probability),
-            confident=confident,
-            mask_area=area,
-            area=area,
-            instance=self.instances(centers),
-            score=centers.confidence,
+        cells = Cells.settle(grid, grid.read_corners(read_confident), pixel_threshold)
+        best, of_open = grid.read(cells.open, read)
+        sure = tf.fill(tf.shape(cells.settled), 1.0)
+        survivor = Best(
+            cells.items(cells.settled, of_open.center), cells.items(sure, of_open.probability)
         )
+        probability = _probability(cells, of_open, lambda *of: read(*of)[1].probability)
+        return cells, cells.items(cells.settled, best.center), survivor, probability
 
 
 def read_best(logits: tf.Tensor, image: tf.Tensor) -> Best:
@@ -181,93 +149,71 @@ def read_pairs(logits: tf.Tensor, image: tf.Tensor, threshold: float) -> MaskRea
     del image
     probability = probabilities(logits)
     best = best_of(logits, probability)
-    inside = best.probability > threshold
-    places = tf.where(inside & (best.probability <= 1 - threshold + ROUNDING))
-    contested, first = (tf.gather(x, places[:, 0]) for x in (probability, best.center))
-    second, value = runner_up(contested, first)
-    value = tf.where(value > threshold, value, 0.0)
+    first = within(best, threshold)
+    contested = (first.center >= 0) & (best.probability <= 1 - threshold + ROUNDING)
+    places = tf.where(contested)
+    of_contested, its_best = (tf.gather(x, places[:, 0]) for x in (probability, best.center))
+    second = within(runner_up(of_contested, its_best), threshold)
     none = tf.fill(tf.shape(best.center), -1)
-    second = tf.tensor_scatter_nd_update(none, places, tf.where(value > 0, second, -1))
-    value = tf.scatter_nd(places, value, tf.shape(best.center, tf.int64))
+    seconds = tf.tensor_scatter_nd_update(none, places, second.center)
+    values = tf.scatter_nd(places, second.probability, tf.shape(best.center, tf.int64))
     return MaskReading(
         best,
-        tf.stack([tf.where(inside, best.center, -1), second], axis=1),
-        tf.stack([tf.where(inside, best.probability, 0.0), value], axis=1),
+        tf.stack([first.center, seconds], axis=1),
+        tf.stack([first.probability, values], axis=1),
     )
 
 
-def shared_pixels(
-    masks: tf.Tensor, weights: tf.Tensor, images: tf.Tensor, confident: tf.Tensor
-) -> tf.Tensor:
-    """Returns [B, N, N + 1] int32: pixels that are in the mask of a center and of another.
+def shared_pixels(pixels: Pixels, masks: tf.Tensor, num_centers: int) -> tf.Tensor:
+    """Counts the pixels that are in the mask of a center and of another.
 
     Args:
+      pixels: P items.
       masks: [P, 2] centers whose masks an item is in, -1 for none; none is last.
-      weights: [P] int32, how many pixels an item is.
-      images: [P] int32, of which image.
-      confident: [B, N], for its shape.
+      num_centers: N.
 
     Returns:
-      For each center, how many are in its mask only, then in its own and that of each center.
+      [B, N, N + 1] int32: for each center, how many are in its mask only, then in its own and that
+      of each center.
     """
-    num_centers = confident.shape[1]
     first, second = tf.unstack(masks, axis=1)
-    pairs = (images * num_centers + first) * (num_centers + 1) + second + 1
-    table = tf.math.unsorted_segment_sum(
-        weights, tf.where(first >= 0, pairs, -1), tf.size(confident) * (num_centers + 1)
-    )
+    pairs = tf.where(first >= 0, first * (num_centers + 1) + second + 1, -1)
+    table = pixels.areas(pairs, num_centers * (num_centers + 1))
     table = tf.reshape(table, [-1, num_centers, num_centers + 1])
     both = table[:, :, 1:] + tf.transpose(table[:, :, 1:], [0, 2, 1])  # [B, N, N]
     return tf.concat([table[:, :, :1], both], axis=2)
 
 
-def accept_in_order(
-    shared: tf.Tensor, rank: tf.Tensor, confident: tf.Tensor, overlap_threshold: float
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Does what `merging.paint_in_order` does without looking at pixels, but for the canvas.
-
-    The pixels of a mask that others have taken are those that it shares with each of them: no pixel
-    is in three.
-    """
-    num_centers = confident.shape[1]
-    mask_area = tf.reduce_sum(shared, axis=2)  # [B, N]
-    order, count = confident_in_order(rank, confident)
-
-    def accept(place: tf.Tensor, areas: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        center = order[:, place]  # [B]
-        with_each = tf.gather(shared, center, batch_dims=1)[:, 1:]  # [B, N]
-        taken = tf.reduce_sum(tf.where(areas > 0, with_each, 0), axis=1)  # [B]
-        area = tf.gather(mask_area, center, batch_dims=1)
-        free = area - taken
-        enough = tf.cast(free, tf.float32) > overlap_threshold * tf.cast(area, tf.float32)
-        chosen = (tf.range(num_centers) == center[:, tf.newaxis]) & confident
-        return place + 1, tf.where(chosen & enough[:, tf.newaxis], free[:, tf.newaxis], areas)
-
-    start = [tf.constant(0), tf.zeros_like(mask_area)]
-    areas = tf.while_loop(lambda place, _: place < count, accept, start)[1]
-    return tf.where(confident, mask_area, 0), areas
-
-
-def _first(masks: tf.Tensor, images: tf.Tensor, place: tf.Tensor) -> tf.Tensor:
-    """Returns [P]: of each item's masks [P, k] the one with the first place [B, N] below N."""
+def _first(pixels: Pixels, masks: tf.Tensor, place: tf.Tensor) -> tf.Tensor:
+    """Returns [P]: of each item's masks [P, L] the one with the first place [B, N] below N."""
     none = place.shape[1]
     best, best_place = tf.fill(tf.shape(masks)[:1], -1), tf.fill(tf.shape(masks)[:1], none)
     for mask in tf.unstack(masks, axis=1):
-        its_place = values_of(place, mask, images, none)
+        its_place = pixels.of_centers(place, mask, none)
         best = tf.where(its_place < best_place, mask, best)
         best_place = tf.minimum(its_place, best_place)
     return best
 
 
-def _to_map(
-    cells: Cells, images: tf.Tensor, values: tf.Tensor, centers: tf.Tensor, default: float
-) -> tf.Tensor:
-    """Returns [B, H, W]: of each pixel the value [B, N] of its item's center, or the default."""
-    return cells.spread(values_of(values, centers, images, default))
-
-
-def _probability(cells: Cells, pixels: Best, read: Read) -> tf.Tensor:
+def _probability(cells: Cells, of_open: Best, read: Read) -> tf.Tensor:
     """Returns [B, H, W] the largest probabilities, now of settled cells too."""
-    settled = cells.closed()
-    of_settled = cells.grid.read(settled, read)
-    return cells.arrange([(cells.open, pixels.probability), (settled, of_settled)])
+    return cells.arrange(of_open.probability, cells.grid.read(cells.closed(), read))
+
+
+def _full_size(cells: Cells, of_open: MaskReading) -> MaskReading:
+    """Returns masks and their probabilities as maps [B, H, W, L], now of settled cells too."""
+    best = cells.grid.read(cells.closed(), read_best)  # a settled cell is in one mask
+    masks = _alone(best.center, of_open.masks, -1)
+    values = _alone(best.probability, of_open.probabilities, 0.0)
+    return MaskReading(
+        best,
+        cells.arrange(of_open.masks, masks),
+        cells.arrange(of_open.probabilities, values),
+    )
+
+
+def _alone(values: tf.Tensor, like: tf.Tensor, none: float) -> tf.Tensor:
+    """Returns values [...] as [..., L], as others are, with none beside them."""
+    missing = static_or_dynamic_shape(like)[2] - 1
+    paddings = [[0, 0]] * values.shape.rank + [[0, missing]]
+    return tf.pad(values[..., tf.newaxis], paddings, constant_values=none)

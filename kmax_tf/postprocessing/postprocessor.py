@@ -10,6 +10,7 @@ import tensorflow as tf
 from kmax_tf.labels import LabelSpace
 from kmax_tf.postprocessing.merging import Merging
 from kmax_tf.postprocessing.painting import Centers, Painting
+from kmax_tf.postprocessing.readings import Threshold
 from kmax_tf.structures import Predictions
 
 MAPS = ("panoptic", "semantic", "semantic_scores", "instance_scores")
@@ -44,7 +45,7 @@ class Postprocessor:
     labels: LabelSpace
     merging: Merging
     output_stride: int
-    pixel_threshold: float
+    pixel_threshold: Threshold
     thing_area_limit: int
     stuff_area_limit: int
 
@@ -78,7 +79,7 @@ class Postprocessor:
         painting = self.merging.paint(
             mask_logits, self.output_stride, centers, self.pixel_threshold
         )
-        labels, to_map = self.labels, painting.to_map
+        labels, to_map = self.labels, painting.pixels.map_of_centers
         segment_ids = self._segment_ids(painting, centers.class_index)
         ids = tf.gather(tf.constant(labels.ids), centers.class_index)  # [B, N]
         some = tf.reduce_any(painting.confident, axis=1)[:, tf.newaxis, tf.newaxis]
@@ -92,7 +93,7 @@ class Postprocessor:
         return {
             "panoptic": to_map(segment_ids, painting.painter, labels.void_panoptic_id),
             "semantic": semantic,
-            "semantic_scores": to_map(centers.confidence, painting.scored, 0.0),
+            "semantic_scores": to_map(centers.confidence, painting.confidence_of, 0.0),
             "instance_scores": tf.where(some, painting.probability, 0.0),
             "segment_ids": segment_ids,
             "segment_scores": painting.score,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Union
 
 import tensorflow as tf
 
@@ -11,6 +11,9 @@ from kmax_tf.postprocessing.full_size import probabilities
 REJECTED_LOGIT = -99999.0
 # Probabilities add up to 1 but for rounding, which this exceeds.
 ROUNDING = 1e-6
+
+# A number that is known, or a scalar that a graph is given.
+Threshold = Union[float, tf.Tensor]
 
 
 class Best(NamedTuple):
@@ -30,8 +33,8 @@ class MaskReading(NamedTuple):
 
     Attributes:
       best: of each pixel, whatever its class.
-      masks: [..., k] int32 centers of all masks that the pixel is in, -1 for none.
-      probabilities: [..., k] of the pixel in these; 0 for none.
+      masks: [..., L] int32 centers of all masks that the pixel is in, -1 for none.
+      probabilities: [..., L] of the pixel in these; 0 for none.
     """
 
     best: Best
@@ -39,19 +42,26 @@ class MaskReading(NamedTuple):
     probabilities: tf.Tensor
 
 
-def most_masks(num_centers: int, threshold: float) -> int:
-    """Returns k, the most masks that a pixel can be in: fewer than 1 / threshold, or two."""
-    return max(2, min(num_centers, int(1 / max(threshold - ROUNDING, ROUNDING))))
+def at_most_two(num_centers: int, threshold: Threshold) -> bool:
+    """Returns whether it is known that a pixel is in two masks at most."""
+    return not tf.is_tensor(threshold) and _most_masks(num_centers, threshold) <= 2
 
 
-def read_masks(logits: tf.Tensor, image: tf.Tensor, threshold: float) -> MaskReading:
+def _most_masks(num_centers: int, threshold: Threshold) -> int | tf.Tensor:
+    """Returns L, the most masks that a pixel can be in: fewer than 1 / threshold."""
+    if not tf.is_tensor(threshold):
+        return min(num_centers, int(1 / max(threshold - ROUNDING, ROUNDING)))
+    most = tf.cast(1 / tf.maximum(threshold - ROUNDING, ROUNDING), tf.int32)
+    return tf.clip_by_value(most, 1, num_centers)
+
+
+def read_masks(logits: tf.Tensor, image: tf.Tensor, threshold: Threshold) -> MaskReading:
     """Reads which masks pixels [C, N] are in."""
     del image
     probability = probabilities(logits)
     best = best_of(logits, probability)
-    most = most_masks(logits.shape[1], threshold)
-    if most > 2:
-        values, masks = tf.math.top_k(probability, most)
+    if not at_most_two(logits.shape[1], threshold):
+        values, masks = tf.math.top_k(probability, _most_masks(logits.shape[1], threshold))
         inside = values > threshold
         return MaskReading(best, tf.where(inside, masks, -1), tf.where(inside, values, 0.0))
     # XLA would sort all centers for the best two.
@@ -59,7 +69,7 @@ def read_masks(logits: tf.Tensor, image: tf.Tensor, threshold: float) -> MaskRea
     return MaskReading(best, *(tf.stack(of_both, axis=1) for of_both in zip(*both)))
 
 
-def within(best: Best, threshold: float) -> Best:
+def within(best: Best, threshold: Threshold) -> Best:
     """Keeps the centers of pixels [C] whose probability exceeds a threshold."""
     inside = best.probability > threshold
     return Best(tf.where(inside, best.center, -1), tf.where(inside, best.probability, 0.0))
@@ -92,3 +102,11 @@ def best_of(logits: tf.Tensor, probability: tf.Tensor) -> Best:
     largest = tf.gather(probability, best, batch_dims=1)
     finite = largest > 0
     return Best(tf.where(finite, best, -1), tf.where(finite, largest, 0.0))
+
+
+def layers_of(masks: tf.Tensor) -> tf.Tensor:
+    """Returns masks [..., L] as layers [L, ...], of which all pixels are compared at once."""
+    if masks.shape[-1] is not None:  # an axis of few is slow to transpose
+        return tf.stack(tf.unstack(masks, axis=-1))
+    rank = masks.shape.rank
+    return tf.transpose(masks, [rank - 1, *range(rank - 1)])  # [L, ...]

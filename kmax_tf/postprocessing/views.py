@@ -56,15 +56,14 @@ class Views:
         first = predict(images)
         if not self.scales and not self.flip:
             return first
-        masks = tf.nn.softmax(tf.cast(first["mask_logits"], tf.float32))
-        reference = _View(masks, tf.nn.softmax(tf.cast(first["class_logits"], tf.float32)))
+        reference = _probabilities(first)
         views = [reference]
         if self.flip:
-            views.append(self._view(predict, images, masks, flip=True))
+            views.append(self._view(predict, images, reference.masks, flip=True))
         for scale in self.scales:
             resized = resize_bilinear(tf.cast(images, tf.float32), valid_scaled_size(images, scale))
             for flip in (False, True) if self.flip else (False,):
-                views.append(self._view(predict, resized, masks, flip))
+                views.append(self._view(predict, resized, reference.masks, flip))
         return _average(reference, views)
 
     def _view(
@@ -75,13 +74,16 @@ class Views:
         flip: bool,
     ) -> _View:
         """Predicts one view and brings its masks to the resolution of others [B, h, w, N]."""
-        predictions = predict(tf.reverse(images, [2]) if flip else images)
-        masks = tf.nn.softmax(tf.cast(predictions["mask_logits"], tf.float32))
-        masks = tf.reverse(masks, [2]) if flip else masks
+        view = _probabilities(predict(tf.reverse(images, [2]) if flip else images))
+        masks = tf.reverse(view.masks, [2]) if flip else view.masks
         if masks.shape[1:3] != like.shape[1:3] or None in like.shape[1:3]:
             masks = resize_bilinear(masks, spatial_size(like))
-        masks = tf.ensure_shape(masks, like.shape)
-        return _View(masks, tf.nn.softmax(tf.cast(predictions["class_logits"], tf.float32)))
+        return view._replace(masks=tf.ensure_shape(masks, like.shape))
+
+
+def _probabilities(predictions: Predictions) -> _View:
+    logits = (predictions[name] for name in ("mask_logits", "class_logits"))
+    return _View(*(tf.nn.softmax(tf.cast(values, tf.float32)) for values in logits))
 
 
 def _average(reference: _View, views: list[_View]) -> Predictions:

@@ -145,10 +145,7 @@ def encode_example(example: LabeledImage) -> bytes:
 
 
 def decode_example(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
-    """Decodes a record, inside a tf.data pipeline or eagerly.
-
-    Args:
-      serialized: scalar string, a tf.train.Example.
+    """Decodes a record, a tf.train.Example as a scalar string, in a tf.data pipeline or eagerly.
 
     Returns:
       image: [H, W, 3] uint8.
@@ -177,7 +174,7 @@ def decode_example(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
             "the panoptic label has another size than its image",
         ),
     ]
-    with tf.control_dependencies([check for check in checks if check is not None]):
+    with tf.control_dependencies(checks):
         flat = tf.io.decode_raw(label, tf.int32, little_endian=True)
     panoptic = tf.reshape(flat, size)  # [H, W]
     return {
@@ -190,10 +187,6 @@ def decode_example(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
 
 def write_shard(path: str | os.PathLike[str], examples: Iterable[bytes]) -> int:
     """Writes serialized examples to a TFRecord file that appears only when it is complete.
-
-    Args:
-      path: of the shard; its folder exists.
-      examples: serialized examples.
 
     Returns:
       The size of the file in bytes.

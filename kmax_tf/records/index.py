@@ -6,7 +6,6 @@ bytes a record, and tells at once whether a file was cut off.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import os
 import tempfile
@@ -115,9 +114,6 @@ def index_records(files: Sequence[str], in_memory: bool = False) -> RecordIndex:
 def read_record(index: RecordIndex) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
     """Returns a function that reads a record, for use in tf.data pipelines.
 
-    Args:
-      index: of the records.
-
     Returns:
       A function of a scalar int64 number of a record. It gives two strings, the record's place
       ("record 2 of FILE") and its content, which is empty where it cannot be read.
@@ -167,17 +163,12 @@ def _write_offsets(file: str, path: str) -> int:
     """Writes the offsets of a file's records to another; returns how many they are."""
     count, block = 0, np.zeros(_BLOCK, np.int64)
     try:
-        size, offset = tf.io.gfile.stat(file).length, 0
-        with _reader(file) as read, tf.io.TFRecordWriter(path) as out:
-            while offset < size:
+        with tf.io.TFRecordWriter(path) as out:
+            for offset, _ in walk_records(file):
                 block[count % _BLOCK] = offset
                 count += 1
                 if count % _BLOCK == 0:
                     out.write(block.tobytes())
-                header = read(offset)
-                if len(header) < _HEADER or not any(header):  # cut off; zeros after a crash
-                    break
-                offset += _HEADER + int.from_bytes(header[:8], "little") + _FOOTER
             if count % _BLOCK:
                 out.write(block.tobytes())
     except (OSError, tf.errors.OpError) as error:
@@ -185,17 +176,24 @@ def _write_offsets(file: str, path: str) -> int:
     return count
 
 
-@contextlib.contextmanager
-def _reader(file: str) -> Iterator[Callable[[int], bytes]]:
-    """Yields a function that reads a header at an offset."""
-    if is_remote(file):
-        with tf.io.gfile.GFile(file, "rb") as stream:
+def walk_records(file: str) -> Iterator[tuple[int, bool]]:
+    """Follows the chain of a file's records by their lengths.
 
-            def read(offset: int) -> bytes:
-                stream.seek(offset)
-                return bytes(stream.read(_HEADER))
+    Yields:
+      Where each record starts, and whether it ends in the file. The first that doesn't is the last:
+      the file is cut off, or damaged, so that its length may be anything.
 
-            yield read
-    else:
-        with open(file, "rb", buffering=0) as plain:
-            yield lambda offset: os.pread(plain.fileno(), _HEADER, offset)
+    Raises:
+      OSError or tf.errors.OpError: the file can't be read.
+    """
+    size, offset = tf.io.gfile.stat(file).length, 0
+    # Unbuffered: of each record only the header is read.
+    with tf.io.gfile.GFile(file, "rb") if is_remote(file) else open(file, "rb", 0) as stream:
+        while offset < size:
+            stream.seek(offset)
+            header = stream.read(_HEADER)
+            is_one = len(header) == _HEADER and any(header)  # zeros are what a crash leaves
+            length = int.from_bytes(header[:8], "little") if is_one else size
+            end = offset + _HEADER + length + _FOOTER
+            yield offset, end <= size
+            offset = end

@@ -49,8 +49,6 @@ def check_same_labels(ours: LabelSpace, theirs: LabelSpace, where: str, who: str
 
 
 def _meaning(category: Category) -> str:
-    name, kind = (
-        json.dumps(category.name, ensure_ascii=False),
-        "thing" if category.thing else "stuff",
-    )
+    name = json.dumps(category.name, ensure_ascii=False)
+    kind = "thing" if category.thing else "stuff"
     return f"{name} ({kind}, original_id {category.original_id})"

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from kmax_tf.errors import UserError
 from kmax_tf.labels import LabelSpace
 from kmax_tf.records.report import read_report
 from kmax_tf.records.statistics import Statistics
+from kmax_tf.wording import some_of
 
 _TRAIN = "train"
-_MOST_NAMED = 5
 _ADVICE = (
     "compare the values, colors or ids in the labels with the list of classes: all their pixels "
     "are unlabeled, or of crowd regions"
@@ -23,10 +23,6 @@ def doubts_about(splits: Mapping[str, Statistics], labels: LabelSpace) -> list[s
 
     A split without labels, as publishers keep those of test splits, is left out.
 
-    Args:
-      splits: what they hold, by name.
-      labels: the classes.
-
     Returns:
       Warnings: sentences.
 
@@ -36,7 +32,7 @@ def doubts_about(splits: Mapping[str, Statistics], labels: LabelSpace) -> list[s
     labeled = {name: s for name, s in splits.items() if s.images > s.unlabeled}
     present = {name: _present(statistics) for name, statistics in labeled.items()}
     if labeled and not any(present.values()):
-        raise UserError(f"there is no segment in {_listed(labeled)}; {_ADVICE}")
+        raise UserError(f"there is no segment in {some_of([*labeled])}; {_ADVICE}")
     if _TRAIN in present and not present[_TRAIN]:
         raise UserError(f"there is no segment in {_TRAIN}; {_ADVICE}")
     doubts = [
@@ -50,18 +46,18 @@ def doubts_about(splits: Mapping[str, Statistics], labels: LabelSpace) -> list[s
     names = [category.name for category in labels.classes]
     absent = [name for name in names if name not in everywhere]
     if absent:
-        doubts.append(f"no segment of {_listed(absent)} in {_listed(labeled)}")
+        doubts.append(f"no segment of {some_of(absent)} in {some_of([*labeled])}")
     untrained = [name for name in names if name in everywhere - present.get(_TRAIN, everywhere)]
     if untrained:
         others = [name for name in present if name != _TRAIN]
         doubts.append(
-            f"no segment of {_listed(untrained)} in {_TRAIN}, but in {_listed(others)}: "
+            f"no segment of {some_of(untrained)} in {_TRAIN}, but in {some_of(others)}: "
             "no model learns what it never saw"
         )
     stuff = {category.name for category in labels.classes if not category.thing}
     if len(everywhere) == 1 and everywhere <= stuff:
         doubts.append(
-            f"all segments are of the stuff class {_listed(everywhere)}, and unlabeled pixels "
+            f"all segments are of the stuff class {some_of([*everywhere])}, and unlabeled pixels "
             "teach nothing: a model that says so of every pixel is always right. Give what lies "
             "beside it a class of its own"
         )
@@ -69,11 +65,7 @@ def doubts_about(splits: Mapping[str, Statistics], labels: LabelSpace) -> list[s
 
 
 def check_trainable(files: Sequence[str], labels: LabelSpace) -> None:
-    """Checks that records have segments, by the report beside them.
-
-    Args:
-      files: of the records that are trained on; beside the reference's there is no report.
-      labels: the classes.
+    """Checks that records have segments, by the report beside them, which the reference's lack.
 
     Raises:
       UserError: they have none.
@@ -91,14 +83,8 @@ def check_trainable(files: Sequence[str], labels: LabelSpace) -> None:
             return
         for statistics in found:
             total.add(statistics)
-    doubts_about({f"the records in {_listed(by_folder)}": total}, labels)
+    doubts_about({f"the records in {some_of([*by_folder])}": total}, labels)
 
 
 def _present(statistics: Statistics) -> set[str]:
     return {name for name, counted in statistics.classes.items() if counted.segments}
-
-
-def _listed(names: Iterable[str]) -> str:
-    names = list(names)
-    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
-    return ", ".join(names[:_MOST_NAMED]) + more

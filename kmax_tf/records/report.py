@@ -6,14 +6,18 @@ import json
 import os
 from typing import Any
 
-import tensorflow as tf
+from kmax_tf.files.reading import read_file
 
 
 def read_report(output: str | os.PathLike[str]) -> dict[str, Any]:
     """Returns the content of report.json, by split; empty where there is none."""
+    return read_object(os.path.join(output, "report.json"))
+
+
+def read_object(path: str) -> dict[str, Any]:
+    """Returns the object in a JSON file; empty where there is none that can be read."""
     try:
-        with tf.io.gfile.GFile(os.path.join(output, "report.json"), "r") as file:
-            content = json.loads(file.read())
-    except (tf.errors.OpError, ValueError):
+        content = json.loads(read_file(path))
+    except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}

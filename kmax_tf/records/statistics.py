@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
-from collections.abc import Iterable
+import itertools
 from typing import Any
 
 from kmax_tf.labels import LabelSpace
@@ -30,10 +31,7 @@ class ClassStatistics:
 
     def add(self, other: ClassStatistics) -> None:
         """Adds those of other images."""
-        if other.segments and self.segments:
-            self.smallest = min(self.smallest, other.smallest)
-        else:
-            self.smallest = self.smallest or other.smallest
+        self.smallest = min(filter(None, (self.smallest, other.smallest)), default=0)
         self.largest = max(self.largest, other.largest)
         self.segments += other.segments
         self.images += other.images
@@ -66,15 +64,7 @@ class Statistics:
         labels: LabelSpace,
         labeled: bool = True,
     ) -> None:
-        """Counts an image.
-
-        Args:
-          height: in pixels.
-          width: in pixels.
-          areas: of its segments by class id.
-          labels: what these mean.
-          labeled: whether it has a label.
-        """
+        """Counts an image, which has the areas of its segments by class id, if it is labeled."""
         self.images += 1
         self.unlabeled += not labeled
         self.sizes[f"{width}x{height}"] = self.sizes.get(f"{width}x{height}", 0) + 1
@@ -139,7 +129,12 @@ def segments_table(statistics: Statistics, labels: LabelSpace) -> list[str]:
         mean = counted.pixels // counted.segments
         numbers = (counted.segments, counted.images, counted.smallest, mean, counted.largest)
         rows.append((category.name, kind, *map(str, numbers)))
-    lines = _columns(rows)
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    sides = "<<>>>>>"  # names to the left, numbers to the right
+    lines = [
+        "  ".join(f"{cell:{side}{width}}" for cell, side, width in zip(row, sides, widths)).rstrip()
+        for row in rows
+    ]
     if absent:
         lines.append(f"no segment, crowd regions aside: {', '.join(absent)}")
     return lines
@@ -150,28 +145,10 @@ def sizes_line(statistics: Statistics) -> str:
     pairs = statistics.size_pairs()
     if not pairs:
         return "no images"
-    middle, seen = pairs[-1], 0
-    for pair in pairs:
-        seen += pair[2]
-        if 2 * seen >= statistics.images:
-            middle = pair
-            break
+    seen = list(itertools.accumulate(count for *_, count in pairs))
+    middle = pairs[bisect.bisect_left(seen, seen[-1] / 2)]
     most = count_of(statistics.most_segments, "segment")
     named = [f"{width} x {height}" for height, width, _ in (pairs[0], middle, pairs[-1])]
     if len(pairs) == 1:
         return f"all images are {named[0]}; at most {most} in one"
     return f"images from {named[0]} over {named[1]} (median) to {named[2]}; at most {most} in one"
-
-
-def _columns(rows: list[tuple[str, ...]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    return [_line(row, widths) for row in rows]
-
-
-def _line(row: Iterable[str], widths: list[int]) -> str:
-    # Names to the left, numbers to the right.
-    cells = [
-        cell.ljust(width) if index < 2 else cell.rjust(width)
-        for index, (cell, width) in enumerate(zip(row, widths))
-    ]
-    return "  ".join(cells).rstrip()

@@ -58,9 +58,11 @@ class FitCallback(keras.callbacks.Callback):
         self.step.hold_averages(True)
 
     def _go_back_if_needed(self, where: str) -> None:
+        def say(line: str) -> None:
+            print(f"\n{line}")  # the line that Keras keeps writing over isn't ended
+
         target = "the weights of the last good epoch"
-        # The line that Keras keeps writing over isn't ended.
-        if self.patience.must_go_back(self.step.failures, where, target, lambda x: print(f"\n{x}")):
+        if self.patience.must_go_back(self.step.failures, where, target, say):
             for variable, value in self.good_state:
                 variable.assign(value)
 

@@ -12,17 +12,13 @@ from official.core import base_task, config_definitions, exp_factory, task_facto
 
 from kmax_tf.checkpoints.importer import import_checkpoint
 from kmax_tf.checkpoints.restore import restore_weights
-from kmax_tf.config import Experiment, experiment_text, label_space
+from kmax_tf.config import Experiment, choice_name, experiment_text, label_space
 from kmax_tf.data.builder import build_dataset
-from kmax_tf.evaluation.assignments import (
-    InputSizes,
-    assignments_by_block,
-    draw_assignments,
-)
-from kmax_tf.evaluation.evaluator import measured_maps, resolution_name
+from kmax_tf.evaluation.assignments import InputSizes, draw_assignments
+from kmax_tf.evaluation.evaluator import measured_maps
 from kmax_tf.evaluation.metrics import PanopticMetrics
 from kmax_tf.figures import side_by_side
-from kmax_tf.inference import Inference, RawPrediction
+from kmax_tf.inference import Inference, RawPrediction, assignments_by_block
 from kmax_tf.keras_api import keras
 from kmax_tf.losses.builder import build_loss
 from kmax_tf.losses.kmax_loss import total_loss
@@ -178,7 +174,7 @@ class KMaXTask(base_task.Task):
             maps = {name: values[replica] for name, values in step_outputs["maps"].items()}
             raw = {name: values[replica] for name, values in step_outputs["raw"].items()}
             assignments = [values[replica] for values in step_outputs["assignments"]]
-            resolution = resolution_name(self.experiment.evaluation)
+            resolution = choice_name(self.experiment.evaluation, "resolution")
             of_batch = self._inference.by_image(images, maps, raw, resolution)
             for index, image in enumerate(of_batch):
                 if state.images < self.experiment.training.summary_images:
@@ -190,7 +186,8 @@ class KMaXTask(base_task.Task):
 
     def _new_metrics(self) -> PanopticMetrics:
         options = self.experiment.evaluation
-        return PanopticMetrics(self._label_space, options.mask_ap, resolution_name(options))
+        resolution = choice_name(options, "resolution")
+        return PanopticMetrics(self._label_space, options.mask_ap, resolution)
 
     def _draw(self, image: RawPrediction, assignments: list[tf.Tensor]) -> dict[str, np.ndarray]:
         """Draws an image with its maps, and where there are cluster assignments [h, w], these."""

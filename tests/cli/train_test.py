@@ -22,7 +22,7 @@ def run(tmp_path):
 
 
 def test_a_run_that_cannot_start_leaves_the_record_of_the_one_before(run, monkeypatch, capsys):
-    monkeypatch.setattr("kmax_tf.data.builder.find_records", lambda *args, **kwargs: [])
+    monkeypatch.setattr("kmax_tf.data.builder.check_records", lambda *args, **kwargs: [])
     before = (run / "experiment.textproto").read_text()
     changes = ["--set=runtime.num_gpus=4", "--set=training.optimizer.learning_rate=7"]
     assert main(["train", f"--config={LAPTOP}", f"--model_dir={run}", *changes]) == 2

@@ -109,6 +109,7 @@ CASES = {
     "Convolution": Case(
         partial(convolutions.Convolution, 4, 3, padding="same", dilation_rate=2), [(5, 4, 3)]
     ),
+    "DenseGelu": Case(partial(convolutions.DenseGelu, 4), [(5, 4, 3)]),
     "DepthwiseConvolution": Case(partial(convolutions.DepthwiseConvolution, 3), [(5, 4, 3)]),
     "ConvBN": Case(partial(layers.ConvBN, 4, NORM, 3, 2, activation=ops.gelu), [(9, 5, 3)]),
     "DepthwiseBN": Case(partial(layers.DepthwiseBN, 3, NORM), [(5, 4, 3)]),

@@ -17,13 +17,8 @@ from kmax_tf.conversion.convert import ConversionOptions, convert
 from kmax_tf.errors import UserError
 
 
-class Stage:
-    def __init__(self, apply):
-        self.apply = apply
-
-
 class Pipeline:
-    """Runs each stage as it is added."""
+    """Runs each stage, a function of all elements, as it is added."""
 
     flags = ()
 
@@ -39,17 +34,17 @@ class Pipeline:
 
     def __or__(self, stage):
         elements = [pickle.loads(pickle.dumps(element)) for element in self.elements]
-        return Pipeline(Pipeline.flags, stage.apply(elements))
+        return Pipeline(Pipeline.flags, stage(elements))
 
 
 @pytest.fixture
 def stand_in(monkeypatch):
     beam = types.ModuleType("apache_beam")
     beam.Pipeline = Pipeline
-    beam.Create = lambda values: Stage(lambda _: values)
-    beam.Reshuffle = lambda: Stage(lambda elements: elements[::-1])
-    beam.Map = lambda function: Stage(
-        lambda elements: [pickle.loads(pickle.dumps(function))(e) for e in elements]
+    beam.Create = lambda values: lambda _: values
+    beam.Reshuffle = lambda: lambda elements: elements[::-1]
+    beam.Map = lambda function: (
+        lambda elements: [pickle.loads(pickle.dumps(function))(element) for element in elements]
     )
     options = types.ModuleType("apache_beam.options.pipeline_options")
     options.PipelineOptions = list

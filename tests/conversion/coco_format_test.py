@@ -5,8 +5,7 @@ import pytest
 from PIL import Image
 
 from kmax_tf.conversion.coco_format import read_split
-from kmax_tf.errors import UserError
-from kmax_tf.files.images import BadExampleError
+from kmax_tf.errors import BadExampleError, UserError
 from kmax_tf.panoptic.png import encode_ids
 
 # Segment ids 7 (cat), 300 (cat), 70000 (grass), 9 (crowd of dogs); 0 unlabeled.
@@ -45,9 +44,9 @@ class Tree:
         self.json_path.write_text(json.dumps(self.content))
         return read_split(self.root, "val2017")
 
-    def load(self, labels, **options):
+    def load(self, labels):
         (annotation,) = self.read().annotations
-        return annotation.load(labels, **options)
+        return annotation.load(labels)
 
 
 @pytest.fixture
@@ -62,24 +61,6 @@ def test_instances_are_numbered_in_the_order_of_the_json(tree, labels):
     assert example.panoptic.dtype == np.int32
     assert example.areas == {3: [2, 2], 2: [4]}
     assert example.name == "a"
-
-
-def test_crowds_may_keep_their_class(tree, labels):
-    panoptic = tree.load(labels, treat_crowd_as_ignore=False).panoptic
-    np.testing.assert_array_equal(panoptic[IDS == 9], 100)
-
-
-def test_an_image_without_segments_is_unlabeled(tree, labels):
-    tree.content["annotations"][0]["segments_info"] = []
-    tree.write_ids(np.zeros_like(IDS))
-    assert not tree.load(labels).panoptic.any()
-
-
-def test_areas_may_be_missing(tree, labels):
-    tree.content["annotations"][0]["segments_info"] = [
-        {key: value for key, value in info.items() if key != "area"} for info in SEGMENTS
-    ]
-    assert tree.load(labels).areas
 
 
 @pytest.mark.parametrize(
@@ -195,5 +176,8 @@ def test_files_are_found_under_accents_and_endings_written_otherwise(tree, label
 def test_missing_folders_are_named(tree):
     tree.image_path.unlink()
     tree.image_path.parent.rmdir()
-    with pytest.raises(UserError, match=r"the folder .*val2017 is missing"):
+    with pytest.raises(UserError, match=r"the folder .*val2017 is missing; .*json needs it$"):
+        tree.read()
+    (tree.root / "val2017.zip").write_bytes(b"PK")
+    with pytest.raises(UserError, match=r"val2017 is missing; .*; unpack .*val2017\.zip$"):
         tree.read()

@@ -25,19 +25,3 @@ def test_names_ids_order_and_colors_are_the_publishers(name):
     things = [fact for fact in FACTS[name] if fact[3]]
     stuff = sorted(fact for fact in FACTS[name] if not fact[3])
     assert ours == things + stuff
-
-
-@pytest.mark.parametrize(
-    ("name", "num_ids", "ignore", "divisor", "things", "classes"),
-    [
-        ("coco", 134, 0, 256, 80, 133),
-        ("cityscapes", 19, 255, 1000, 8, 19),
-        ("ade20k", 151, 0, 1000, 100, 150),
-    ],
-)
-def test_numbers_are_those_of_the_references_records(
-    name, num_ids, ignore, divisor, things, classes
-):
-    labels, _ = read_description(name)
-    assert (labels.num_ids, labels.ignore_label, labels.label_divisor) == (num_ids, ignore, divisor)
-    assert (labels.num_things, labels.num_classes) == (things, classes)

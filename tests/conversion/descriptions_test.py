@@ -57,19 +57,12 @@ def test_classes_of_a_coco_json():
         (None, "no list 'categories'"),
         ([], "no list 'categories'"),
         ([5], r"categories\[0\] of a.json"),
-        ([{"id": 1, "name": "cat"}], "isthing"),
-        ([{"id": True, "name": "cat", "isthing": 1}], "whole number"),
-        ([{"id": -1, "name": "cat", "isthing": 1}], "id must be from 0 to 2147483647, not -1"),
-        ([{"id": 1, "name": "", "isthing": 1}], "name must be a text"),
+        ([{"id": 1, "name": "cat"}], "isthing; .*or give --description"),
         ([{"id": 1, "name": "a\nb", "isthing": 1}], "no name"),
-        ([{"id": 1, "name": "a", "isthing": 2}], "must be 0 or 1"),
-        ([{"id": 1, "name": "a", "isthing": 1, "color": [1, 2]}], "no color"),
-        ([{"id": 1, "name": "a", "isthing": 1, "color": [1, 2, 300]}], "no color"),
-        ([{"id": 1, "name": "a", "isthing": 1, "color": 7}], "no color"),
-        ([{"id": 1, "name": n, "isthing": 1} for n in "ab"], "categories of a.json have the id 1"),
         ([{"id": i, "name": "a", "isthing": 1} for i in (1, 2)], "two classes of name a"),
     ],
 )
 def test_categories_that_are_none_are_named(categories, words):
+    """What can be wrong with an entry is told in panoptic/coco_json_test.py."""
     with pytest.raises(UserError, match=words):
         classes_of_categories(categories, "a.json")

@@ -19,12 +19,13 @@ from kmax_tf.conversion.coco_format import read_split
 from kmax_tf.conversion.convert import convert
 from kmax_tf.conversion.inspection import inspect
 from kmax_tf.conversion.label_pictures import read_label_picture
-from kmax_tf.errors import UserError
-from kmax_tf.files.images import BadExampleError, read_encoded, read_image
+from kmax_tf.errors import BadExampleError, UserError
+from kmax_tf.files.images import read_encoded, read_image
 from kmax_tf.files.reading import list_folder
 from kmax_tf.panoptic.png import read_ids
 from kmax_tf.records.examples import encode_example, write_shard
 from tests.files.pngs import encoded, png_of
+from tests.reference.dataset_trees import coco
 
 # The same files in every run: what is found is fixed here, not in somebody else's run.
 FUZZ = settings(
@@ -95,6 +96,7 @@ def test_what_is_accepted_is_what_tensorflow_decodes(kind, tmp_path, data):
     image, error = attempt(read_encoded, path)
     if image is None:
         assert str(path) in error
+        assert attempt(read_image, path) == (None, error)
         return
     decoded = tf.io.decode_image(image.data, channels=3, expand_animations=False)
     assert decoded.shape == (image.height, image.width, 3)
@@ -212,27 +214,18 @@ def nodes(value, path=()):
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory):
+    """The folder of a dataset, its JSON, and what that holds."""
     root = tmp_path_factory.mktemp("tree")
-    (root / "annotations" / "panoptic_train").mkdir(parents=True)
-    (root / "train").mkdir()
-    (root / "annotations" / "panoptic_train" / "a.png").write_bytes(FILES["PNG"])
-    (root / "train" / "a.jpg").write_bytes(FILES["JPEG"])
-    segments = [
-        {"id": int(i), "category_id": 30, "area": int((i == IDS).sum()), "iscrowd": 0}
-        for i in np.unique(IDS)[1:]
-    ]
-    content = {
-        "images": [{"id": 1, "file_name": "a.jpg"}],
-        "annotations": [{"image_id": 1, "file_name": "a.png", "segments_info": segments}],
-    }
-    return root, content
+    coco(root)
+    path = root / "annotations" / "panoptic_train2017.json"
+    return root, path, json.loads(path.read_text())
 
 
 @FUZZ
 @given(data=st.data())
-def test_strange_json_is_read_rightly_or_refused(tree, labels, data):
-    root, content = tree
-    content = copy.deepcopy(content)
+def test_strange_json_is_read_rightly_or_refused(tree, golden_labels, data):
+    root, path, content = tree
+    labels, content = golden_labels["coco_b"], copy.deepcopy(content)
     *parents, last = data.draw(st.sampled_from(list(nodes(content))))
     owner = content
     for key in parents:
@@ -242,8 +235,8 @@ def test_strange_json_is_read_rightly_or_refused(tree, labels, data):
         owner.append(owner[last])  # what is there twice
     else:
         owner[last] = value
-    (root / "annotations" / "panoptic_train.json").write_text(json.dumps(content))
-    split, error = attempt(read_split, root, "train")
+    path.write_text(json.dumps(content))
+    split, error = attempt(read_split, root, "train2017")
     assert not OF_PYTHON.search(error)
     if split is None:
         assert 0 < len(error) < 25_000
@@ -263,15 +256,14 @@ def test_strange_json_is_read_rightly_or_refused(tree, labels, data):
 
 @FUZZ
 @given(data=st.data())
-def test_json_that_is_none_is_refused(tree, labels, data):
-    root, content = tree
+def test_json_that_is_none_is_refused(tree, golden_labels, data):
+    root, path, content = tree
     text = json.dumps(content).encode()
-    path = root / "annotations" / "panoptic_train.json"
     path.write_bytes(data.draw(damages(len(text)))(text))
-    split, error = attempt(read_split, root, "train")
+    split, error = attempt(read_split, root, "train2017")
     assert "\n" not in error
     for annotation in split.annotations if split else ():
-        assert "\n" not in attempt(annotation.load, labels)[1]
+        assert "\n" not in attempt(annotation.load, golden_labels["coco_b"])[1]
 
 
 @pytest.fixture(scope="module")

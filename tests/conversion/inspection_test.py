@@ -9,8 +9,8 @@ from PIL import Image
 
 from kmax_tf.cli.main import main
 from kmax_tf.conversion.inspection import check_record, find_shards, inspect
-from kmax_tf.errors import UserError
-from kmax_tf.files.images import BadExampleError, EncodedImage
+from kmax_tf.errors import BadExampleError, UserError
+from kmax_tf.files.images import EncodedImage
 from kmax_tf.records.examples import LabeledImage, encode_example
 from kmax_tf.records.statistics import Statistics
 

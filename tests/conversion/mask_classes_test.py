@@ -6,7 +6,7 @@ from PIL import Image
 
 from kmax_tf.conversion.label_pictures import read_label_picture
 from kmax_tf.conversion.mask_classes import MaskRules, classes_of, inside_of
-from kmax_tf.files.images import BadExampleError
+from kmax_tf.errors import BadExampleError
 from kmax_tf.labels import Category, LabelSpace
 from tests.files.pngs import GREY, GREY_ALPHA, PALETTE, RGB, RGBA, encoded, png
 
@@ -78,14 +78,10 @@ def stored_in_every_way(shown):
                 yield f"grey {depth}", png(grey // step, GREY, depth)
 
 
-def by_name(files):
-    return {name: data for name, data in files}
-
-
-@pytest.mark.parametrize("way", by_name(stored_in_every_way(COLORS[WHICH])))
+@pytest.mark.parametrize("way", dict(stored_in_every_way(COLORS[WHICH])))
 @pytest.mark.parametrize("numbered", [False, True])
 def test_colors_mean_classes_in_any_file(tmp_path, way, numbered):
-    data = by_name(stored_in_every_way(COLORS[WHICH]))[way]
+    data = dict(stored_in_every_way(COLORS[WHICH]))[way]
     rules = MaskRules(colored=("bolt", "nut", "belt"), numbered=numbered)
     np.testing.assert_array_equal(class_map(tmp_path, data, space(1, 2, 3), rules), WHICH)
 
@@ -94,9 +90,9 @@ VALUES = np.array([0, 85, 170, 51])
 LEVELS = np.repeat(VALUES[WHICH][..., np.newaxis], 3, -1)
 
 
-@pytest.mark.parametrize("way", by_name(stored_in_every_way(LEVELS)))
+@pytest.mark.parametrize("way", dict(stored_in_every_way(LEVELS)))
 def test_grey_levels_mean_values_in_any_file(tmp_path, way):
-    data = by_name(stored_in_every_way(LEVELS))[way]
+    data = dict(stored_in_every_way(LEVELS))[way]
     labels = space(*VALUES[1:])
     np.testing.assert_array_equal(class_map(tmp_path, data, labels), WHICH)
     # Colors that the picture doesn't have change nothing.
@@ -107,9 +103,9 @@ def test_grey_levels_mean_values_in_any_file(tmp_path, way):
 WHITE = np.repeat(255 * (WHICH > 1)[..., np.newaxis], 3, -1)
 
 
-@pytest.mark.parametrize("way", by_name(stored_in_every_way(WHITE)))
+@pytest.mark.parametrize("way", dict(stored_in_every_way(WHITE)))
 def test_white_on_black_is_the_inside_in_any_file(tmp_path, way):
-    picture = read(tmp_path, by_name(stored_in_every_way(WHITE))[way])
+    picture = read(tmp_path, dict(stored_in_every_way(WHITE))[way])
     np.testing.assert_array_equal(inside_of(picture)[picture.kinds], WHICH > 1)
     only, rules = space(1), MaskRules(numbered=True)
     np.testing.assert_array_equal(classes_of(picture, only, rules)[picture.kinds], WHICH > 1)

@@ -15,8 +15,7 @@ from kmax_tf.conversion.masks_format import (
     panoptic_of_classes,
     read_mask_split,
 )
-from kmax_tf.errors import UserError
-from kmax_tf.files.images import BadExampleError
+from kmax_tf.errors import BadExampleError, UserError
 
 # Values of the fixture `labels` (divisor 100): cat 30 and dog 10 are things 3 and 1; grass 20 and
 # sky 50 are stuff 2 and 5.

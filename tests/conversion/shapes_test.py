@@ -51,7 +51,7 @@ def test_segments_describe_the_ids():
 
 
 def test_hardly_visible_things_are_no_segments():
-    things = {kind.original_id for kind, _ in THINGS}
+    things = {kind.id for kind, _ in THINGS}
     crowded = ShapesOptions(size=(48, 48), num_things=(25, 30))
     areas = [
         (segment["area"], segment["category_id"] in things)
@@ -86,7 +86,7 @@ def test_extreme_options_can_be_drawn(size, radius):
 def test_description_lists_the_drawn_classes(shapes_labels):
     drawn = [kind for kind, _ in THINGS] + [kind for kind, _ in STUFF]
     described = [(c.original_id, c.name, c.thing, c.color) for c in shapes_labels.classes]
-    assert described == [(k.original_id, k.name, k.thing, k.color) for k in drawn]
+    assert described == [(k.id, k.name, k.thing, k.color) for k in drawn]
     assert shapes_labels.ids.tolist() == list(range(1, len(drawn) + 1))
     assert shapes_labels.num_ids == len(drawn) + 1
 

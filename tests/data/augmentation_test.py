@@ -37,11 +37,9 @@ def seeds(count):
 def test_levels_are_those_recorded(recorded_augmentation, name, low, high, pasted):
     factor = 0.5 if pasted else 1.0
     expected = recorded_augmentation[f"levels_{name}_{'paste' if pasted else 'main'}"]
-    np.testing.assert_array_equal(scale_levels(low * factor, high * factor, 0.1), expected)
     # As fields of protos give them.
-    single = [float(np.float32(value)) for value in (low, high, 0.1)]
-    levels = scale_levels(single[0] * factor, single[1] * factor, single[2])
-    np.testing.assert_array_equal(levels, expected)
+    low, high, step = (float(np.float32(value)) for value in (low, high, 0.1))
+    np.testing.assert_array_equal(scale_levels(low * factor, high * factor, step), expected)
 
 
 def test_a_range_narrower_than_the_step_has_one_level():

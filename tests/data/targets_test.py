@@ -99,26 +99,3 @@ def test_ids_of_no_class_are_an_error(labels, strange):
         match=rf"no classes of the dataset.*'pets'.*{strange // 100}",
     ):
         make_targets(tf.constant([[101, strange]]), labels, target_options())
-
-
-def test_eager_and_piped_targets_agree_with_static_shapes(labels):
-    panoptic = np.random.default_rng(0).choice(np.array(IDS, np.int32), (5, 12, 17))
-    options = target_options(max_segments=10)
-
-    def make(label):
-        return make_targets(label, labels, options)
-
-    piped = tf.data.Dataset.from_tensor_slices(panoptic).map(make)
-    shapes = {key: tuple(spec.shape) for key, spec in piped.element_spec.items()}
-    assert shapes == {
-        "semantic_map": (12, 17),
-        "segment_map": (12, 17),
-        "segment_classes": (10,),
-        "semantic_weights": (12, 17),
-    }
-    for label, targets in zip(panoptic, piped):
-        for key, value in make(tf.constant(label)).items():
-            np.testing.assert_array_equal(targets[key], value)
-    strange = tf.data.Dataset.from_tensors(np.full((2, 2), 401, np.int32)).map(make)
-    with pytest.raises(tf.errors.InvalidArgumentError, match="no classes of the dataset"):
-        list(strange)

@@ -60,7 +60,7 @@ def evaluated(tiny_run: TinyRun, tmp_path_factory: pytest.TempPathFactory) -> Pa
     result = evaluate_model(model, experiment, str(folder / "pictures"), submission).result
     submission.finish()
     (folder / "metrics.json").write_text(json.dumps(result["pq"]))
-    kmax("export", "--checkpoint", run, "--output", folder / "export")
+    kmax("export", "--checkpoint", run, "--output", folder / "export", "--no-trial")
     return folder
 
 

@@ -17,7 +17,7 @@ from PIL import Image
 import kmax_tf
 from kmax_tf.cli import saved_model_client
 from kmax_tf.cli.demo import STAGES
-from kmax_tf.export.saved_model import read_labels
+from kmax_tf.export.version_folder import read_labels
 from tests.end_to_end.conftest import TINY, TinyRun, demo_arguments, kmax, run_python, train
 
 

@@ -8,16 +8,13 @@ import tensorflow as tf
 
 from kmax_tf import figures
 from kmax_tf.evaluation import assignments
-from kmax_tf.evaluation.assignments import InputSizes, assignments_by_block, draw_assignments
+from kmax_tf.evaluation.assignments import InputSizes, draw_assignments
+from kmax_tf.inference import assignments_by_block
 from tests.reference.panoptic_maps import LABELS, ROADS, SKIES, resized
 
 # The network's input, and the image in it; the rest is padding.
 WHOLE, FITTED = (65, 97), (65, 49)
 STRIDES = (32, 16, 4)
-
-
-def random_logits(*shape, seed=0):
-    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
 
 def random_maps(num_centers=5, seed=0):
@@ -51,7 +48,8 @@ def drawn(monkeypatch):
 
 
 def test_each_pixel_goes_to_the_center_of_its_largest_logit():
-    logits = [random_logits(2, *size, 6) for size in ((3, 4), (5, 7), (17, 25))]
+    rng = np.random.default_rng(0)
+    logits = [rng.normal(size=(2, *size, 6)) for size in ((3, 4), (5, 7), (17, 25))]
     predictions = {
         "mask_logits": logits[2],
         "intermediate": [{"mask_logits": logits[0]}, {"mask_logits": logits[1]}],

@@ -55,7 +55,7 @@ def test_sizes_that_differ_are_an_error():
 def test_equals_a_naive_count_and_merges(first, second):
     images = [tuple(panoptic // DIVISOR for panoptic in pair) for pair in (first, second)]
     metric = measure(images[0])
-    metric.merge(measure(images[1]))
+    metric.add_state(measure(images[1]).state())
     for index, class_id in enumerate([DOG, CAT, ROAD, SKY]):
         inter = union = 0
         for truth, prediction in images:

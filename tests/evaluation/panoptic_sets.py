@@ -19,13 +19,13 @@ IDS = [category["id"] for category in CATEGORIES]
 THINGS = {3, 5}
 
 
-def write_set(folder: Path, images, categories=CATEGORIES) -> tuple[Path, Path]:
+def write_set(folder: Path, images) -> tuple[Path, Path]:
     """Writes (true ids, true segments_info, predicted ids, predicted segments_info) each.
 
     Returns:
       The JSONs of the ground truth and of the predictions.
     """
-    truth = {"annotations": [], "categories": categories}
+    truth = {"annotations": [], "categories": CATEGORIES}
     predictions = {"annotations": []}
     for name in ("truth", "predictions"):
         (folder / name).mkdir(parents=True, exist_ok=True)

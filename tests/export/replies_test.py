@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import dataclasses
 import io
+import json
 
 import numpy as np
 import PIL.Image
 import pytest
+import scipy.spatial
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -75,6 +79,26 @@ def test_run_lengths_of_long_runs():
     for counts, panoptic_id in zip(found, (201, 202, 0)):
         mask = np.asfortranarray(panoptic == panoptic_id, np.uint8)
         assert counts == rle_masks.encode(mask)["counts"]
+
+
+@pytest.mark.parametrize("divisor", [256, 1000], ids=["16 bits", "RGB"])
+def test_a_busy_picture_is_a_small_reply(divisor):
+    rng = np.random.default_rng(0)
+    # 128 segments, whose outlines waver from pixel to pixel, of 1920 x 1080.
+    y, x = np.mgrid[:1080, :1920] + rng.normal(0, 1.5, (2, 1080, 1920))
+    seeds = rng.uniform((0, 0), (1080, 1920), (128, 2)).astype(np.float32)
+    _, nearest = scipy.spatial.cKDTree(seeds).query(np.stack([y, x], -1), workers=1)
+    of_centers = (rng.integers(1, 134, 128) * divisor + np.arange(1, 129)).astype(np.int32)
+    panoptic = of_centers[nearest]
+    labels = dataclasses.replace(LABELS, num_ids=134, label_divisor=divisor)
+    scores = rng.uniform(0, 1, 128).astype(np.float32)
+    segments = replies.find_segments(panoptic, of_centers, scores, labels)
+    assert segments.count == 128
+    png = replies.encode_ids(panoptic, 134 * divisor - 1).numpy()
+    # As TensorFlow Serving writes it.
+    reply = {name: value.numpy().tolist() for name, value in segments._asdict().items()}
+    reply["panoptic_png_bytes"] = {"b64": base64.b64encode(png).decode()}
+    assert len(json.dumps({"predictions": [reply]}, indent=4)) < 200_000
 
 
 @pytest.mark.parametrize("largest", [255, 256, 65535, 65536, 2**24 - 1, 2**24, 2**31 - 1])

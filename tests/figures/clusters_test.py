@@ -7,20 +7,8 @@ import pytest
 
 from kmax_tf import figures
 from kmax_tf.figures import clusters
+from tests.figures.pictures import GREY, SIZE, grey, stripes
 from tests.reference.panoptic_maps import LABELS, ROADS, SKIES
-
-# Large enough that pictures keep their size.
-SIZE = 440
-GREY = 100
-
-
-def stripes(*centers: int) -> np.ndarray:
-    """Makes a [SIZE, SIZE] map of vertical stripes of equal width."""
-    return np.broadcast_to(np.array(centers, np.int32).repeat(SIZE // len(centers)), (SIZE, SIZE))
-
-
-def image() -> np.ndarray:
-    return np.full((SIZE, SIZE, 3), GREY, np.uint8)
 
 
 def assignment(centers: np.ndarray, name: str = "block 1", stride: int = 32) -> figures.Assignment:
@@ -42,7 +30,7 @@ def sheet_of(monkeypatch):
     def draw(*maps, shown=None):
         assignments = [assignment(centers, f"stage {i}") for i, centers in enumerate(maps)]
         panoptic = stripes(ROADS, SKIES)
-        figures.draw_clusters(image(), assignments, panoptic, LABELS, shown)
+        figures.draw_clusters(grey(), assignments, panoptic, LABELS, shown)
         return arranged[-1]
 
     return draw
@@ -117,8 +105,8 @@ def test_the_sheet_begins_with_the_image_and_ends_with_the_panoptic_map(sheet_of
         "stage 0 (stride 32)",
         "panoptic map",
     ]
-    np.testing.assert_array_equal(pictures[0], image())
-    expected = figures.draw_panoptic(image(), stripes(ROADS, SKIES), LABELS)
+    np.testing.assert_array_equal(pictures[0], grey())
+    expected = figures.draw_panoptic(grey(), stripes(ROADS, SKIES), LABELS)
     np.testing.assert_array_equal(pictures[-1], expected)
 
 
@@ -149,7 +137,7 @@ def test_a_part_of_the_stages_is_drawn_as_among_all(sheet_of):
 def test_small_images_are_enlarged_without_inventing_centers(sheet_of):
     maps = np.array([[0, 1], [2, 3]])
     picture = figures.draw_clusters(
-        np.full((2, 2, 3), GREY, np.uint8), [assignment(maps)], np.full((2, 2), ROADS), LABELS
+        grey((2, 2)), [assignment(maps)], np.full((2, 2), ROADS), LABELS
     )
     colors = np.array(list(clusters.center_colors([maps]).values()))
     expected = np.round(GREY + 0.62 * (colors - GREY))
@@ -162,7 +150,7 @@ def test_small_images_are_enlarged_without_inventing_centers(sheet_of):
 def test_sheets_are_neither_towers_nor_ribbons(height, width, stages):
     centers = np.zeros((height, width), np.int32)
     sheet = figures.draw_clusters(
-        np.full((height, width, 3), GREY, np.uint8),
+        grey((height, width)),
         [assignment(centers)] * stages,
         np.full((height, width), ROADS),
         LABELS,
@@ -174,5 +162,5 @@ def test_sheets_are_neither_towers_nor_ribbons(height, width, stages):
 def test_a_map_of_another_size_is_refused():
     with pytest.raises(ValueError, match="440"):
         figures.draw_clusters(
-            image(), [assignment(np.zeros((SIZE, 2), int))], stripes(ROADS), LABELS
+            grey(), [assignment(np.zeros((SIZE, 2), int))], stripes(ROADS), LABELS
         )

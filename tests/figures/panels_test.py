@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from kmax_tf import figures
+from tests.figures.pictures import SIZE, grey, stripes
 from tests.reference.panoptic_maps import (
     CAT,
     CAT_1,
@@ -18,17 +19,6 @@ from tests.reference.panoptic_maps import (
     UNLABELED,
     VOID,
 )
-
-SIZE = 440
-
-
-def stripes(*ids: int) -> np.ndarray:
-    """Makes a [SIZE, SIZE] map of vertical stripes of equal width."""
-    return np.broadcast_to(np.array(ids, np.int32).repeat(SIZE // len(ids)), (SIZE, SIZE))
-
-
-def grey(shape: tuple = (SIZE, SIZE)) -> np.ndarray:
-    return np.full((*shape, 3), 100, np.uint8)
 
 
 def column_of_errors(truth: int, prediction: int) -> np.ndarray:
@@ -80,17 +70,17 @@ def test_sheets_hold_their_pictures():
     np.testing.assert_array_equal(windows[2], drawn)
 
 
-def test_sheet_without_truth_and_with_everything():
-    panoptic = stripes(DOG_1, ROADS)
-    without = figures.side_by_side(grey(), None, panoptic, LABELS, errors=True)
-    assert 2 * SIZE < without.shape[1] < 3 * SIZE
-    titles = ["a", "b", "c", "d"]
-    plain = figures.side_by_side(grey(), panoptic, panoptic, LABELS, titles, errors=True)
-    assert plain.shape[0] > 2 * SIZE
-    assert plain.shape[1] < 3 * SIZE
-    full = figures.side_by_side(grey(), panoptic, panoptic, LABELS, titles, True, legend=True)
-    np.testing.assert_array_equal(full[: len(plain)], plain)
-    assert len(full) > len(plain)
+def test_sheet_with_errors_and_a_legend():
+    truth, prediction = stripes(DOG_1, ROADS), stripes(CAT_1, ROADS)
+    sheet = figures.side_by_side(grey(), truth, prediction, LABELS, errors=True)
+    assert sheet.shape[0] > 2 * SIZE
+    assert sheet.shape[1] < 3 * SIZE
+    errors = figures.draw_errors(grey(), truth, prediction, LABELS)
+    column = sheet[:, SIZE + 16 : 2 * SIZE + 16]
+    below = range(SIZE, len(column) - SIZE)
+    assert any(np.array_equal(column[top : top + SIZE], errors) for top in below)
+    in_legend = {tuple(color) for color in sheet[-30:].reshape(-1, 3).tolist()}
+    assert {LABELS.classes[0].color, LABELS.classes[1].color, (226, 32, 44)} <= in_legend
 
 
 def test_wide_images_stand_in_a_column():
@@ -98,12 +88,6 @@ def test_wide_images_stand_in_a_column():
     sheet = figures.side_by_side(grey(panoptic.shape), panoptic, panoptic, LABELS)
     assert sheet.shape[0] > 3 * 440
     assert sheet.shape[1] < 2 * 900
-
-
-def test_titles_must_be_as_many_as_pictures():
-    panoptic = stripes(DOG_1, ROADS)
-    with pytest.raises(ValueError, match="3 pictures need as many titles, not 1"):
-        figures.side_by_side(grey(), panoptic, panoptic, LABELS, ["only one"])
 
 
 def test_maps_of_another_size_are_an_error():

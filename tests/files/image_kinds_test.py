@@ -10,9 +10,9 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from kmax_tf.errors import BadExampleError
 from kmax_tf.files.file_kinds import describe_file
 from kmax_tf.files.images import (
-    BadExampleError,
     check_encoded,
     decode_image,
     read_encoded,
@@ -205,6 +205,25 @@ def test_values_without_a_rule_are_refused_by_name(tmp_path, data, words):
     for read in (read_image, read_encoded):
         with pytest.raises(BadExampleError, match=words):
             read(path)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_rotation_is_applied(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / "a.png"
+    path.write_bytes(encoded("PNG", exif=exif))
+    upright = {
+        1: RGB,
+        2: RGB[:, ::-1],
+        3: RGB[::-1, ::-1],
+        4: RGB[::-1],
+        5: RGB.transpose(1, 0, 2),
+        6: np.rot90(RGB, -1),
+        7: RGB[::-1, ::-1].transpose(1, 0, 2),
+        8: np.rot90(RGB),
+    }[orientation]
+    np.testing.assert_array_equal(read_image(path), upright)
 
 
 def test_black_images_are_black(tmp_path):

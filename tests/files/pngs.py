@@ -58,7 +58,7 @@ def encoded(
 
 def png_of(chunks: list[tuple[bytes, bytes]]) -> bytes:
     """Returns a PNG of chunks, each a kind and its content."""
-    return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(*chunk) for chunk in chunks)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*parts) for parts in chunks)
 
 
 def _rows(samples: np.ndarray, depth: int) -> bytes:
@@ -70,6 +70,6 @@ def _rows(samples: np.ndarray, depth: int) -> bytes:
     return b"".join(b"\0" + line for line in lines)  # no filter
 
 
-def _chunk(kind: bytes, content: bytes) -> bytes:
+def chunk(kind: bytes, content: bytes) -> bytes:
     checksum = struct.pack(">I", zlib.crc32(kind + content))
     return struct.pack(">I", len(content)) + kind + content + checksum

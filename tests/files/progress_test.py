@@ -1,6 +1,16 @@
 import io
 
+import pytest
+
 from kmax_tf.files import progress
+
+
+@pytest.fixture
+def now(monkeypatch):
+    """The time, which passes when it is told to."""
+    seconds = [100.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: seconds[0])
+    return seconds
 
 
 class Terminal(io.StringIO):
@@ -8,9 +18,7 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_a_file_gets_the_last_line_and_one_every_ten_seconds(monkeypatch):
-    now = [100.0]
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+def test_a_file_gets_the_last_line_and_one_every_ten_seconds(now):
     stream = io.StringIO()
     counter = progress.Progress(200, "draw", stream)
     for _ in range(200):
@@ -40,8 +48,10 @@ def test_a_line_of_its_own_takes_the_place_of_the_one_that_is_rewritten():
     assert stream.getvalue().endswith("\r\x1b[Kone failed\n")
 
 
-def test_hours_are_shown():
+def test_hours_are_shown(now):
     stream = io.StringIO()
-    assert progress._duration(3 * 3600 + 65) == "3:01:05"
-    progress.Progress(1, "nothing", stream)
+    counter = progress.Progress(1, "draw", stream)
     assert stream.getvalue() == ""
+    now[0] += 3 * 3600 + 65
+    counter.advance()
+    assert stream.getvalue() == "draw: 1/1, 0/s, 3:01:05\n"

@@ -4,7 +4,7 @@ import unicodedata
 import pytest
 
 from kmax_tf.errors import UserError
-from kmax_tf.files.reading import located, name_key, names_in, read_file
+from kmax_tf.files.reading import as_spelt, name_key, names_in, read_file
 
 COMPOSED = unicodedata.normalize("NFC", "Größe é.jpg")
 DECOMPOSED = unicodedata.normalize("NFD", COMPOSED)
@@ -16,13 +16,13 @@ def test_a_name_is_found_however_it_is_spelt(tmp_path):
     (folder / DECOMPOSED.replace("jpg", "JPG")).touch()
     (folder / "plain.png").touch()
     wanted = os.path.join(tmp_path, COMPOSED, COMPOSED)
-    assert located(wanted) == str(folder / DECOMPOSED.replace("jpg", "JPG"))
-    assert located(folder / "plain.png") == str(folder / "plain.png")
-    assert located(tmp_path / COMPOSED) == str(folder)
+    assert as_spelt(wanted) == str(folder / DECOMPOSED.replace("jpg", "JPG"))
+    assert as_spelt(folder / "plain.png") == str(folder / "plain.png")
+    assert as_spelt(tmp_path / COMPOSED) == str(folder)
     # One that is spelt as it is asked for comes first; of two others neither is the one.
     (folder / DECOMPOSED).touch()
-    assert located(folder / DECOMPOSED) == str(folder / DECOMPOSED)
-    assert located(folder / COMPOSED) == str(folder / COMPOSED)
+    assert as_spelt(folder / DECOMPOSED) == str(folder / DECOMPOSED)
+    assert as_spelt(folder / COMPOSED) == str(folder / COMPOSED)
 
 
 def test_a_name_that_is_not_there_stays_as_it_is(tmp_path):
@@ -36,15 +36,15 @@ def test_a_name_that_is_not_there_stays_as_it_is(tmp_path):
         "ram://b",
         "ram://b/c",
     ):
-        assert located(path) == path
+        assert as_spelt(path) == path
     (tmp_path / "A.png").touch()
-    assert located(tmp_path / "a.png") == str(tmp_path / "a.png")
+    assert as_spelt(tmp_path / "a.png") == str(tmp_path / "a.png")
 
 
 def test_new_files_are_seen(tmp_path):
-    assert located(tmp_path / "a.png") == str(tmp_path / "a.png")
+    assert as_spelt(tmp_path / "a.png") == str(tmp_path / "a.png")
     (tmp_path / "a.PNG").touch()
-    assert located(tmp_path / "a.png") == str(tmp_path / "a.PNG")
+    assert as_spelt(tmp_path / "a.png") == str(tmp_path / "a.PNG")
 
 
 def test_other_names_stay_apart():

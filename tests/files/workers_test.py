@@ -12,7 +12,7 @@ import pytest
 from kmax_tf.errors import UserError
 from kmax_tf.files import workers
 from kmax_tf.files.progress import Progress
-from kmax_tf.files.workers import available_cores, run_tasks
+from kmax_tf.files.workers import run_tasks
 
 
 def work(task, advance):
@@ -76,10 +76,6 @@ def test_the_first_error_in_order_is_raised_and_the_rest_is_stopped(run, count):
 def test_a_process_that_dies_is_a_sentence(run):
     with pytest.raises(UserError, match=r"a worker process died.*fewer --workers"):
         run(["fine", *["die"] * 50], 2)
-
-
-def test_there_is_a_core():
-    assert available_cores() >= 1
 
 
 FAULTS = """

@@ -4,7 +4,7 @@ import stat
 
 import pytest
 
-from kmax_tf.errors import OutputError, UserError
+from kmax_tf.errors import OutputError
 from kmax_tf.files import writing
 
 
@@ -91,13 +91,6 @@ def test_a_folder_without_permission(tmp_path):
 def test_check_writable_makes_the_folder_and_leaves_it_empty(tmp_path):
     writing.check_writable(tmp_path / "new" / "folder")
     assert os.listdir(tmp_path / "new" / "folder") == []
-
-
-def test_output_error_is_a_user_error_and_an_os_error():
-    error = OutputError("a sentence")
-    assert isinstance(error, UserError)
-    assert isinstance(error, OSError)
-    assert str(error) == "a sentence"
 
 
 def test_remote_paths_go_through_tensorflow(tmp_path):

@@ -47,14 +47,6 @@ def test_height_comes_before_width_and_each_is_subsampled_after_its_pass(stride)
     close(layer(x), expected)
 
 
-def test_tables_do_not_grow_with_the_image():
-    layer = AxialAttention(8, NORM, num_heads=8, max_span=255)
-    layer(random(1, 3, 3, 4))
-    for axis in (layer.height_axis, layer.width_axis):
-        assert axis.query_positions.shape == [509, 1]
-        assert axis.value_positions.shape == [509, 2]
-
-
 def test_sees_the_whole_axis_and_nothing_else():
     """A pixel reaches its row and column in one axis' pass, all pixels in both."""
     x = tf.constant(random(1, 4, 5, 3))

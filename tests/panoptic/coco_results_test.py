@@ -7,7 +7,6 @@ import PIL.Image
 import pytest
 from hypothesis import given, settings
 
-from kmax_tf.errors import OutputError
 from kmax_tf.panoptic import coco_results
 from tests.reference.panoptic_maps import DOG_2, LABELS, ROADS, VOID, pairs, runs
 from tests.reference.panoptic_png import read_panoptic_png
@@ -68,10 +67,3 @@ def test_nothing_predicted(tmp_path):
 def test_an_image_without_an_id_has_its_name(tmp_path, name, image_id):
     entry = coco_results.write_annotation(str(tmp_path), name, None, PANOPTIC, LABELS)
     assert (entry["image_id"], entry["file_name"]) == (image_id, f"{name}.png")
-
-
-def test_unwritable_folder_is_an_output_error(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError):
-        write(tmp_path / "file", PANOPTIC)
-    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]

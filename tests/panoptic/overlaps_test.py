@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as rle_masks
 
-from kmax_tf.panoptic import runs
 from kmax_tf.panoptic.overlaps import find_overlaps
 from kmax_tf.panoptic.runs import find_runs
 
@@ -20,15 +19,21 @@ ids = st.sampled_from([0, 1, 2, 77, 2**24 - 1])
 
 
 @settings(deadline=None)
-@given(st.data(), shapes, st.booleans())
-def test_overlaps_equal_a_count_of_pixels(data, shape, table):
+@given(st.data(), shapes)
+def test_overlaps_equal_a_count_of_pixels(data, shape):
     truth = data.draw(hypothesis_numpy.arrays(np.int32, shape, elements=ids))
     prediction = data.draw(hypothesis_numpy.arrays(np.int64, shape, elements=ids))
-    with pytest.MonkeyPatch.context() as patch:
-        if not table:
-            patch.setattr(runs, "_LARGEST_TABLE", 0)
-            patch.setattr(runs, "_LARGEST_ID", 0)
-        found = find_overlaps(truth, prediction)
+    check_overlaps(truth, prediction)
+
+
+def test_many_ids_are_counted_too():
+    """More pairs than a table has room for."""
+    truth = np.arange(1100, dtype=np.int32).reshape(10, 110)
+    check_overlaps(truth, truth.T.reshape(truth.shape))
+
+
+def check_overlaps(truth, prediction):
+    found = find_overlaps(truth, prediction)
     pixels = list(zip(truth.ravel().tolist(), prediction.ravel().tolist()))
     pairs = zip(
         found.true_ids[found.pair_true].tolist(),

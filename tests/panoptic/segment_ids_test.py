@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kmax_tf.files.images import BadExampleError
+from kmax_tf.errors import BadExampleError
 from kmax_tf.panoptic.entries import Segment
 from kmax_tf.panoptic.segment_ids import Conventions, panoptic_map
 

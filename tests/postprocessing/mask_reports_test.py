@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from kmax_tf.labels import Category, LabelSpace
 from kmax_tf.postprocessing.mask_reports import format_reports, mask_reports
+from tests.reference.panoptic_maps import CAT, LABELS, ROAD
 
-LABELS = LabelSpace(
-    (Category(3, "cat", True, (1, 0, 0), 3), Category(1, "grass", False, (2, 0, 0), 1)), 4, 0, 100
-)
 SEGMENTS = {
     "segment_fates": np.array([1, 0, 3, 2, 4]),
-    "segment_classes": np.array([1, 3, 3, 1, 1]),
+    "segment_classes": np.array([ROAD, CAT, CAT, ROAD, ROAD]),
     "segment_confidences": np.array([0.05, 0.9, 0.8, 0.75, 0.7], np.float32),
     "segment_scores": np.array([0.01, 0.7, 0.8, 0.0, 0.5], np.float32),
     "mask_areas": np.array([0, 40, 30, 0, 3]),
@@ -26,7 +23,7 @@ def test_reports_are_in_the_order_of_ranks():
     assert [report.fate for report in reports] == [
         *("OVERLAP", "KEPT", "AREA_LIMIT", "CLASS_THRESHOLD", "EMPTY")
     ]
-    assert [report.class_name for report in reports] == ["cat", "cat", "grass", "grass", "grass"]
+    assert [report.class_name for report in reports] == ["cat", "cat", "road", "road", "road"]
     assert reports[1][4:6] == (40, 40)
 
 

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from kmax_tf.postprocessing.small_components import remove_small_components
+from kmax_tf.postprocessing.small_components import (
+    remove_small_components,
+    without_small_components,
+)
 
 MAP = np.array(
     [
@@ -39,3 +45,40 @@ def test_unlabeled_pixels_are_no_segment():
     assert remove_small_components(lone, 9, 0) is lone
     other_void = np.array([[255, 3, 255]], np.int32)
     np.testing.assert_array_equal(remove_small_components(other_void, 9, 255), other_void)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.tuples(st.integers(1, 14), st.integers(1, 14)),
+    st.integers(0, 2**32 - 1),
+    st.sampled_from([2, 3, 6, 20]),
+)
+def test_a_graph_removes_the_same(size, seed, least_area):
+    rng = np.random.default_rng(seed)
+    panoptic = rng.choice([0, 5, 7], size, p=[0.2, 0.4, 0.4]).astype(np.int32)
+    expected = remove_small_components(panoptic, least_area, 0)
+    np.testing.assert_array_equal(in_graph(panoptic, least_area), expected)
+
+
+def test_a_graph_follows_a_part_along_its_whole_way():
+    spiral = np.zeros((41, 41), np.int32)
+    for ring in range(0, 20, 2):
+        spiral[ring, ring : 41 - ring] = spiral[40 - ring, ring : 41 - ring] = 3
+        spiral[ring : 41 - ring, 40 - ring] = spiral[ring + 2 : 41 - ring, ring] = 3
+        spiral[ring + 2, ring : ring + 3] = 3
+    spiral[4, 7] = 0
+    expected = remove_small_components(spiral, 10**6, 0)
+    assert (expected != spiral).any()
+    assert (expected == 3).any()
+    np.testing.assert_array_equal(in_graph(spiral, 10**6), expected)
+
+
+def in_graph(panoptic, least_area):
+    return _in_graph(tf.constant(panoptic), least_area)
+
+
+_in_graph = tf.function(
+    lambda panoptic, least_area: without_small_components(panoptic, least_area, 0),
+    autograph=False,
+    reduce_retracing=True,
+)

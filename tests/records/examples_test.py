@@ -15,7 +15,6 @@ from kmax_tf.records.examples import (
     decode_example,
     encode_example,
     image_names,
-    shard_name,
     source_id_of,
     write_shard,
 )
@@ -81,10 +80,6 @@ def test_a_label_of_another_size_is_an_error(label):
 def test_an_image_of_another_size_is_an_error():
     with pytest.raises(tf.errors.InvalidArgumentError, match="the image has not the size"):
         decode_example(tf.constant(encode_example(example(height=4))))
-
-
-def test_shards_are_named_like_the_reference():
-    assert shard_name("train", 3, 16) == "train-00003-of-00016.tfrecord"
 
 
 def test_a_shard_appears_whole_or_not_at_all(tmp_path):

@@ -131,14 +131,13 @@ def _true_segments(
     rows = [by_id.get(i) for i in ids] + [by_id[i] for i in by_id.keys() - set(ids)]
     pixels = [*overlaps.true_areas.tolist(), *[0] * (len(rows) - len(ids))]
     areas = [float(p if s is None or s.area is None else s.area) for s, p in zip(rows, pixels)]
-    last_crowd = {s.category_id: s.id for s in by_id.values() if s.crowd}
+    last_crowd = {s.category_id: s for s in by_id.values() if s.crowd}
     true = TrueSegments(
         classes=np.array([-1 if s is None else index_of.get(s.category_id, -1) for s in rows], int),
         areas=np.array(areas),
         crowd=np.array([s is not None and bool(s.crowd) for s in rows], bool),
         forgiving=np.array(
-            [s is not None and bool(s.crowd) and last_crowd[s.category_id] == s.id for s in rows],
-            bool,
+            [s is not None and last_crowd.get(s.category_id) is s for s in rows], bool
         ),
         unlabeled=np.array([*[i == 0 for i in ids], *[False] * (len(rows) - len(ids))], bool),
     )

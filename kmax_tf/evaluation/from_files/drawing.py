@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import os
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from kmax_tf.errors import BadExampleError
 from kmax_tf.evaluation.extremes import Extremes
 from kmax_tf.evaluation.from_files.pairing import Pair
 from kmax_tf.evaluation.report.gallery import Picture, draw_panels, shrink_image, shrink_map
-from kmax_tf.files.images import IMAGE_SUFFIXES, BadExampleError, image_key, read_image
+from kmax_tf.files.images import IMAGE_SUFFIXES, image_key, read_image
 from kmax_tf.files.progress import Progress
 from kmax_tf.files.workers import Advance, run_tasks
 from kmax_tf.labels import LabelSpace
@@ -22,14 +22,6 @@ from kmax_tf.panoptic.segment_ids import Conventions, panoptic_map
 
 # As they are counted: what means nothing is unlabeled, and told elsewhere.
 _CONVENTIONS = Conventions(checked=False, crowd_is_unlabeled=False)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Task:
-    """An image to draw; the path of the image itself is None where it isn't at hand."""
-
-    pair: Pair
-    image_path: str | None
 
 
 def draw_extremes(
@@ -53,10 +45,10 @@ def draw_extremes(
     Returns:
       The pictures by the headings of a report, and what should be said about the images.
     """
-    shown = {"Worst images": extremes.worst(), "Best images": extremes.best()}
+    shown = extremes.by_heading()
     wanted = {image.image_id for ranked in shown.values() for image in ranked}
     tasks = [
-        _Task(pair, images.find(pair.true.image_id, pair.true.file_name) if images else None)
+        (pair, images.find(pair.true.image_id, pair.true.file_name) if images else None)
         for pair in pairs
         if pair.true.image_id in wanted
     ]
@@ -76,18 +68,23 @@ def draw_extremes(
 
 
 def _draw(
-    task: _Task, advance: Advance, labels: LabelSpace
+    task: tuple[Pair, str | None], advance: Advance, labels: LabelSpace
 ) -> tuple[ImageId, list[tuple[str, bytes]], bool]:
-    """Draws an image: its id, its panels, and whether the image itself is among them."""
+    """Draws a pair, with its image if that is at a path.
+
+    Returns:
+      Its id, its panels, and whether the image is among them.
+    """
+    pair, image_path = task
     true, predicted = (
         panoptic_map(read_ids(info.path), info.segments, labels, _CONVENTIONS)[0]
-        for info in (task.pair.true, task.pair.predicted)
+        for info in (pair.true, pair.predicted)
     )
-    image = _read_fitting(task.image_path, true.shape)
+    image = _read_fitting(image_path, true.shape)
     small = None if image is None else shrink_image(image)
     panels = draw_panels(small, shrink_map(true), shrink_map(predicted), labels)
     advance()
-    return task.pair.true.image_id, panels, image is not None
+    return pair.true.image_id, panels, image is not None
 
 
 class ImageFolder:
@@ -96,17 +93,12 @@ class ImageFolder:
     An image is the one whose path ends in the name that the ground truth gives it, whatever ending
     it has: `cam1/0000` is never found in `cam2`. Where several are left, none is taken.
 
-    Attributes:
+    Args:
       path: of the folder.
+      file_names: of images, where the ground truth names them.
     """
 
     def __init__(self, path: str, file_names: Mapping[ImageId, str]) -> None:
-        """Lists the folder.
-
-        Args:
-          path: of the folder.
-          file_names: of images, where the ground truth names them.
-        """
         self.path = path
         self._file_names = file_names
         self._files = [

@@ -10,21 +10,10 @@ from kmax_tf.panoptic.fields import ImageId
 from kmax_tf.wording import count_of, some
 
 
-def notes_on_files(
-    truth: PanopticFile, predictions: PanopticFile, used: Set[ImageId], labels: LabelSpace
-) -> list[str]:
-    """Says what the JSONs hold that isn't counted, or that could be taken otherwise.
-
-    Args:
-      truth: whose images are evaluated.
-      predictions: of which some may be of other images.
-      used: ids of the predictions that are evaluated.
-      labels: the classes.
-    """
-    return [*_on_images(truth, predictions, used), *_on_segments(truth, predictions, labels)]
-
-
-def _on_images(truth: PanopticFile, predictions: PanopticFile, used: Set[ImageId]) -> Iterator[str]:
+def notes_on_images(
+    truth: PanopticFile, predictions: PanopticFile, used: Set[ImageId]
+) -> Iterator[str]:
+    """Says which images and predictions aren't evaluated, with the ids of those that are."""
     extra = [i.image_id for i in predictions.images if i.image_id not in used]
     if extra:
         yield (
@@ -46,9 +35,10 @@ def _on_images(truth: PanopticFile, predictions: PanopticFile, used: Set[ImageId
         )
 
 
-def _on_segments(
+def notes_on_segments(
     truth: PanopticFile, predictions: PanopticFile, labels: LabelSpace
 ) -> Iterator[str]:
+    """Says which segments count nowhere, or could be taken otherwise."""
     for file in (truth, predictions):
         if file.repeated:
             repeated = count_of(file.repeated, "segment")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import NamedTuple
 
 from kmax_tf.errors import UserError
-from kmax_tf.evaluation.from_files.notes import notes_on_files
+from kmax_tf.evaluation.from_files.notes import notes_on_images, notes_on_segments
 from kmax_tf.evaluation.from_files.panoptic_file import (
     ImageInfo,
     PanopticFile,
@@ -55,6 +55,10 @@ def pair_images(
 ) -> Pairing:
     """Finds the prediction of each image of the ground truth, and checks all that JSONs say.
 
+    Ids go first, where "000000000139" is 139. Where they leave an image without a prediction,
+    names of files do it: those of the images, of their PNGs, and ids that are names, without their
+    endings.
+
     Args:
       truth: whose images are evaluated.
       predictions: of several for an image, the last one counts; others than those are left out.
@@ -64,45 +68,22 @@ def pair_images(
     Raises:
       UserError: predictions or files are missing, contradict each other, or categories are unknown.
     """
-    pairs, way = match_images(truth, predictions, match_by)
+    found = {way: _match(truth, predictions, way) for way in WAYS if way == (match_by or way)}
+    best = max(found, key=lambda way: len(found[way]))
+    if len(found[best]) < len(truth.images):
+        raise _nothing_found(truth, predictions, found, best)
+    if match_by is None and best == "image_id":
+        _check_names(truth, found["image_id"], found["file_name"])
+    pairs = [Pair(image, found[best][image.image_id]) for image in truth.images]
     _check_shared_pngs(truth, [pair.true for pair in pairs])
     _check_shared_pngs(predictions, [pair.predicted for pair in pairs])
     _check_pngs(pairs)
     notes = compare_categories(truth, predictions)
     _check_categories(pairs, predictions, labels)
     used = {pair.predicted.image_id for pair in pairs}
-    notes += notes_on_files(truth, predictions, used, labels)
-    return Pairing(pairs, way, notes)
-
-
-def match_images(
-    truth: PanopticFile, predictions: PanopticFile, way: str | None = None
-) -> tuple[list[Pair], str]:
-    """Finds the prediction of each image of the ground truth.
-
-    Ids go first, where "000000000139" is 139. Where they leave an image without a prediction,
-    names of files do it: those of the images, of their PNGs, and ids that are names, without their
-    endings.
-
-    Args:
-      truth: whose images are evaluated.
-      predictions: of several for an image, the last one counts.
-      way: one of `WAYS`, to try no other.
-
-    Returns:
-      The pairs, in the order of the ground truth, and the way in which they were found.
-
-    Raises:
-      UserError: an image has no prediction, or ids and names contradict each other.
-    """
-    found = {tried: _match(truth, predictions, tried) for tried in WAYS if tried == (way or tried)}
-    best = max(found, key=lambda tried: len(found[tried]))
-    if len(found[best]) < len(truth.images):
-        raise _nothing_found(truth, predictions, found, best)
-    if way is None and best == "image_id":
-        _check_names(truth, found["image_id"], found["file_name"])
-    pairs = [Pair(image, found[best][image.image_id]) for image in truth.images]
-    return pairs, best
+    notes += notes_on_images(truth, predictions, used)
+    notes += notes_on_segments(truth, predictions, labels)
+    return Pairing(pairs, best, notes)
 
 
 def _match(truth: PanopticFile, predictions: PanopticFile, way: str) -> dict[ImageId, ImageInfo]:

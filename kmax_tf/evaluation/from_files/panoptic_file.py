@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import colorsys
 import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 
 from kmax_tf.errors import UserError
-from kmax_tf.files.reading import is_file, located
+from kmax_tf.files.reading import as_spelt, is_file
 from kmax_tf.labels import Category, LabelSpace
 from kmax_tf.panoptic.coco_json import (
     GROUND_TRUTH,
@@ -81,7 +82,7 @@ def read_panoptic_file(
     for annotation in content.annotations:
         by_id = {segment.id: segment for segment in annotation.segments}
         replaced += len(annotation.segments) - len(by_id)
-        png = located(os.path.join(folder, annotation.file_name))
+        png = as_spelt(os.path.join(folder, annotation.file_name))
         images.append(
             ImageInfo(annotation.image_id, annotation.file_name, tuple(by_id.values()), png)
         )
@@ -157,13 +158,16 @@ def compare_categories(truth: PanopticFile, predictions: PanopticFile) -> list[s
       UserError: a category of the ground truth has another id in the predictions.
     """
     true = {entry.name: entry.id for entry in truth.categories}
-    moved = [e for e in predictions.categories if true.get(e.name, e.id) != e.id]
     # A name that comes twice, as some datasets have, tells nothing.
     unclear = {
         *repeated(entry.name for entry in truth.categories),
         *repeated(entry.name for entry in predictions.categories),
     }
-    moved = [entry for entry in moved if entry.name not in unclear]
+    moved = [
+        entry
+        for entry in predictions.categories
+        if entry.name not in unclear and true.get(entry.name, entry.id) != entry.id
+    ]
     if moved:
         first = moved[0]
         raise UserError(
@@ -203,7 +207,5 @@ def _of_annotations(
 
 def _spare_color(index: int) -> tuple[int, int, int]:
     """Returns a color for a category that has none: steps around the color wheel."""
-    import colorsys
-
     red, green, blue = colorsys.hsv_to_rgb((index * 0.618034) % 1, 0.65, 0.9)
     return round(255 * red), round(255 * green), round(255 * blue)

@@ -31,45 +31,39 @@ class Picture:
 class Gallery:
     """Keeps images while they are among the extremes: at most twelve, shrunk to panels."""
 
-    def __init__(self, labels: LabelSpace) -> None:
+    def __init__(self, labels: LabelSpace, extremes: Extremes) -> None:
         self._label_space = labels
-        self._kept: dict[ImageId, tuple[np.ndarray | None, np.ndarray, np.ndarray]] = {}
+        self._extremes = extremes
+        self._kept: dict[ImageId, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
 
     def keep(
         self,
         image_id: ImageId,
-        image: np.ndarray | None,
+        image: np.ndarray,
         truth: np.ndarray,
         prediction: np.ndarray,
     ) -> None:
-        """Keeps an image.
+        """Keeps an image that is among the extremes, and drops those that no longer are.
 
         Args:
           image_id: unique.
-          image: [H, W, 3] uint8; None where it isn't at hand.
+          image: [H, W, 3] uint8.
           truth: [H, W] panoptic map.
           prediction: [H, W] panoptic map.
         """
         maps = (shrink_map(truth), shrink_map(prediction))
-        self._kept[image_id] = (None if image is None else shrink_image(image), *maps)
+        self._kept[image_id] = (shrink_image(image), *maps)
+        self._kept = {i: kept for i, kept in self._kept.items() if i in self._extremes}
 
-    def forget_others(self, extremes: Extremes) -> None:
-        """Drops what is no longer among the extremes."""
-        self._kept = {i: kept for i, kept in self._kept.items() if i in extremes}
-
-    def of_extremes(self, extremes: Extremes) -> dict[str, list[Picture]]:
+    def pictures(self) -> dict[str, list[Picture]]:
         """Draws the worst and the best images, by the headings of a report."""
         return {
-            "Worst images": self._draw(extremes.worst()),
-            "Best images": self._draw(extremes.best()),
+            heading: [
+                Picture(image, draw_panels(*self._kept[image.image_id], self._label_space))
+                for image in ranked
+            ]
+            for heading, ranked in self._extremes.by_heading().items()
         }
-
-    def _draw(self, ranked: list[RankedImage]) -> list[Picture]:
-        return [
-            Picture(image, draw_panels(*self._kept[image.image_id], self._label_space))
-            for image in ranked
-            if image.image_id in self._kept
-        ]
 
 
 def draw_panels(
@@ -111,8 +105,6 @@ def shrink_map(values: np.ndarray) -> np.ndarray:
 def shrink_image(image: np.ndarray) -> np.ndarray:
     """Averages pixels of an image [H, W, 3], so that it isn't larger than a panel."""
     height, width = _panel_size(image.shape)
-    if (height, width) == image.shape[:2]:
-        return image.copy()
     smooth = PIL.Image.fromarray(image).resize((width, height), PIL.Image.Resampling.BOX)
     return np.asarray(smooth)
 

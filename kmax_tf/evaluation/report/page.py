@@ -15,6 +15,7 @@ import jinja2
 import numpy as np
 
 from kmax_tf.evaluation.metrics import Result
+from kmax_tf.evaluation.scores import format_score, group_of
 from kmax_tf.files.writing import PathLike, write_atomically
 from kmax_tf.wording import count_of
 
@@ -74,7 +75,7 @@ def templates() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["score"] = lambda value: "-" if math.isnan(value) else f"{value:.1f}"
+    environment.filters["score"] = format_score
     environment.filters["base64"] = lambda data: base64.b64encode(data).decode("ascii")
     environment.tests["undefined_score"] = math.isnan
     environment.globals.update(count_of=count_of, heat=_heat)
@@ -89,29 +90,14 @@ def _heat(share: float, right: bool) -> str:
     return f"rgb({red},{green},{blue})"
 
 
-class _Group(NamedTuple):
-    """Things or stuff: scores of all, and of each class, the best first."""
-
-    name: str
-    total: dict[str, Any]
-    classes: list[tuple[str, Mapping[str, Any]]]
-
-
-def _groups(result: Result) -> list[_Group]:
+def _groups(result: Result) -> list[dict[str, Any]]:
+    """Returns things and stuff: scores of all, and of each class, the best first."""
     groups = []
-    for name, thing in (("things", True), ("stuff", False)):
-        classes = [(n, row) for n, row in result["per_class"].items() if row["thing"] == thing]
-        if not classes:
-            continue
-        classes.sort(key=lambda item: -1.0 if math.isnan(item[1]["pq"]) else item[1]["pq"])
-        classes.reverse()
-        iou = [row["iou"] for _, row in classes if not math.isnan(row["iou"])]
-        total = {
-            **{key: result[key][name] for key in ("pq", "sq", "rq")},
-            **{key: sum(row[key] for _, row in classes) for key in ("tp", "fp", "fn")},
-            "iou": float(np.mean(iou)) if iou else math.nan,
-        }
-        groups.append(_Group(name, total, classes))
+    for name in ("things", "stuff"):
+        rows, total = group_of(result, name)
+        by_pq = sorted(rows.items(), key=lambda row: np.nan_to_num(row[1]["pq"], nan=-1.0))
+        if rows:
+            groups.append({"name": name, "total": total, "classes": by_pq[::-1]})
     return groups
 
 

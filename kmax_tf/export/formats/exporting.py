@@ -16,7 +16,8 @@ from kmax_tf.export.formats import client
 from kmax_tf.export.formats.calibration import Calibration
 from kmax_tf.export.formats.program import Program
 from kmax_tf.export.formats.table import writer_of
-from kmax_tf.export.saved_model import labels_as_json, next_version
+from kmax_tf.export.saved_model import next_version
+from kmax_tf.export.version_folder import labels_as_json
 from kmax_tf.files.writing import check_writable, write_atomically
 from kmax_tf.model.kmax import KMaX
 

@@ -8,12 +8,11 @@ from typing import ClassVar, Optional
 import numpy as np
 import tensorflow as tf
 
-from kmax_tf import ops
 from kmax_tf.grids import grid_side
 from kmax_tf.keras_api import keras
 from kmax_tf.model.backbones.backbone import Backbone
 from kmax_tf.model.backbones.convnext_names import NAMES
-from kmax_tf.model.convolutions import DepthwiseConvolution
+from kmax_tf.model.convolutions import DenseGelu, DepthwiseConvolution
 from kmax_tf.model.layers import DropPath, LayerNorm
 from kmax_tf.model.stage import Stage
 from kmax_tf.ops.resizing import resize_bilinear, spatial_size
@@ -63,9 +62,7 @@ class ConvNeXtBlock(keras.layers.Layer):
             7, depthwise_initializer=initializer(), name="depthwise_conv"
         )
         self.norm = LayerNorm(name="norm")
-        self.expansion = keras.layers.Dense(
-            4 * channels, kernel_initializer=initializer(), name="expansion"
-        )
+        self.expansion = DenseGelu(4 * channels, kernel_initializer=initializer(), name="expansion")
         self.projection = keras.layers.Dense(
             channels, kernel_initializer=initializer(), name="projection"
         )
@@ -82,7 +79,7 @@ class ConvNeXtBlock(keras.layers.Layer):
 
     def call(self, x: tf.Tensor, training: Optional[bool] = None) -> tf.Tensor:
         """Adds the branch."""
-        branch = ops.gelu(self.expansion(self.norm(self.depthwise_conv(x))))
+        branch = self.expansion(self.norm(self.depthwise_conv(x)))
         branch = self.projection(branch) * tf.cast(self.layer_scale, x.dtype)
         return x + self.drop_path(branch, training=training)
 

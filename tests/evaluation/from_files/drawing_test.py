@@ -2,19 +2,9 @@
 
 from __future__ import annotations
 
-import io
-
-import numpy as np
 import pytest
-from PIL import Image
 
-from kmax_tf.evaluation.extremes import Extremes
-from kmax_tf.evaluation.from_files.drawing import ImageFolder, draw_extremes
-from kmax_tf.evaluation.from_files.pairing import Pair
-from kmax_tf.evaluation.from_files.panoptic_file import ImageInfo
-from kmax_tf.evaluation.panoptic_quality import ImageQuality
-from kmax_tf.files.progress import Progress
-from tests.reference.panoptic_maps import LABELS
+from kmax_tf.evaluation.from_files.drawing import ImageFolder
 
 
 @pytest.mark.parametrize(
@@ -54,20 +44,3 @@ def test_the_picture_of_another_camera_is_never_taken(tmp_path):
     assert images.find(5, "") == str(tmp_path / "both/a.png")
     assert ImageFolder(str(tmp_path / "cam2"), names).find(1, "") is None
     assert ImageFolder(str(tmp_path / "cam1"), names).find(1, "") is not None
-
-
-def test_an_image_that_is_found_is_the_first_panel(tmp_path):
-    Image.new("RGB", (30, 20), (10, 20, 30)).save(tmp_path / "1.jpg")
-    Image.new("RGB", (30, 20)).save(tmp_path / "ids.bin", "PNG")
-    info = ImageInfo(1, "ids.bin", (), str(tmp_path / "ids.bin"))
-    extremes = Extremes(1)
-    extremes.offer(1, ImageQuality(1.0, 1, 0, 0))
-    images = ImageFolder(str(tmp_path), {})
-    progress = Progress(1, "", io.StringIO())
-    pictures, notes = draw_extremes([Pair(info, info)], extremes, LABELS, images, 1, progress)
-    assert progress.done == 1
-    (picture,) = pictures["Best images"]
-    assert notes == []
-    assert [name for name, _ in picture.panels] == ["image", "ground truth", "prediction", "errors"]
-    pixel = np.asarray(Image.open(io.BytesIO(picture.panels[0][1])))[0, 0]
-    assert np.abs(pixel.astype(int) - (10, 20, 30)).max() < 8

@@ -52,17 +52,17 @@ class Page(html.parser.HTMLParser):
         self.texts.append(data)
 
 
-def write(folder, *predictions, notes=(), title="a <title>"):
-    metrics, gallery = PanopticMetrics(LABELS, mask_ap=False), Gallery(LABELS)
+def write(folder, *predictions, truth=TRUTH, notes=()):
+    metrics = PanopticMetrics(LABELS, mask_ap=False)
+    gallery = Gallery(LABELS, metrics.extremes)
     image = np.random.default_rng(0).integers(0, 256, (*TRUTH.shape, 3), np.uint8)
     for number, prediction in enumerate(predictions):
         maps = {"panoptic": prediction, "semantic": prediction // DIVISOR}
-        metrics.update(number, TRUTH, maps)
-        gallery.keep(number, image if number else None, TRUTH, prediction)
-    gallery.forget_others(metrics.extremes)
+        metrics.update(number, truth, maps)
+        gallery.keep(number, image, truth, prediction)
     result = {**metrics.result(), "notes": list(notes)}
-    pictures = gallery.of_extremes(metrics.extremes)
-    path = write_report(folder, result, LABELS, metrics.confusion, pictures, title)
+    pictures = gallery.pictures()
+    path = write_report(folder, result, LABELS, metrics.confusion, pictures, "a <title>")
     with open(path, encoding="utf-8") as file:
         page = Page(file.read())
     assert page.open == []
@@ -101,28 +101,24 @@ def test_pictures_show_the_worst_first(tmp_path):
     # The first dog and the road match, with 48 of 60 and 60 of 108 pixels.
     assert said == ["PQ 0.0", f"PQ {100 * (48 / 60 + 60 / 108) / 3:.1f}", "PQ 100.0", "PQ 100.0"]
     pictures = [value for tag, name, value in page.attributes if (tag, name) == ("img", "alt")]
-    assert len(pictures) == 4 * 4 - 1  # of one, the image is not at hand
+    assert len(pictures) == 4 * 4
 
 
 def test_nothing_labeled_makes_a_report_too(tmp_path):
-    metrics = PanopticMetrics(LABELS, mask_ap=False)
-    empty = np.full((4, 4), VOID)
-    metrics.update(0, empty, {"panoptic": empty, "semantic": empty // DIVISOR})
-    path = write_report(tmp_path, metrics.result(), LABELS, metrics.confusion, {}, "nothing")
-    with open(path, encoding="utf-8") as file:
-        assert "No labeled pixels." in Page(file.read()).texts
+    empty = np.full_like(TRUTH, VOID)
+    assert "No labeled pixels." in write(tmp_path, empty, truth=empty).texts
 
 
 def test_gallery_keeps_little():
-    gallery = Gallery(LABELS)
     large = np.full((1500, 3000), ROADS, np.int32)
     large[:, 1500:] = VOID
     image = np.zeros((1500, 3000, 3), np.uint8)
     image[:, 1500:] = 200
     metrics = PanopticMetrics(LABELS, mask_ap=False)
     metrics.update("a", large, {"panoptic": large, "semantic": large // DIVISOR})
+    gallery = Gallery(LABELS, metrics.extremes)
     gallery.keep("a", image, large, large)
-    (picture,) = gallery.of_extremes(metrics.extremes)["Best images"]
+    (picture,) = gallery.pictures()["Best images"]
     shown = {name: np.asarray(PIL.Image.open(io.BytesIO(jpeg))) for name, jpeg in picture.panels}
     assert {pixels.shape for pixels in shown.values()} == {(480, 960, 3)}
     assert (shown["image"][:, :480] == 0).all()

@@ -31,7 +31,8 @@ def test_a_missing_extra_is_named(name, monkeypatch, capsys):
     [
         (["--calibration=images"], "--calibration is for --format litert"),
         (["--format=onnx", "--calibration=images"], "--calibration is for --format litert"),
-        (["--format=onnx", "--signatures=compact"], "--signatures are those of a SavedModel"),
+        (["--format=onnx", "--signatures=compact"], "--signatures is for SavedModels; it does"),
+        (["--format=litert", "--precision=bfloat16"], "--precision is for SavedModels; it does"),
     ],
 )
 def test_options_that_do_not_go_together(words, message, capsys):
