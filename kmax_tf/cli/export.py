@@ -40,9 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of the network's input, each 32k + 1, in place of the experiment's; the signature "
         "logits then takes images of this size, and its shapes are known",
     )
-    parser.add_argument(
-        "--xla", action="store_true", help="let XLA compile the network: for GPUs"
-    )
+    parser.add_argument("--xla", action="store_true", help="let XLA compile the network: for GPUs")
     parser.add_argument(
         "--images",
         nargs="+",
