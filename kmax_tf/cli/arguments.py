@@ -26,6 +26,22 @@ def add_overwrite(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_runner(parser: argparse.ArgumentParser) -> None:
+    """Adds --runner and --beam-flags."""
+    parser.add_argument(
+        "--runner",
+        choices=["local", "beam"],
+        default="local",
+        help="beam: as an Apache Beam pipeline (pip install kmax-tf[beam]); default: local",
+    )
+    parser.add_argument(
+        "--beam-flags",
+        default="",
+        metavar='"--runner=DataflowRunner ..."',
+        help="options of the pipeline; without any, Beam's direct runner works on this machine",
+    )
+
+
 def add_overrides(parser: argparse.ArgumentParser) -> None:
     """Adds --set, repeatable, which gives the list `args.overrides`."""
     parser.add_argument(

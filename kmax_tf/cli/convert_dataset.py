@@ -76,18 +76,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         help="crowd regions of the training split keep their class, with instance 0, as those of "
         "others do; default: they become unlabeled there",
     )
-    parser.add_argument(
-        "--runner",
-        choices=["local", "beam"],
-        default="local",
-        help="beam: as an Apache Beam pipeline (pip install kmax-tf[beam]); default: local",
-    )
-    parser.add_argument(
-        "--beam-flags",
-        default="",
-        metavar='"--runner=DataflowRunner ..."',
-        help="options of the pipeline; without any, Beam's direct runner works on this machine",
-    )
+    arguments.add_runner(parser)
 
 
 def _add_own(parser: argparse.ArgumentParser) -> None:

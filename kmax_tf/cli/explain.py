@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from kmax_tf.cli import arguments, image_files
+from kmax_tf.cli import arguments, image_files, images_in_turn
 
 HELP = "draw which cluster center each pixel belongs to, kMaX block after block"
 
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     image_files.check_outputs(list(files.values()), images)
     explainer = load_explainer(args.model, args.config)
     explainer.check_blocks(args.blocks)
-    reading = image_files.ImagesInTurn(images, "explain")
+    reading = images_in_turn.ImagesInTurn(images, "explain")
     for image, pixels in reading:
         write_png(files[image], explainer(pixels, args.blocks))
     return reading.end(f"pictures in {args.output}")

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple, Union
+from typing import NamedTuple, Union
 
-if TYPE_CHECKING:
-    import numpy as np
+from kmax_tf.wording import some
 
-from kmax_tf.wording import count_of, some
-
-# Failures named in the last line.
-_MOST_NAMED = 5
-HELP = "image files, or folders of such, of which subfolders are read, too"
+HELP = (
+    "image files, or folders of such, of which subfolders are read, too; patterns such as "
+    "'photos/*.jpg'; URLs that TensorFlow reads (gs://...)"
+)
 
 
 class NamedImage(NamedTuple):
@@ -29,63 +28,144 @@ class NamedImage(NamedTuple):
     name: str
 
 
-def find_images(paths: Sequence[str]) -> list[NamedImage]:
+def find_images(paths: Sequence[str], lists: Sequence[str] = ()) -> list[NamedImage]:
     """Finds the images of a command line.
 
     An image is known by its path below what all have in common, as in cam1/0000. Pictures of a
     folder that the command itself wrote are its results, and left out.
 
     Args:
-      paths: of files and folders.
+      paths: of files and folders, here or remote; patterns of such.
+      lists: files with one more path a line.
 
     Raises:
-      UserError: a folder has no images, or an image is named twice.
+      UserError: nothing is named, a folder has no images, a pattern fits nothing, a list can't be
+        read, or an image is named twice.
     """
-    import os
-    import pathlib
-
     from kmax_tf.errors import UserError
     from kmax_tf.export.result_files import result_names
+    from kmax_tf.files.writing import is_remote
     from kmax_tf.panoptic.coco_json import repeated
 
+    named = [*paths, *(line for path in lists for line in _lines(path))]
     files: list[str] = []
-    folders = [path if os.path.isdir(path) else os.path.dirname(path) for path in paths]
-    for path in paths:
-        if not os.path.isdir(path):
-            files.append(path)
-            continue
-        files += _images_in(path)
-    absolute = [os.path.abspath(file) for file in files]
+    folders: list[str] = []
+    for path in (match for pattern in named for match in _matches(pattern)):
+        inside = _images_in(path) if _is_folder(path) else None
+        folders.append(os.path.dirname(path) if inside is None else path)
+        files += [path] if inside is None else inside
+    if not files:
+        raise UserError("no image is named: give files, folders or patterns, or a --list of them")
+    absolute = [file if is_remote(file) else os.path.abspath(file) for file in files]
     for twice in repeated(absolute)[:1]:
         raise UserError(f"the image {files[absolute.index(twice)]} is named twice")
-    root = os.path.commonpath([os.path.abspath(folder) for folder in folders])
-    relative = [pathlib.Path(os.path.relpath(file, root)).as_posix() for file in absolute]
+    relative = _below_common(absolute, folders)
     return [NamedImage(*image) for image in zip(files, relative, result_names(relative))]
+
+
+def _lines(path: str) -> list[str]:
+    """Returns the lines of a list that aren't empty."""
+    from kmax_tf.errors import UserError
+    from kmax_tf.files.reading import read_file
+    from kmax_tf.files.writing import decode_text
+
+    try:
+        lines = decode_text(read_file(path)).split("\n")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"cannot read the list {path}: {reason}") from error
+    return [line.strip() for line in lines if line.strip()]
+
+
+def _matches(pattern: str) -> list[str]:
+    """Returns what a pattern fits, as a shell would put it in its place; a path fits itself."""
+    import glob
+
+    from kmax_tf.errors import UserError
+    from kmax_tf.files.reading import is_file
+    from kmax_tf.files.writing import is_remote
+
+    if not glob.has_magic(pattern) or is_file(pattern) or _is_folder(pattern):
+        return [pattern]
+    if is_remote(pattern):
+        import tensorflow as tf
+
+        found = tf.io.gfile.glob(pattern)
+    else:
+        found = glob.glob(pattern, recursive=True)
+    if not found:
+        raise UserError(f"nothing fits {pattern}")
+    return sorted(found)
+
+
+def _is_folder(path: str) -> bool:
+    from kmax_tf.files.images import IMAGE_SUFFIXES
+    from kmax_tf.files.reading import is_folder
+    from kmax_tf.files.writing import is_remote
+
+    # Of remote files only their names are looked at: asking takes a while.
+    is_image = is_remote(path) and path.lower().endswith(IMAGE_SUFFIXES)
+    return not is_image and is_folder(path)
+
+
+def _below_common(paths: Sequence[str], folders: Sequence[str]) -> list[str]:
+    """Returns absolute paths, with "/", below the folder that all folders have in common."""
+    import itertools
+    import pathlib
+
+    from kmax_tf.files.writing import is_remote
+
+    if not any(map(is_remote, folders)):
+        root = os.path.commonpath([os.path.abspath(folder) for folder in folders])
+        return [pathlib.Path(os.path.relpath(path, root)).as_posix() for path in paths]
+    parts = [
+        (folder if is_remote(folder) else os.path.abspath(folder)).rstrip("/").split("/")
+        for folder in folders
+    ]
+    shared = itertools.takewhile(lambda level: len(set(level)) == 1, zip(*parts))
+    root = "/".join(level[0] for level in shared)
+    return [path[len(root) :].replace("://", "/").lstrip("/") for path in paths]
 
 
 def _images_in(folder: str) -> list[str]:
     """Returns the images in a folder and its subfolders, but for hidden ones and own results."""
-    import os
-    import pathlib
-
     from kmax_tf.errors import UserError
     from kmax_tf.files.images import IMAGE_SUFFIXES
     from kmax_tf.files.ownership import wrote
+    from kmax_tf.files.reading import is_file
 
-    def refuse(error: OSError) -> None:
-        raise UserError(f"cannot read the folder {error.filename}: {error.strerror}") from error
-
-    found = []
-    for root, folders, names in os.walk(folder, onerror=refuse):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        pictures = [name for name in names if name.lower().endswith(IMAGE_SUFFIXES)]
-        found += [pathlib.Path(root, name) for name in pictures if not name.startswith(".")]
-    images = [str(file) for file in sorted(found) if file.is_file() and not wrote(file)]
+    found = [
+        path
+        for path in _files_in(folder)
+        if path.lower().endswith(IMAGE_SUFFIXES) and not os.path.basename(path).startswith(".")
+    ]
+    images = [path for path in sorted(found) if is_file(path) and not wrote(path)]
     if not images:
         raise UserError(
             f"the folder {folder} has no images: no file ends in {', '.join(IMAGE_SUFFIXES)}"
         )
     return images
+
+
+def _files_in(folder: str) -> Iterator[str]:
+    """Yields the files in a folder and its subfolders, but for hidden ones."""
+    from kmax_tf.errors import UserError
+    from kmax_tf.files.writing import is_remote
+
+    def refuse(error: OSError) -> None:
+        raise UserError(f"cannot read the folder {error.filename}: {error.strerror}") from error
+
+    if not is_remote(folder):
+        for root, folders, names in os.walk(folder, onerror=refuse):
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            yield from (os.path.join(root, name) for name in names)
+        return
+    import tensorflow as tf
+
+    for root, _, names in tf.io.gfile.walk(folder):
+        below = root[len(folder) :].split("/")
+        if not any(part.startswith(".") for part in below):
+            yield from (os.path.join(root, name) for name in names)
 
 
 def check_outputs(outputs: Sequence[str], images: Sequence[NamedImage]) -> None:
@@ -94,8 +174,6 @@ def check_outputs(outputs: Sequence[str], images: Sequence[NamedImage]) -> None:
     Raises:
       OutputError: names the first file that is in the way.
     """
-    import os
-
     from kmax_tf.errors import OutputError
     from kmax_tf.files.ownership import check_free
 
@@ -146,64 +224,8 @@ def image_ids(images: Sequence[NamedImage], annotations: str | None) -> list[Uni
 
 def _keys(name: str) -> tuple[tuple[int, str], ...]:
     """Returns what an image is known by: its path, that without the ending, its name alone."""
-    import os
-
     from kmax_tf.files.reading import name_key
 
     path = name_key(name)
     stem = os.path.splitext(path)[0]
     return (0, path), (1, stem), (2, os.path.basename(stem))
-
-
-class ImagesInTurn:
-    """The images of a command line, read one after another.
-
-    One that cannot be read is told at once, and the others go on.
-    """
-
-    def __init__(self, images: Sequence[NamedImage], command: str):
-        """Starts the clock.
-
-        Args:
-          images: of the command line.
-          command: whose progress is shown.
-        """
-        from kmax_tf.files.progress import Progress
-
-        self._images = images
-        self._failed: list[str] = []
-        self._progress = Progress(len(images), command)
-
-    def __iter__(self) -> Iterator[tuple[NamedImage, np.ndarray]]:
-        """Yields each image that can be read with its pixels [H, W, 3] uint8."""
-        from kmax_tf.errors import BadExampleError, error_line
-        from kmax_tf.files.images import read_image
-
-        for image in self._images:
-            try:
-                pixels = read_image(image.path)
-            except BadExampleError as error:
-                self._progress.say(error_line("kmax", error))
-                self._failed.append(image.path)
-                continue
-            yield image, pixels
-            self._progress.advance()
-
-    def end(self, results: str) -> int:
-        """Says in the last line how it went, and returns the exit status: 1 where images failed.
-
-        Args:
-          results: where the results are, where there are any.
-        """
-        if len(self._failed) < len(self._images):
-            print(results, flush=True)
-        if not self._failed:
-            return 0
-        named = ", ".join(self._failed[:_MOST_NAMED])
-        if len(self._failed) > _MOST_NAMED:
-            named += f" and {len(self._failed) - _MOST_NAMED} more"
-        total = count_of(len(self._images), "image")
-        self._progress.say(
-            f"kmax: error: {len(self._failed)} of {total} could not be read: {named}"
-        )
-        return 1

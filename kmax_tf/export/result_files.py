@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from kmax_tf.errors import UserError
 from kmax_tf.figures import draw_panoptic
-from kmax_tf.files.images import write_png
+from kmax_tf.files.images import encode_image, write_png
 from kmax_tf.files.writing import write_atomically
 from kmax_tf.labels import LabelSpace
 from kmax_tf.panoptic.coco_results import write_annotation, write_panoptic_json
@@ -26,9 +26,12 @@ ENDINGS = {
     "instances": ("_instances.json",),
     "why": ("_why.json",),
     "clusters": ("_clusters.png",),
+    "video": ("_overlay.mp4",),
+    "frame": (".jpg",),
 }
 # Files of all images together.
 JOINED = {"panoptic": "predictions.json", "instances": "instances.json"}
+_FRAME_QUALITY = 95
 RESERVED = tuple(name.partition(".")[0] for name in JOINED.values())
 _ENDINGS = tuple(
     ending.partition(".")[0] for kind in ENDINGS.values() for ending in kind if ending[0] == "_"
@@ -49,11 +52,16 @@ def result_names(paths: Sequence[str]) -> list[str]:
     ]
 
 
+def paths_of(folder: str, name: str, kinds: Iterable[str]) -> list[str]:
+    """Returns the files of an image's results of some kinds."""
+    return [os.path.join(folder, f"{name}{ending}") for kind in kinds for ending in ENDINGS[kind]]
+
+
 def write_result(
     folder: str,
     name: str,
     image: np.ndarray,
-    prediction: dict[str, np.ndarray],
+    prediction: Mapping[str, np.ndarray],
     labels: LabelSpace,
     image_id: ImageId | None = None,
 ) -> dict[str, Any]:
@@ -83,8 +91,23 @@ def write_result(
     base = os.path.join(folder, name)
     entry = write_annotation(folder, name, image_id, panoptic, labels, scores)
     write_panoptic_json(f"{base}.json", [entry], labels)
-    write_png(f"{base}_overlay.png", draw_panoptic(image, panoptic, labels))
+    overlay = draw_panoptic(image, panoptic, labels)
+    # A third of the usual time, a tenth larger.
+    write_atomically(f"{base}_overlay.png", encode_image(overlay, compress_level=1))
     return entry
+
+
+def write_frame(
+    folder: str,
+    name: str,
+    image: np.ndarray,
+    prediction: Mapping[str, np.ndarray],
+    labels: LabelSpace,
+) -> None:
+    """Writes NAME.jpg, the overlay of a frame of which a video will be made; as `write_result`."""
+    overlay = draw_panoptic(image, prediction["panoptic"], labels)
+    path = os.path.join(folder, f"{name}.jpg")
+    write_atomically(path, encode_image(overlay, "JPEG", quality=_FRAME_QUALITY))
 
 
 class SemanticIds:
@@ -128,7 +151,7 @@ class SemanticIds:
 
 
 def write_reports(
-    folder: str, name: str, prediction: dict[str, np.ndarray], labels: LabelSpace
+    folder: str, name: str, prediction: Mapping[str, np.ndarray], labels: LabelSpace
 ) -> list[MaskReport]:
     """Writes NAME_why.json: what became of each center's mask.
 

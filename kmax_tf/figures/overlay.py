@@ -54,12 +54,13 @@ def draw_panoptic(image: np.ndarray, panoptic: np.ndarray, labels: LabelSpace) -
 
     labeled = np.array([int(i) in colors for i in present], bool)[index]
     table = np.array([colors.get(int(i), (0, 0, 0)) for i in present], np.float32)
-    color = table.reshape(-1, 3)[index]  # [H, W, 3]
-    canvas += GRAYING * (canvas.mean(axis=-1, keepdims=True) - canvas)
+    color = table.reshape(-1, 3).take(index, axis=0)  # [H, W, 3]
+    red, green, blue = np.moveaxis(canvas, -1, 0)
+    canvas += GRAYING * (((red + green + blue) / 3)[..., np.newaxis] - canvas)
     picture = canvas + OPACITY * (color - canvas)
     hatch(picture, canvas, ~labeled)
     _outline(picture, index, labeled, color)
-    picture = np.clip(np.round(picture), 0, 255).astype(np.uint8)
+    picture = np.clip(np.rint(picture, out=picture), 0, 255, out=picture).astype(np.uint8)
     return draw_labels(picture, _labels(present, index, labels, colors))
 
 

@@ -72,17 +72,14 @@ def place_label(
       The label, or None where the segment is too small for it.
     """
     mask = np.pad(mask, 1)
-    # Of every few rows and columns: a place needn't be the best to the pixel.
-    step = max(1, max(mask.shape) // _DEPTH_SIDE)
-    depth = scipy.ndimage.distance_transform_edt(mask[::step, ::step])
-    depth = depth.repeat(step, axis=0).repeat(step, axis=1)[: mask.shape[0], : mask.shape[1]]
     total = np.pad(mask.astype(np.int32).cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+    area = int(total[-1, -1])
     for candidate in _sizes(size):
         width, height = text_size(text, candidate)
-        if width * height > _LARGEST_SHARE * total[-1, -1] and candidate > _SMALLEST:
-            continue
-        corner = _best_corner(total, depth, width, height)
-        if corner is not None:
+        most = area if candidate == _SMALLEST else _LARGEST_SHARE * area
+        fits = _corners(total, width, height) if width * height <= most else None
+        if fits is not None and fits.any():
+            corner = _deepest(fits, _depth(mask), width, height)
             y, x = (place + start - 1 for place, start in zip(corner, origin))
             return Label(text, candidate, x, y, width, height, color)
     return None
@@ -121,26 +118,35 @@ def _sizes(largest: int) -> list[int]:
     return sorted({max(size, _SMALLEST) for size in steps}, reverse=True)
 
 
-def _best_corner(
-    total: np.ndarray, depth: np.ndarray, width: int, height: int
-) -> tuple[int, int] | None:
-    """Finds the (row, column) of the box's corner: all inside, its center as deep as can be.
+def _corners(total: np.ndarray, width: int, height: int) -> np.ndarray | None:
+    """Finds the corners of which a box is inside the segment, or None where it is too large.
 
     Args:
       total: [h+1, w+1] number of the segment's pixels above and to the left.
-      depth: [h, w] distance to the segment's edge.
       width: of the box.
       height: of the box.
+
+    Returns:
+      [h - height + 1, w - width + 1] bool.
     """
-    rows, columns = depth.shape[0] - height, depth.shape[1] - width
-    if rows < 0 or columns < 0:
+    if total.shape[0] <= height or total.shape[1] <= width:
         return None
     inside = total[height:, width:] - total[:-height, width:]
     inside += total[:-height, :-width] - total[height:, :-width]
-    center = depth[height // 2 :, width // 2 :][: rows + 1, : columns + 1]
-    score = np.where(inside == width * height, center, -1.0)
-    best = int(score.argmax())
-    if score.ravel()[best] < 0:
-        return None
-    row, column = np.unravel_index(best, score.shape)
+    return inside == width * height
+
+
+def _depth(mask: np.ndarray) -> np.ndarray:
+    """Returns [h, w]: about how far each pixel of a mask is from its edge."""
+    # Of every few rows and columns: a place needn't be the best to the pixel.
+    step = max(1, max(mask.shape) // _DEPTH_SIDE)
+    depth = scipy.ndimage.distance_transform_edt(mask[::step, ::step])
+    return depth.repeat(step, axis=0).repeat(step, axis=1)[: mask.shape[0], : mask.shape[1]]
+
+
+def _deepest(fits: np.ndarray, depth: np.ndarray, width: int, height: int) -> tuple[int, int]:
+    """Chooses the (row, column) of the corner whose box has its center as deep as can be."""
+    rows, columns = fits.shape
+    center = depth[height // 2 :, width // 2 :][:rows, :columns]
+    row, column = np.unravel_index(np.where(fits, center, -1.0).argmax(), fits.shape)
     return int(row), int(column)

@@ -53,7 +53,12 @@ def read_image(path: str | os.PathLike[str]) -> np.ndarray:
     Raises:
       BadExampleError: the file is missing, damaged, too large, or of a kind that isn't read.
     """
-    return _rgb(load_pixels(open_image(read_bytes(path), path)))
+    return decode_upright_image(read_bytes(path), os.fspath(path))
+
+
+def decode_upright_image(data: bytes, name: str) -> np.ndarray:
+    """Decodes the content of an image file as `read_image` does; raises the same."""
+    return _rgb(load_pixels(open_image(data, name)))
 
 
 def read_encoded(path: str | os.PathLike[str]) -> EncodedImage:

@@ -188,6 +188,11 @@ def _kind_of(data: bytes) -> tuple[str, str]:
 
 def _undecodable(path: str, error: Exception) -> BadExampleError:
     reason = str(error).replace("\n", " ")
+    if isinstance(error, Image.DecompressionBombError):
+        return BadExampleError(
+            f"{path} has more than the {MAX_PIXELS} pixels that are read at most. Scale it down, "
+            "or cut it into tiles"
+        )
     if isinstance(error, UnidentifiedImageError):
         reason = "it is no image, or of an unknown format"
     reason = reason or type(error).__name__

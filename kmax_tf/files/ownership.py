@@ -12,6 +12,7 @@ import functools
 import hashlib
 import json
 import os
+import threading
 from collections.abc import Iterable, Iterator
 
 from kmax_tf.errors import OutputError
@@ -96,11 +97,25 @@ class _Notes:
 
     def __init__(self, path: str):
         self._path = path
+        self._lock = threading.Lock()
         self._read = 0
         self._known: dict[tuple[str, str], set[str]] = {}
 
     def read(self) -> dict[tuple[str, str], set[str]]:
         """Returns the checksums that files of a command and a name have had."""
+        with self._lock:
+            return self._read_added()
+
+    def add(self, command: str, name: str, checksum: str) -> None:
+        """Adds a line, unless it is there."""
+        with self._lock:
+            if checksum in self._read_added().get((command, name), ()):
+                return
+            line = json.dumps([command, name, checksum]) + "\n"
+            with open(self._path, "ab") as file:
+                file.write(line.encode("ascii"))
+
+    def _read_added(self) -> dict[tuple[str, str], set[str]]:
         try:
             if os.path.getsize(self._path) < self._read:  # another one in its place
                 self._read, self._known = 0, {}
@@ -116,13 +131,6 @@ class _Notes:
                 command, name, checksum = json.loads(line)
                 self._known.setdefault((command, name), set()).add(checksum)
         return self._known
-
-    def add(self, command: str, name: str, checksum: str) -> None:
-        """Adds a line, unless it is there."""
-        if checksum not in self.read().get((command, name), ()):
-            line = json.dumps([command, name, checksum]) + "\n"
-            with open(self._path, "ab") as file:
-                file.write(line.encode("ascii"))
 
 
 def _checksum(path: str) -> str:

@@ -17,6 +17,7 @@ class Progress:
     def __init__(self, total: int | None, what: str, stream: TextIO | None = None):
         """Starts the clock; a total of None is one that is not known beforehand."""
         self.done = 0
+        self._before = 0
         self._total = total
         self._what = what
         self._stream = stream or sys.stderr
@@ -31,6 +32,15 @@ class Progress:
             self._shown = now
             self._show(now - self._start)
 
+    def skip(self) -> None:
+        """Counts a step that was done before, and so tells nothing of the rate."""
+        self._before += 1
+        self.advance()
+
+    def expect(self, steps: int) -> None:
+        """Raises the total by steps that have become known."""
+        self._total = (self._total or 0) + steps
+
     def say(self, line: str) -> None:
         """Writes a line for people, above the one that is rewritten in place."""
         self._stream.write(f"\r\x1b[K{line}\n" if self._live else f"{line}\n")
@@ -42,19 +52,25 @@ class Progress:
         self._show(time.monotonic() - self._start)
 
     def _show(self, elapsed: float) -> None:
-        rate = self.done / max(elapsed, 1e-6)
+        rate = (self.done - self._before) / max(elapsed, 1e-6)
         count, tail = str(self.done), _duration(elapsed)
-        if self._total is not None:
+        if self._total is not None and self.done <= self._total:
             count += f"/{self._total}"
             if self.done < self._total:
-                tail = f"{_duration((self._total - self.done) / max(rate, 1e-6))} left"
-        line = f"{self._what}: {count}, {rate:.0f}/s, {tail}"
+                tail = f"{_duration((self._total - self.done) / rate)} left" if rate else ""
+        parts = [count, f"{_number(rate)}/s" if rate else "", tail]
+        line = f"{self._what}: {', '.join(part for part in parts if part)}"
         if not self._live:
             self._stream.write(line + "\n")
         else:
             end = "\n" if self.done == self._total else ""
             self._stream.write(f"\r\x1b[K{line}{end}")
         self._stream.flush()
+
+
+def _number(rate: float) -> str:
+    """Returns a number of two digits or more, without those that say nothing: 0.45, 4.5, 45."""
+    return f"{rate:.{0 if rate >= 9.95 else 1 if rate >= 0.995 else 2}f}"
 
 
 def _duration(seconds: float) -> str:

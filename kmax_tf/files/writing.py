@@ -181,9 +181,16 @@ def _write_remote(path: str, content: bytes) -> None:
     # Object stores show a file only once it is closed, so no second name is needed.
     import tensorflow as tf
 
-    try:
+    def write() -> None:
         with tf.io.gfile.GFile(path, "wb") as file:
             file.write(content)
+
+    try:
+        try:
+            write()
+        except tf.errors.NotFoundError:  # of file systems that have folders
+            tf.io.gfile.makedirs(os.path.dirname(path))
+            write()
     except tf.errors.OpError as error:
         raise OSError(error.message) from error
 

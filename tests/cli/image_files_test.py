@@ -7,9 +7,8 @@ import os
 import unicodedata
 
 import pytest
-from PIL import Image
 
-from kmax_tf.cli.image_files import ImagesInTurn, find_images, image_ids
+from kmax_tf.cli.image_files import find_images, image_ids
 from kmax_tf.errors import UserError
 
 
@@ -94,28 +93,38 @@ def test_a_folder_that_cannot_be_read_is_told(tree, monkeypatch):
         names(tree)
 
 
-def test_images_that_cannot_be_read_are_the_last_word(tmp_path, capsys):
-    for name in ("a.png", "c.png"):
-        Image.new("RGB", (4, 3), (9, 9, 9)).save(tmp_path / name)
-    (tmp_path / "b.png").write_bytes(b"")
-    reading = ImagesInTurn(find_images([str(tmp_path)]), "predict")
-    assert [(image.name, pixels.shape) for image, pixels in reading] == [
-        *(("a", (3, 4, 3)), ("c", (3, 4, 3)))
+def test_a_list_and_patterns_are_as_if_they_stood_on_the_command_line(tree, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "list.txt").write_bytes("\ufeffphotos/cam2\r\n\r\nphotos/cam1/*.png\n".encode())
+    listed = find_images([], ["list.txt"])
+    assert listed == find_images(["photos/cam2", "photos/cam1/0000.png"])
+    assert names(*(str(tree / "cam?" / pattern) for pattern in ("*0.png", "*1.JPG"))) == [
+        *("cam1/0000", "cam2/0000", "cam2/0001")
     ]
-    assert reading.end("results in out") == 1
-    captured = capsys.readouterr()
-    assert captured.out == "results in out\n"
-    assert captured.err.splitlines() == [
-        f"kmax: error: {tmp_path / 'b.png'} is empty; copy or download it again",
-        f"kmax: error: 1 of 3 images could not be read: {tmp_path / 'b.png'}",
-    ]
+    (tree / "cam1" / "a[1].png").touch()  # a name, not a pattern
+    assert names(tree / "cam1" / "a[1].png") == ["a[1]"]
 
 
-def test_no_image_that_can_be_read_leaves_no_results_to_name(tmp_path, capsys):
-    (tmp_path / "a.png").write_bytes(b"no image")
-    reading = ImagesInTurn(find_images([str(tmp_path)]), "predict")
-    assert not list(reading)
-    assert reading.end("results in out") == 1
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert captured.err.splitlines()[-1].startswith("kmax: error: 1 of 1 image could not be read")
+@pytest.mark.parametrize(
+    ("paths", "lists", "message"),
+    [
+        ([], [], "no image is named"),
+        (["*.nothing"], [], r"nothing fits \*\.nothing"),
+        ([], ["missing.txt"], "cannot read the list missing.txt: No such file"),
+        ([], ["utf16.txt"], "cannot read the list utf16.txt: it has zero bytes"),
+    ],
+)
+def test_nothing_to_do_is_told(paths, lists, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "utf16.txt").write_bytes("a.png".encode("utf-16-le"))
+    with pytest.raises(UserError, match=message):
+        find_images(paths, lists)
+
+
+def test_urls_are_files_folders_and_patterns_too(tree):
+    url = f"file://{tree}"
+    assert names(url) == ["cam1/0000", "cam2/0000", "cam2/0001"]
+    assert names(f"{url}/cam2/0000.png") == ["0000"]
+    assert names(f"{url}/cam1", f"{url}/cam2/*.JPG") == ["cam1/0000", "cam2/0001"]
+    assert names("gs://a/x/1.png", "gs://b/1.png") == ["a/x/1", "b/1"]
+    assert names("gs://a/x/1.png", "/data/1.png") == ["gs/a/x/1", "data/1"]

@@ -1,13 +1,7 @@
-"""Conversion as a pipeline: with Apache Beam where it is installed, else with a stand-in.
-
-The stand-in has the four names of Beam that are used, and pickles what goes from stage to stage, as
-a distributed runner does.
-"""
+"""Conversion as a pipeline: with Apache Beam where it is installed, else with a stand-in."""
 
 import importlib.util
-import pickle
 import sys
-import types
 
 import pytest
 
@@ -15,42 +9,13 @@ from kmax_tf.conversion.beam_runner import beam_runner
 from kmax_tf.conversion.coco_format import read_split
 from kmax_tf.conversion.convert import ConversionOptions, convert
 from kmax_tf.errors import UserError
-
-
-class Pipeline:
-    """Runs each stage, a function of all elements, as it is added."""
-
-    flags = ()
-
-    def __init__(self, options, elements=()):
-        Pipeline.flags = options
-        self.elements = elements
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        pass
-
-    def __or__(self, stage):
-        elements = [pickle.loads(pickle.dumps(element)) for element in self.elements]
-        return Pipeline(Pipeline.flags, stage(elements))
+from tests import beam_stand_in
+from tests.beam_stand_in import Pipeline
 
 
 @pytest.fixture
 def stand_in(monkeypatch):
-    beam = types.ModuleType("apache_beam")
-    beam.Pipeline = Pipeline
-    beam.Create = lambda values: lambda _: values
-    beam.Reshuffle = lambda: lambda elements: elements[::-1]
-    beam.Map = lambda function: (
-        lambda elements: [pickle.loads(pickle.dumps(function))(element) for element in elements]
-    )
-    options = types.ModuleType("apache_beam.options.pipeline_options")
-    options.PipelineOptions = list
-    monkeypatch.setitem(sys.modules, "apache_beam", beam)
-    monkeypatch.setitem(sys.modules, "apache_beam.options", types.ModuleType("options"))
-    monkeypatch.setitem(sys.modules, "apache_beam.options.pipeline_options", options)
+    beam_stand_in.install(monkeypatch)
 
 
 @pytest.fixture

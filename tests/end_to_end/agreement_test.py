@@ -134,7 +134,14 @@ def test_predicted_files_are_measured_as_they_are(evaluated: Path) -> None:
     output, truth = evaluated / "predicted", evaluated / "coco/annotations/panoptic_val2017.json"
     folder = evaluated / "coco" / "val2017"
     words = ["--model", evaluated / "export", folder, "--output", output, "--annotations", truth]
-    kmax("predict", *words, "--write=panoptic", "--write=instances")
+    kinds = ["--write=panoptic", "--write=instances"]
+    kmax("predict", *words, *kinds)
+    # Not a byte depends on what is predicted together.
+    kmax("predict", *words, *kinds, "--batch-size=4", "--output", evaluated / "batches")
+    names = {path.name for path in output.iterdir() if path.is_file() and path.name[0] != "."}
+    assert len(names) == 6 * 4 + 2
+    for name in names:
+        assert (evaluated / "batches" / name).read_bytes() == (output / name).read_bytes()
     words = ["--predictions", output / "predictions.json"]
     kmax("evaluate-files", "--ground-truth", truth, *words, "--output", evaluated / "files")
     measured = json.loads((evaluated / "files" / "metrics.json").read_text())

@@ -105,7 +105,7 @@ def test_images_that_cannot_be_read_are_named(server):
         "cannot decode image 0 of image_bytes": png()[:40],
         "HEIC photo": b"\0\0\0\x18ftypheic\0\0\0\0",
         "100 x 60 pixels; at most 5000": many,
-        "exceeds limit": _declaring(60000, 60000),
+        "pixels that are read at most": _declaring(60000, 60000),
         "an animation of 5 frames": frames,
     }
     for sentence, data in cases.items():
