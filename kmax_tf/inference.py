@@ -150,7 +150,7 @@ class Inference:
         maps = self.maps if maps is None else tuple(maps)
         if maps not in self._segment:
             every = self._every = self._every or self._function(
-                lambda inputs: self._postprocess(self._predict(inputs)), self._together
+                lambda inputs: self._postprocess(self._network(inputs)), self._together
             )
             self._segment[maps] = self._function(
                 lambda inputs: self._of_each(every, inputs, (*maps, *SEGMENTS))
@@ -188,7 +188,7 @@ class Inference:
             one, values = item
             one = tf.nest.map_structure(lambda x: x[tf.newaxis], one)
             postprocess = build_postprocessor(self._experiment, thresholds=values)
-            outputs = postprocess(one if self._together else self._predict(one))
+            outputs = postprocess(one if self._together else self._network(one))
             return {name: outputs[name][0] for name in shapes}
 
         return tf.map_fn(
@@ -274,6 +274,13 @@ class Inference:
                 fitted_image=inputs[index, : fitted_size[0], : fitted_size[1]],
             )
 
+    def _network(self, inputs: tf.Tensor) -> Predictions:
+        """Predicts, and tells the sizes of outputs, which a function in a graph does not."""
+        return cast(
+            Predictions,
+            tf.nest.map_structure(lambda x: tf.ensure_shape(x, x.shape), self._predict(inputs)),
+        )
+
     def _function(self, function: Callable[[tf.Tensor], Any], together: bool = True) -> Any:
         """Makes a function of network inputs a concrete one, which is there once for all callers.
 
@@ -296,6 +303,7 @@ class Inference:
             outputs = function(inputs)
             return {name: outputs[name] for name in names}
 
+        @tf.autograph.experimental.do_not_convert
         def of_one(one: tf.Tensor) -> dict[str, Any]:
             outputs = function(one[tf.newaxis])
             return tf.nest.map_structure(lambda x: x[0], {name: outputs[name] for name in names})

@@ -1,4 +1,4 @@
-"""`kmax export`: writes a SavedModel for TensorFlow Serving from a checkpoint."""
+"""`kmax export`: writes a model from a checkpoint, for TensorFlow Serving or another runtime."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import argparse
 from kmax_tf.cli import arguments
 from kmax_tf.errors import UserError
 
-HELP = "write a SavedModel for TensorFlow Serving"
+HELP = "write a SavedModel for TensorFlow Serving, or a model for another runtime"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,9 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of the network's input, each 32k + 1, in place of the experiment's; the signature "
         "logits then takes images of this size, and its shapes are known",
     )
-    parser.add_argument(
-        "--xla", action="store_true", help="let XLA compile the network: for GPUs and TPUs"
-    )
+    parser.add_argument("--xla", action="store_true", help="let XLA compile the network: for GPUs")
     parser.add_argument(
         "--images",
         nargs="+",
@@ -55,6 +53,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="publish without trying the export in a process of its own",
     )
+    parser.add_argument(
+        "--format",
+        choices=["savedmodel", "onnx", "openvino", "litert", "stablehlo"],
+        default="savedmodel",
+        help="all but the first need an extra: pip install 'kmax-tf[FORMAT]' (%(default)s)",
+    )
+    parser.add_argument(
+        "--calibration",
+        metavar="FOLDER|records",
+        help="with --format litert: convolutions and dense layers in 8-bit integers, scaled by the "
+        "images of a folder, or by those that the experiment trains on",
+    )
     arguments.add_overrides(parser)
 
 
@@ -62,15 +72,21 @@ def run(args: argparse.Namespace) -> int:
     """Restores the checkpoint and exports it."""
     from kmax_tf.checkpoints.restore import find_checkpoint, recorded_experiment, restore_weights
     from kmax_tf.config import load_experiment
+    from kmax_tf.export.formats.exporting import export_format
     from kmax_tf.export.saved_model import ExportOptions, publish
     from kmax_tf.export.serving_model import SIGNATURES
     from kmax_tf.model.builder import build_model
 
+    _check_format(args)
     checkpoint = find_checkpoint(args.checkpoint)
     overrides = [*args.overrides, *_of_size(args.size)]
     experiment = load_experiment(args.config or recorded_experiment(checkpoint), overrides)
     model = build_model(experiment)
     print(restore_weights(model, checkpoint).summary())
+    if args.format != "savedmodel":
+        folder = export_format(model, experiment, args.output, args.format, args.calibration)
+        print(f"wrote {folder}")
+        return 0
     options = ExportOptions(args.precision, args.xla, fixed_size=args.size is not None)
     folder, report = publish(
         model,
@@ -84,6 +100,30 @@ def run(args: argparse.Namespace) -> int:
         print(report.summary())
     print(f"wrote {folder}")
     return 0
+
+
+def _check_format(args: argparse.Namespace) -> None:
+    """Refuses options that don't go with a format, before anything takes time.
+
+    Raises:
+      UserError: names the first.
+    """
+    from kmax_tf.export.formats.table import writer_of
+
+    if args.calibration is not None and args.format != "litert":
+        raise UserError("--calibration is for --format litert: others compute in float32")
+    if args.format == "savedmodel":
+        return
+    others = {
+        "--signatures": args.signatures,
+        "--precision": args.precision != "float32",
+        "--xla": args.xla,
+        "--images": args.images,
+        "--no-trial": args.no_trial,
+    }
+    for option in (name for name, given in others.items() if given):
+        raise UserError(f"{option} is for SavedModels; it does nothing with --format {args.format}")
+    writer_of(args.format)
 
 
 def _of_size(size: str | None) -> list[str]:

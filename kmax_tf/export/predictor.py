@@ -163,8 +163,9 @@ def _of_run(folder: pathlib.Path, needed: Optional[Collection[str]]) -> Predicto
     maps = None if needed is None else [name for name in MAPS if name in needed]
     serving = ServingModel(Inference(experiment, model), experiment, maps)
     return Predictor(
-        serving.serving_default,
-        serving.image_bytes,
+        # Functions that keep the model: a tf.function doesn't keep what it is a method of.
+        lambda images: serving.serving_default(images),
+        lambda image_bytes: serving.image_bytes(image_bytes),
         label_space(experiment.dataset),
         _digest([experiment_file, pathlib.Path(f"{checkpoint}.index")]),
     )

@@ -21,10 +21,12 @@ class _State(threading.local):
     Attributes:
       definitions: whether only definitions are taken.
       gradients: whether there will be gradients.
+      portable: whether other programs than TensorFlow will run the graph.
     """
 
     definitions = False
     gradients = False
+    portable = False
 
 
 _state = _State()
@@ -54,6 +56,16 @@ def for_gradients(wanted: bool = True) -> Iterator[None]:
         _state.gradients = before
 
 
+@contextlib.contextmanager
+def portable() -> Iterator[None]:
+    """Takes forms that other runtimes know: static shapes, no scattering, no lists of tensors."""
+    before, _state.portable = _state.portable, True
+    try:
+        yield
+    finally:
+        _state.portable = before
+
+
 def gradients_wanted() -> bool:
     """Tells whether this is inside of `for_gradients`."""
     return _state.gradients
@@ -62,6 +74,7 @@ def gradients_wanted() -> bool:
 def choose(
     definition: Form,
     *,
+    in_other_runtimes: Optional[Form] = None,
     anywhere: Optional[Form] = None,
     on_cpus: Optional[Form] = None,
     for_gradients_on_cpus: Optional[Form] = None,
@@ -70,15 +83,18 @@ def choose(
 
     Args:
       definition: what the others must equal.
+      in_other_runtimes: inside of `portable`, where the definition is no form that these know.
       anywhere: on any machine.
       on_cpus: where there is neither GPU nor TPU.
       for_gradients_on_cpus: there, inside of `for_gradients`.
     """
     if _state.definitions:
         return definition
+    if _state.portable and in_other_runtimes is not None:
+        return in_other_runtimes
     if anywhere is not None:
         return anywhere
-    if accelerated():
+    if _state.portable or accelerated():
         return definition
     if for_gradients_on_cpus is not None and _state.gradients:
         return for_gradients_on_cpus

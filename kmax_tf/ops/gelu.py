@@ -12,11 +12,17 @@ from kmax_tf.ops.choice import choose
 
 def gelu(x: tf.Tensor) -> tf.Tensor:
     """Returns x * Phi(x), exactly, not by the approximation with tanh."""
-    return choose(_definition, for_gradients_on_cpus=_in_fewer_passes)(x)
+    form = choose(_definition, in_other_runtimes=_by_erf, for_gradients_on_cpus=_in_fewer_passes)
+    return form(x)
 
 
 def _definition(x: tf.Tensor) -> tf.Tensor:
     return tf.nn.gelu(x, approximate=False)
+
+
+def _by_erf(x: tf.Tensor) -> tf.Tensor:
+    """Has the error function, as converters know it; newer TensorFlow takes its complement."""
+    return 0.5 * x * (1.0 + tf.math.erf(x / tf.cast(math.sqrt(2.0), x.dtype)))
 
 
 @tf.custom_gradient

@@ -61,6 +61,22 @@ def read_rows(values: tf.Tensor, indices: tf.Tensor) -> tf.Tensor:
     return choose(_gather, anywhere=_gather_with_gradient)(values, indices)
 
 
+def in_turn(
+    value_of: Callable[[tf.Tensor], tf.Tensor], batch: int, count: int, dtype: tf.DType
+) -> tf.Tensor:
+    """Returns [B, count]: what a function of a scalar int32 number, [B], is for each below count.
+
+    It is a loop, for runtimes that don't know how to scatter.
+    """
+
+    def add(number: tf.Tensor, values: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        value = value_of(number)[:, tf.newaxis]
+        return number + 1, tf.where(tf.range(count) == number, value, values)
+
+    start = [tf.constant(0), tf.zeros([batch, count], dtype)]
+    return tf.while_loop(lambda number, _: number < count, add, start)[1]
+
+
 def _as_product(values: tf.Tensor, rows: tf.Tensor, count: int) -> tf.Tensor:
     """Multiplies with the one-hot assignment."""
     batch, pixels, *sizes = static_or_dynamic_shape(values)

@@ -11,6 +11,7 @@ from typing import Any, Callable, Union
 
 import tensorflow as tf
 
+from kmax_tf import ops
 from kmax_tf.ops import static_or_dynamic_shape
 
 Size = Union[int, tf.Tensor]
@@ -109,6 +110,11 @@ class Grid:
 
     def read(self, cells: tf.Tensor, read: Read) -> Any:
         """Reads something of each pixel of some cells [C]: tensors [C, S * S, ...]."""
+        form = ops.choose(self._read_one_by_one, in_other_runtimes=self._read_together)
+        return form(cells, read)
+
+    def _read_one_by_one(self, cells: tf.Tensor, read: Read) -> Any:
+        """Reads the first pixel of many cells, then the second, ..."""
 
         def read_cells(cells: tf.Tensor) -> Any:
             image = self.image_of(cells)
@@ -116,6 +122,22 @@ class Grid:
             return tf.nest.map_structure(lambda *pixels: tf.stack(pixels, axis=1), *readings)
 
         return in_chunks(cells, read_cells, _CELLS_AT_ONCE)
+
+    def _read_together(self, cells: tf.Tensor, read: Read) -> Any:
+        """Reads all pixels of some cells at once: a fraction of the operations."""
+        pixels = self.stride**2
+
+        def read_cells(cells: tf.Tensor) -> Any:
+            values = tf.concat(self._interpolate(cells), axis=0)  # [S * S * C, N]
+            readings = read(values, tf.tile(self.image_of(cells), [pixels]))
+
+            def by_cell(x: tf.Tensor) -> tf.Tensor:
+                rest = list(range(2, x.shape.rank + 1))
+                return tf.transpose(tf.reshape(x, [pixels, -1, *x.shape[1:]]), [1, 0, *rest])
+
+            return tf.nest.map_structure(by_cell, readings)  # [C, S * S, ...]
+
+        return in_chunks(cells, read_cells, max(_CELLS_AT_ONCE // pixels, _VECTOR))
 
     def as_map(self, pixels: tf.Tensor) -> tf.Tensor:
         """Arranges pixels of all cells, [B * h * w, S * S] or with one axis more, as [B, H, W]."""
@@ -180,17 +202,28 @@ def in_chunks(rows: tf.Tensor, read: Callable[[tf.Tensor], Any], at_once: int) -
     chunks = (count + at_once - 1) // at_once
     chunks = tf.maximum(chunks, 1) if known is None else max(chunks, 1)
     size = (count + chunks * _VECTOR - 1) // (chunks * _VECTOR) * _VECTOR
-    filled = tf.pad(rows, [[0, chunks * size - count]])
+    filled = tf.reshape(tf.pad(rows, [[0, chunks * size - count]]), [chunks, size])
+    results = ops.choose(_in_a_loop, in_other_runtimes=_one_by_one)(filled, read)
+    return tf.nest.map_structure(
+        lambda x: tf.reshape(x, [chunks * size, *static_or_dynamic_shape(x)[2:]])[:count],
+        results,
+    )
+
+
+def _in_a_loop(chunks: tf.Tensor, read: Callable[[tf.Tensor], Any]) -> Any:
+    """Applies a function to each row of chunks [., C]: tensors [., C, ...]."""
     example = read(tf.zeros([_VECTOR], tf.int32))
-    results = tf.map_fn(
+    return tf.map_fn(
         read,
-        tf.reshape(filled, [chunks, size]),
+        chunks,
         fn_output_signature=tf.nest.map_structure(
             lambda x: tf.TensorSpec([None, *x.shape[1:]], x.dtype), example
         ),
         parallel_iterations=1,
     )
-    return tf.nest.map_structure(
-        lambda x: tf.reshape(x, [chunks * size, *static_or_dynamic_shape(x)[2:]])[:count],
-        results,
-    )
+
+
+def _one_by_one(chunks: tf.Tensor, read: Callable[[tf.Tensor], Any]) -> Any:
+    """Does the same without a loop, and so without lists of tensors, for a known number of rows."""
+    results = [read(chunk) for chunk in tf.unstack(chunks)]
+    return tf.nest.map_structure(lambda *parts: tf.stack(parts), *results)

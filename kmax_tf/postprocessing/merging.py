@@ -18,6 +18,7 @@ from typing import Union
 
 import tensorflow as tf
 
+from kmax_tf import ops
 from kmax_tf.ops import static_or_dynamic_shape
 from kmax_tf.postprocessing.full_size import read_pixels
 from kmax_tf.postprocessing.painting import Centers, Painting, Pixels
@@ -229,13 +230,25 @@ def mean_probabilities(reading: MaskReading, num_centers: int) -> tf.Tensor:
 
     Each row of the image is summed first, for float32 to be exact enough.
     """
-    batch, height, _, _ = static_or_dynamic_shape(reading.masks)
+    sums = ops.choose(_sums_by_scattering, in_other_runtimes=_sums_in_turn)
+    counts = sums(tf.ones_like(reading.probabilities), reading.masks, num_centers)
+    return tf.math.divide_no_nan(sums(reading.probabilities, reading.masks, num_centers), counts)
+
+
+def _sums_by_scattering(values: tf.Tensor, masks: tf.Tensor, num_centers: int) -> tf.Tensor:
+    """Returns [B, N]: the sum over the pixels of each mask of values and masks [B, h, w, L]."""
+    batch, height, _, _ = static_or_dynamic_shape(masks)
     row = tf.reshape(tf.range(batch * height), [batch, height, 1, 1])
-    ids = tf.where(reading.masks >= 0, row * num_centers + reading.masks, -1)  # [B, h, w, L]
+    ids = tf.where(masks >= 0, row * num_centers + masks, -1)  # [B, h, w, L]
+    of_rows = tf.math.unsorted_segment_sum(values, ids, batch * height * num_centers)
+    return tf.reduce_sum(tf.reshape(of_rows, [batch, height, num_centers]), axis=1)  # [B, N]
 
-    def sums(values: tf.Tensor) -> tf.Tensor:
-        of_rows = tf.math.unsorted_segment_sum(values, ids, batch * height * num_centers)
-        return tf.reduce_sum(tf.reshape(of_rows, [batch, height, num_centers]), axis=1)  # [B, N]
 
-    counts = sums(tf.ones_like(reading.probabilities))
-    return tf.math.divide_no_nan(sums(reading.probabilities), counts)
+def _sums_in_turn(values: tf.Tensor, masks: tf.Tensor, num_centers: int) -> tf.Tensor:
+    """Returns the same, of one center after another: more work, but nothing is scattered."""
+
+    def sum_of(center: tf.Tensor) -> tf.Tensor:
+        of_rows = tf.reduce_sum(tf.where(masks == center, values, 0.0), axis=[2, 3])
+        return tf.reduce_sum(of_rows, axis=1)  # [B]
+
+    return ops.in_turn(sum_of, masks.shape[0], num_centers, values.dtype)

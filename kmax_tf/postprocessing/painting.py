@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from kmax_tf import ops
 from kmax_tf.postprocessing.full_size import Size
 
 
@@ -62,6 +63,13 @@ class Pixels:
 
     def areas(self, numbers: tf.Tensor, count: int) -> tf.Tensor:
         """Counts the pixels of each number below a count, such as a center: [B, count] int32."""
+        form = ops.choose(self._areas_by_scattering, in_other_runtimes=self._areas_in_turn)
+        return form(numbers, count)
+
+    def _areas_in_turn(self, numbers: tf.Tensor, count: int) -> tf.Tensor:
+        return ops.in_turn(lambda number: self.area(numbers == number), self.batch, count, tf.int32)
+
+    def _areas_by_scattering(self, numbers: tf.Tensor, count: int) -> tf.Tensor:
         ids = tf.where(numbers >= 0, self.images * count + numbers, -1)
         weights = tf.where(numbers >= 0, self.weights, 0)
         sums = tf.math.unsorted_segment_sum(weights, ids, self.batch * count)

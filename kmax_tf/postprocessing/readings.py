@@ -77,7 +77,7 @@ def within(best: Best, threshold: Threshold) -> Best:
 
 def runner_up(probability: tf.Tensor, best: tf.Tensor) -> Best:
     """Returns the second best center of pixels [C, N] whose best [C] is known."""
-    is_best = tf.one_hot(best, probability.shape[1], True, False, dtype=tf.bool)
+    is_best = tf.range(probability.shape[1]) == best[:, tf.newaxis]
     others = tf.where(is_best, -1.0, probability)
     second = tf.argmax(others, axis=1, output_type=tf.int32)
     return Best(second, tf.gather(others, second, batch_dims=1))

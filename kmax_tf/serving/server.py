@@ -5,6 +5,7 @@ from __future__ import annotations
 import pathlib
 import signal
 import socket
+from typing import Any
 
 import uvicorn
 
@@ -17,6 +18,7 @@ from kmax_tf.serving.versions import Versions
 
 # Between two looks for a newer version.
 _LOOK_SECONDS = 2.0
+_BACKLOG = 512
 
 
 def serve(folder: pathlib.Path, name: str, address: tuple[str, int], limits: Limits) -> None:
@@ -44,13 +46,18 @@ def serve(folder: pathlib.Path, name: str, address: tuple[str, int], limits: Lim
             server_header=False,
             timeout_graceful_shutdown=int(limits.seconds) + 1,
         )
-        # Once it has drained, uvicorn raises the signal again that ended it. For SIGTERM, that is
-        # all.
-        signal.signal(signal.SIGTERM, lambda number, frame: None)
+        server = uvicorn.Server(config)
+
+        def end(number: int, frame: Any) -> None:
+            server.should_exit = True
+
+        # Until uvicorn has a handler of its own; once it has drained, it raises the signal again.
+        signal.signal(signal.SIGTERM, end)
         host, port = listener.getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
+        listener.listen(_BACKLOG)
         print(f"{name}, version {versions.current.version}: http://{shown}:{port}/", flush=True)
-        uvicorn.Server(config).run(sockets=[listener])
+        server.run(sockets=[listener])
     log("drained")
 
 

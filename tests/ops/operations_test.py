@@ -182,3 +182,20 @@ def test_the_machine_and_what_is_wanted_choose(
             "anywhere": choice.choose("plain", anywhere="fast"),
             "with gradients": choice.choose("plain", for_gradients_on_cpus="fast"),
         }
+
+
+def test_other_runtimes_get_forms_that_they_know(monkeypatch):
+    monkeypatch.setattr(choice, "accelerated", lambda: False)
+    forms = {"on_cpus": "fast", "for_gradients_on_cpus": "fast"}
+    with ops.portable(), ops.for_gradients():
+        assert choice.choose("plain", **forms) == "plain"
+        assert choice.choose("plain", anywhere="fast") == "fast"
+        assert choice.choose("plain", in_other_runtimes="known", anywhere="fast") == "known"
+        graph = tf.function(ops.gelu, autograph=False).get_concrete_function(tf.zeros([3]))
+        kinds = {operation.type for operation in graph.graph.get_operations()}
+    assert "Erf" in kinds
+    assert "Erfc" not in kinds
+    x = tf.linspace(-6.0, 6.0, 97)
+    with ops.portable():
+        known = ops.gelu(x)
+    np.testing.assert_allclose(known, ops.gelu(x), atol=1e-6)

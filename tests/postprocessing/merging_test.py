@@ -10,6 +10,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kmax_tf import ops
 from kmax_tf.postprocessing.merging import MaskWise, PixelWise
 from kmax_tf.postprocessing.merging_by_cells import MaskWiseByCells, PixelWiseByCells
 from kmax_tf.postprocessing.postprocessor import Postprocessor, RejectionReason
@@ -196,6 +197,25 @@ def test_both_forms_give_the_same_bits(
         for form in (merging, by_cells(merging))
     )
     assert_same(cells, definition)
+
+
+@pytest.mark.parametrize("threshold", [0.4, 0.2])
+@pytest.mark.parametrize("merging", [MERGINGS[0], MERGINGS[3], MERGINGS[5]], ids=str)
+def test_forms_for_other_runtimes_give_the_same_maps(merging, threshold):
+    merge = postprocessor(merging, pixel_threshold=threshold)
+    tensors = {name: tf.constant(x) for name, x in random_predictions(3, 2, 9, 7, 20).items()}
+    definition = merge(tensors)
+    with ops.portable():
+        graph = tf.function(merge, autograph=False).get_concrete_function(tensors)
+    assert not {"TensorListReserve", "UnsortedSegmentSum"} & {
+        operation.type for operation in graph.graph.get_operations()
+    }
+    for name, values in graph(tensors).items():
+        if values.dtype == tf.float32:  # sums are in another order
+            np.testing.assert_allclose(values, definition[name], rtol=1e-6, err_msg=name)
+        else:
+            np.testing.assert_array_equal(values, definition[name], err_msg=name)
+    assert len(np.unique(definition["panoptic"])) > 2
 
 
 @pytest.mark.parametrize("merging", [MERGINGS[0], MERGINGS[3], MERGINGS[5]], ids=str)

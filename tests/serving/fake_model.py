@@ -87,7 +87,7 @@ class Client:
 
     def ask(self, path, body=None, method=None, headers=()):
         """Returns status, headers and content of an answer."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=300)
         try:
             connection.request(
                 method or ("GET" if body is None else "POST"), path, body, dict(headers)

@@ -109,7 +109,7 @@ def browser():
 def page(server, browser):
     """The page, which must ask this server alone and have no errors of its own."""
     page = browser.new_page(viewport={"width": 1200, "height": 900})
-    page.set_default_timeout(10_000)
+    page.set_default_timeout(60_000)
     asked, said = [], []
     page.on("request", lambda request: asked.append(request.url))
     page.on("pageerror", lambda error: said.append(str(error)))

@@ -1,0 +1,1 @@
+"""Exports for other runtimes than TensorFlow: one file a format, and the table of them."""
