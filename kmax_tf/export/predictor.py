@@ -164,8 +164,8 @@ def _of_run(folder: pathlib.Path, needed: Optional[Collection[str]]) -> Predicto
     serving = ServingModel(Inference(experiment, model), experiment, maps)
     return Predictor(
         # Functions that keep the model: a tf.function doesn't keep what it is a method of.
-        lambda images: serving.serving_default(images),
-        lambda image_bytes: serving.image_bytes(image_bytes),
+        lambda images: serving.serving_default(images),  # noqa: PLW0108
+        lambda image_bytes: serving.image_bytes(image_bytes),  # noqa: PLW0108
         label_space(experiment.dataset),
         _digest([experiment_file, pathlib.Path(f"{checkpoint}.index")]),
     )
