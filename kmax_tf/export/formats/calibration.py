@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from kmax_tf.config import Experiment
-from kmax_tf.data.builder import find_records
+from kmax_tf.data.builder import check_records
 from kmax_tf.data.preprocessing import fit_image
 from kmax_tf.errors import UserError
 from kmax_tf.files.images import IMAGE_SUFFIXES, read_image
@@ -43,7 +43,7 @@ class Calibration:
         """
         self._data = experiment.eval_data
         if source == RECORDS:
-            self._index = index_records(find_records(experiment, training=True))
+            self._index = index_records(check_records(experiment, training=True))
             found: list[Union[int, pathlib.Path]] = list(range(len(self._index)))
             where = "the experiment's records"
         else:
