@@ -209,10 +209,10 @@ def read_examples(args: argparse.Namespace) -> tuple[list[np.ndarray], list[np.n
     """Returns images [H, W, 3] and panoptic maps [H, W] of the run's evaluation records."""
     import tensorflow as tf
 
-    from kmax_tf.data.builder import find_records
+    from kmax_tf.data.builder import check_records
     from kmax_tf.records.examples import decode_example
 
-    records = tf.data.TFRecordDataset(find_records(experiment_of(args), training=False))
+    records = tf.data.TFRecordDataset(check_records(experiment_of(args), training=False))
     examples = [decode_example(record) for record in records.take(args.images)]
     return [x["image"].numpy() for x in examples], [x["panoptic"].numpy() for x in examples]
 
