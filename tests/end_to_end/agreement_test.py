@@ -26,6 +26,8 @@ from kmax_tf.run_record import write_run_record
 from tests.end_to_end.conftest import TinyRun, kmax
 from tests.reference.panoptic_png import read_panoptic_png
 
+pytestmark = pytest.mark.slow  # tiny_run_test compares the maps of upright images, of a like model
+
 # By orientation in EXIF data, what a camera stores of an upright image.
 STORED = {3: Image.Transpose.ROTATE_180, 6: Image.Transpose.ROTATE_90}
 # Every pixel of every mask matters, where a model has learned nothing yet.

@@ -46,6 +46,7 @@ def trained_run(tiny_run: TinyRun, tmp_path_factory: pytest.TempPathFactory) -> 
     return TinyRun(folder, train(folder, tiny_run.records, [*TINY, *LONGER]))
 
 
+@pytest.mark.slow
 def test_the_program_and_its_client_give_the_maps_of_the_run(
     tiny_run: TinyRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

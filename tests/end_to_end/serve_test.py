@@ -66,6 +66,7 @@ def server(tiny_run: TinyRun, tmp_path_factory: pytest.TempPathFactory) -> Itera
     finally:
         process.send_signal(signal.SIGTERM)
         assert process.wait(300) == 0
+        process.stdout.close()
     events = [json.loads(line) for line in log.read_text().splitlines()]
     assert events[-1]["event"] == "drained"
     assert {event["level"] for event in events} <= {"info", "error"}

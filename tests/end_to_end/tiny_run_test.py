@@ -236,9 +236,9 @@ def test_an_export_gives_the_maps_and_the_views_of_its_experiment_as_the_next_ve
     assert "no signature 'maps'; there are: serving_" in (
         kmax(*words, "--signatures=maps", check=False).stderr
     )
-    printed = kmax(*words, "--signatures=serving_default,image_bytes").stdout
+    printed = kmax(*words, "--signatures=serving_default,image_bytes", "--no-trial").stdout
     assert printed.strip().endswith(str(export / "2"))
-    assert sorted(path.name for path in export.iterdir()) == ["1", "2"]
+    assert sorted(path.name for path in export.iterdir() if path.is_dir()) == ["1", "2"]
     model = tf.saved_model.load(str(export / "2"))
     assert set(model.signatures) == {"serving_default", "image_bytes"}
     outputs = model.signatures["serving_default"](images=tf.zeros([1, 40, 70, 3], tf.uint8))
