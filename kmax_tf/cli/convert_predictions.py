@@ -10,6 +10,8 @@ import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from kmax_tf.interchange.polygons import PolygonMaker
     from kmax_tf.interchange.predictions import Predictions
 
@@ -115,11 +117,15 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(f"--polygons takes 0 to 100 pixels, not {tolerance:g}")
     polygons = None if tolerance is None else PolygonMaker(tolerance)
     check_writable(args.output)
+    if args.format == "datumaro":
+        return _write_with_datumaro(args, predictions, polygons)
     written, where = _write(args, predictions, polygons)
-    for name, reason in predictions.refused[:_MOST_REFUSED]:
-        print(f"refused {name}: {reason}")
-    if len(predictions.refused) > _MOST_REFUSED:
-        print(f"and {len(predictions.refused) - _MOST_REFUSED} more")
+    return _tell(predictions, polygons, f"{count_of(written, 'image')}", where)
+
+
+def _tell(predictions: Predictions, polygons: PolygonMaker | None, written: str, where: str) -> int:
+    """Says what was written and what wasn't; returns the exit status."""
+    _print_refused(predictions.refused)
     if polygons is not None and polygons.worst[1]:
         least, what = polygons.worst
         print(
@@ -129,8 +135,34 @@ def run(args: argparse.Namespace) -> int:
     elif polygons is not None:
         print("polygons agree with masks to the pixel")
     left_out = f", {len(predictions.refused)} refused" if predictions.refused else ""
-    print(f"{count_of(written, 'image')}{left_out}: {where}")
+    print(f"{written}{left_out}: {where}")
     return 1 if predictions.refused else 0
+
+
+def _print_refused(refused: Sequence[tuple[str, str]]) -> None:
+    for name, reason in refused[:_MOST_REFUSED]:
+        print(f"refused {name}: {reason}")
+    if len(refused) > _MOST_REFUSED:
+        print(f"and {len(refused) - _MOST_REFUSED} more")
+
+
+def _write_with_datumaro(
+    args: argparse.Namespace, predictions: Predictions, polygons: PolygonMaker | None
+) -> int:
+    from kmax_tf.interchange.datumaro_export import write_with_datumaro
+
+    name = args.of_datumaro
+    written = write_with_datumaro(predictions, args.output, name, polygons)
+    status = _tell(predictions, polygons, count_of(written.images, "image"), args.output)
+    if written.agreement is None:
+        print(f"warning: Datumaro doesn't read what it wrote as {name}, so look at the files")
+    elif not written.agreement:
+        what = "another format" if polygons else "--polygons, or another format"
+        print(f"warning: {name} holds none of these masks, as Datumaro writes it; give {what}")
+        return 1
+    else:
+        print(f"{name}, as Datumaro reads it again, has {written.agreement:.2%} of the pixels")
+    return status
 
 
 def _write(
@@ -152,11 +184,6 @@ def _write(
         check_free([path, config])
         url = args.image_url or IMAGE_URL
         return write_label_studio(predictions, path, config, url), path
-    if args.format == "datumaro":
-        from kmax_tf.interchange.datumaro_export import write_with_datumaro
-
-        count = write_with_datumaro(predictions, args.output, args.of_datumaro, polygons)
-        return count, args.output
     from kmax_tf.interchange.coco_instances import write_coco_instances, write_coco_results
 
     if args.format == "coco-results":
@@ -173,10 +200,7 @@ def _compare(args: argparse.Namespace) -> int:
 
     comparison = compare(args.sent, args.returned)
     write_comparison(args.output, comparison)
-    for name, reason in comparison.refused[:_MOST_REFUSED]:
-        print(f"refused {name}: {reason}")
-    if len(comparison.refused) > _MOST_REFUSED:
-        print(f"and {len(comparison.refused) - _MOST_REFUSED} more")
+    _print_refused(comparison.refused)
     counts = ", ".join(f"{count} {origin}" for origin, count in comparison.counts.items())
     print(f"{counts}, {count_of(comparison.deleted, 'prediction')} deleted: {args.output}")
     return 1 if comparison.refused else 0

@@ -22,6 +22,8 @@ _FROM_NAME, _TO_NAME, _DATA_KEY = "brush", "image", "image"
 # Local files below the folder that Label Studio serves.
 IMAGE_URL = "/data/local-files/?d={path}"
 _PERCENT = 100
+# Kinds of regions; brushes and polygons can be of one project.
+_WITH_MASK = ("brushlabels", "polygonlabels")
 
 
 def write_label_studio(
@@ -113,8 +115,8 @@ def region_code(result: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
       FieldError: it is neither a brush nor a polygon, or isn't whole.
     """
     kind, value = result.get("type"), result.get("value")
-    named = value.get(kind) if isinstance(value, dict) and isinstance(kind, str) else None
-    if not named or kind not in ("brushlabels", "polygonlabels"):
+    named = value.get(kind) if isinstance(value, dict) else None
+    if not isinstance(value, dict) or not named or kind not in _WITH_MASK:
         raise FieldError(
             f"a region of the kind {kind!r} has no mask; draw it with a brush or as a polygon"
         )
@@ -124,9 +126,11 @@ def region_code(result: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
             mask = decode_brush(value["rle"], height, width)
             code = rle_masks.encode(np.asfortranarray(mask, np.uint8))
         else:
-            scale = np.array([width, height]) / _PERCENT
-            points = (np.asarray(value["points"], float) * scale).ravel().tolist()
-            code = rle_masks.merge(rle_masks.frPyObjects([points], height, width))
+            scale = np.array([width / _PERCENT, height / _PERCENT])
+            points = np.asarray(value["points"], np.float64) * scale
+            if not np.isfinite(points).all() or len(points) < 3:
+                raise ValueError("a polygon takes three points")
+            code = rle_masks.merge(rle_masks.frPyObjects([points.ravel().tolist()], height, width))
     except (KeyError, TypeError, ValueError) as error:
         raise FieldError(f"a region of {named[0]} can't be read: {error}") from error
     return str(named[0]), code

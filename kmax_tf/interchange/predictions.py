@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import scipy.ndimage
-from PIL import Image
 
 from kmax_tf.errors import BadExampleError, UserError
 from kmax_tf.evaluation.from_files.panoptic_file import (
@@ -19,8 +18,7 @@ from kmax_tf.evaluation.from_files.panoptic_file import (
     read_panoptic_file,
 )
 from kmax_tf.files.images import IMAGE_SUFFIXES, image_key
-from kmax_tf.files.opening import open_image, read_bytes
-from kmax_tf.files.pixel_values import turn_of
+from kmax_tf.interchange.image_sizes import upright_size
 from kmax_tf.labels import Category
 from kmax_tf.panoptic.coco_json import PREDICTIONS
 from kmax_tf.panoptic.fields import ImageId
@@ -29,10 +27,6 @@ from kmax_tf.panoptic.runs import find_runs
 from kmax_tf.wording import some
 
 JOINED = "predictions.json"
-_TRANSPOSING = (
-    *(Image.Transpose.TRANSPOSE, Image.Transpose.ROTATE_270),
-    *(Image.Transpose.TRANSVERSE, Image.Transpose.ROTATE_90),
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -201,7 +195,7 @@ class Predictions:
                 f"{self.images_folder} has {there}; give the folder that was predicted, as it was"
             )
         path = os.path.join(self.images_folder, found[0])
-        height, width = _upright_size(path)
+        height, width = upright_size(path)
         if (height, width) != shape:
             raise BadExampleError(
                 f"{path} is {width} x {height}, but its prediction is {shape[1]} x {shape[0]}; "
@@ -222,13 +216,6 @@ def _images_below(folder: str) -> dict[str, list[str]]:
                 path = pathlib.Path(root, name).relative_to(folder).as_posix()
                 found.setdefault(image_key(path), []).append(path)
     return found
-
-
-def _upright_size(path: str) -> tuple[int, int]:
-    """Returns height and width of an image file; raises BadExampleError."""
-    picture = open_image(read_bytes(path), path).picture
-    turned = turn_of(picture) in _TRANSPOSING
-    return picture.size if turned else (picture.height, picture.width)
 
 
 def _boxes(places: np.ndarray, count: int) -> list[tuple[int, int, int, int]]:
