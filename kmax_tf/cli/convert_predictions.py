@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from kmax_tf.interchange.predictions import Predictions
 
 from kmax_tf.cli import arguments
-from kmax_tf.wording import count_of
+from kmax_tf.wording import count_of, some
 
 HELP = "turn predictions into other tools' formats, and tell what became of them there"
 _FORMATS = {
@@ -157,8 +157,11 @@ def _write_with_datumaro(
     if written.agreement is None:
         print(f"warning: Datumaro doesn't read what it wrote as {name}, so look at the files")
     elif not written.agreement:
-        what = "another format" if polygons else "--polygons, or another format"
-        print(f"warning: {name} holds none of these masks, as Datumaro writes it; give {what}")
+        what = "masks (without --polygons)" if polygons else "polygons (--polygons)"
+        print(
+            f"warning: {name} holds none of these masks, as Datumaro writes it; try {what}, or "
+            "another format"
+        )
         return 1
     else:
         print(f"{name}, as Datumaro reads it again, has {written.agreement:.2%} of the pixels")
@@ -201,6 +204,9 @@ def _compare(args: argparse.Namespace) -> int:
     comparison = compare(args.sent, args.returned)
     write_comparison(args.output, comparison)
     _print_refused(comparison.refused)
+    if comparison.absent:
+        count = count_of(len(comparison.absent), "image")
+        print(f"{count} that were sent didn't come back: {some(comparison.absent)}")
     counts = ", ".join(f"{count} {origin}" for origin, count in comparison.counts.items())
     print(f"{counts}, {count_of(comparison.deleted, 'prediction')} deleted: {args.output}")
     return 1 if comparison.refused else 0

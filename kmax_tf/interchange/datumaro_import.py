@@ -91,8 +91,9 @@ def write_as_coco(source: str, name: str | None, folder: str) -> Found:
             labels = dataset.categories().get(datumaro.AnnotationType.label)
             items = sorted(dataset, key=lambda item: (item.subset, item.id))
         except Exception as error:  # every format raises its own
+            reason = error.__cause__ or error
             raise UserError(
-                f"Datumaro can't read {source} as {name}: {error or type(error).__name__}"
+                f"Datumaro can't read {source} as {name}: {str(reason) or type(reason).__name__}"
             ) from error
         if labels is None or not len(labels):
             raise UserError(f"{source}, read as {name}, has no classes; see --format")

@@ -44,13 +44,15 @@ class Comparison(NamedTuple):
     Attributes:
       content: COCO instances; each annotation's attributes say its origin.
       counts: of annotations by origin.
-      deleted: predictions of which nothing came back.
+      deleted: predictions of which nothing came back, though their images did.
+      absent: images that were sent and didn't come back.
       refused: name and reason of what isn't in the content.
     """
 
     content: Content
     counts: dict[str, int]
     deleted: int
+    absent: list[str]
     refused: list[tuple[str, str]]
 
 
@@ -94,8 +96,10 @@ def compare(sent_path: str, returned_path: str) -> Comparison:
             found += matched
     listed = [label.entry for labels in after.values() for label in labels]
     content = {**returned, "annotations": listed}
-    total = sum(map(len, before.values()))
-    return Comparison(content, dict(counts), total - found, refused)
+    back = {same_image[name] for name in after if name in same_image}
+    total = sum(len(before[name]) for name in back)
+    absent = [name for name in before if name not in back]
+    return Comparison(content, dict(counts), total - found, absent, refused)
 
 
 def write_comparison(path: str, comparison: Comparison) -> None:
