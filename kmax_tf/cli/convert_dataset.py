@@ -24,6 +24,8 @@ _SOURCE_HELP = {
     "coco-instances": "your own images with COCO instances, as annotation tools export them",
     "id-maps": "your own images with a map of instance ids each: PNG, TIFF or NPY",
     "masks": "your own images with a PNG of classes each, or a PNG a segment",
+    "datumaro": "your own images in any format that Datumaro reads (pip install "
+    "'kmax-tf[datumaro]')",
     "auto": "your own images with any of these: says what the folder holds, and converts it",
 }
 # Those of people's own images, and the options that only some of them have.
@@ -33,6 +35,8 @@ _OWN_OPTIONS = {
     "id-maps": ("class", "classes", "stuff", "background"),
     "masks": ("classes", "components", "min_area"),
 }
+# What Datumaro's formats are read as.
+_READ_AS = "coco-instances"
 # What these options say. Defaults that are of layouts.TreePatterns aren't here, since it imports
 # TensorFlow.
 _OPTIONS: dict[str, dict[str, Any]] = {
@@ -86,12 +90,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name, description in _SOURCE_HELP.items():
         layout = layouts.add_parser(name, help=description, description=description)
         _add_common(layout)
-        if name in (*_OWN_OPTIONS, "auto"):
+        if name in (*_OWN_OPTIONS, "datumaro", "auto"):
             _add_own(layout)
         for option, says in _OPTIONS.items():
             fitting = [of for of, options in _OWN_OPTIONS.items() if option in options]
-            if name in (*fitting, "auto"):
+            if name in (*fitting, "auto") or (name == "datumaro" and _READ_AS in fitting):
                 layout.add_argument(f"--{option.replace('_', '-')}", **says)
+        if name == "datumaro":
+            layout.add_argument(
+                "--format", dest="of_datumaro", metavar="NAME", help="as Datumaro has it (detected)"
+            )
         if name == "auto":
             layout.add_argument(
                 "--as", dest="reading", choices=[*_OWN_OPTIONS], help="where several can be"
@@ -170,7 +178,10 @@ def run(args: argparse.Namespace) -> int:
     check_writable(args.output)
     if args.layout == "auto":
         args.layout = _detected(args)
-    source = _own(args) if args.layout in _OWN_OPTIONS else _published(args)
+    if args.layout == "datumaro":
+        source = _of_datumaro(args)
+    else:
+        source = _own(args) if args.layout in _OWN_OPTIONS else _published(args)
     names = ("dataset.textproto", "report.json", *(f"{name}.sha256" for name in source.splits))
     check_free(os.path.join(args.output, name) for name in names)
     runner = None
@@ -246,6 +257,26 @@ def _own(args: argparse.Namespace) -> _Conversion:
             kept, held_out = hold_out(split, args.hold_out, args.seed, args.group_by)
             return source._replace(splits={"train": kept, "val": held_out})
     return source
+
+
+def _of_datumaro(args: argparse.Namespace) -> _Conversion:
+    """Lets Datumaro write COCO instances beside the records, and reads these."""
+    import dataclasses
+
+    from kmax_tf.errors import UserError
+    from kmax_tf.files.writing import is_remote
+    from kmax_tf.interchange.datumaro_import import write_as_coco
+
+    if is_remote(args.output):
+        raise UserError("Datumaro writes to this machine only; give a local folder as --output")
+    folder = os.path.join(args.output, ".datumaro")
+    found = write_as_coco(args.source, args.of_datumaro, folder)
+    print(f"{args.source}: {found.sentence}")
+    args.name, args.source, args.layout = _name(args), folder, _READ_AS
+    source = _own(args)
+    first, split = next(iter(source.splits.items()))
+    split = dataclasses.replace(split, refused=[*split.refused, *found.refused])
+    return source._replace(splits={**source.splits, first: split})
 
 
 def _own_coco_format(args: argparse.Namespace) -> _Conversion:

@@ -8,13 +8,16 @@ import sys
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 from pycocotools.coco import COCO
 
 from kmax_tf.cli.main import main
+from kmax_tf.config.dataset import read_description
 from kmax_tf.errors import UserError
 from kmax_tf.interchange import datumaro_library
 from kmax_tf.interchange.datumaro_import import detect_format, write_as_coco
+from kmax_tf.records.examples import decode_example
 from tests.interchange.scenes import write_predictions
 
 dm = pytest.importorskip("datumaro", reason="pip install 'kmax-tf[datumaro]'")
@@ -139,6 +142,31 @@ def test_what_is_no_dataset_is_said(tmp_path):
         write_as_coco(str(tmp_path), "voc", str(tmp_path / "coco"))
     with pytest.raises(UserError, match="there is no folder"):
         detect_format(str(tmp_path / "none"))
+
+
+@pytest.mark.parametrize("name", ["voc", "cvat"])
+def test_records_are_made_of_other_formats(name, tmp_path, capsys):
+    written, meant = dataset(tmp_path / "images")
+    written.export(str(tmp_path / name), name, save_media=True)
+    words = [f"--source={tmp_path / name}", f"--output={tmp_path / 'records'}", "--workers=1"]
+    assert main(["convert-dataset", "datumaro", *words]) == 0
+    said = capsys.readouterr().out
+    assert f"Datumaro reads it as {name}: train 4 images, val 2 images" in said
+    report = json.loads((tmp_path / "records" / "report.json").read_text())
+    assert {split: of["images"] for split, of in report.items()} == {"train": 4, "val": 2}
+    labels, _ = read_description(str(tmp_path / "records" / "dataset.textproto"))
+    names = {category.id: category.name for category in labels.classes}
+    assert labels.name == name
+    found = {}
+    for path in tmp_path.glob("records/*.tfrecord"):
+        for record in tf.data.TFRecordDataset(str(path)):
+            example = decode_example(record)
+            panoptic = example["panoptic"].numpy()
+            found[example["image_id"].numpy().decode()] = sorted(
+                (names[value // labels.label_divisor], (panoptic == value).tobytes())
+                for value in np.unique(panoptic[panoptic > 0])
+            )
+    assert found == meant
 
 
 def convert(root, name, *more):
