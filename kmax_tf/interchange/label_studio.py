@@ -108,8 +108,13 @@ def image_path_of(url: str) -> str:
     return named[0] if named else urllib.parse.unquote(parts.path)
 
 
-def region_code(result: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+def region_code(result: Mapping[str, Any], height: int, width: int) -> tuple[str, dict[str, Any]]:
     """Returns the class and the pixels (COCO's run lengths) of a region of an export.
+
+    Args:
+      result: the region.
+      height: of the image, in pixels.
+      width: of the image, in pixels.
 
     Raises:
       FieldError: it is neither a brush nor a polygon, or isn't whole.
@@ -121,7 +126,9 @@ def region_code(result: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
             f"a region of the kind {kind!r} has no mask; draw it with a brush or as a polygon"
         )
     try:
-        height, width = int(result["original_height"]), int(result["original_width"])
+        size = (result["original_height"], result["original_width"])
+        if size != (height, width):
+            raise ValueError(f"it is of {size[1]} x {size[0]}, the image {width} x {height}")
         if kind == "brushlabels":
             mask = decode_brush(value["rle"], height, width)
             code = rle_masks.encode(np.asfortranarray(mask, np.uint8))

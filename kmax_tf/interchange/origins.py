@@ -20,7 +20,9 @@ from kmax_tf.files.reading import read_file
 from kmax_tf.files.writing import write_atomically
 from kmax_tf.interchange.coco_instances import PREDICTED
 from kmax_tf.interchange.label_studio import image_path_of, is_label_studio, region_code
-from kmax_tf.panoptic.fields import FieldError, require_object
+from kmax_tf.panoptic import fields
+from kmax_tf.panoptic.fields import FieldError, ImageId, require_object
+from kmax_tf.panoptic.instance_masks import decode_mask
 
 CORRECTED, DRAWN = "corrected", "drawn"
 # A mask with less in common with every prediction was drawn.
@@ -68,17 +70,10 @@ def compare(sent_path: str, returned_path: str) -> Comparison:
     """
     refused: list[tuple[str, str]] = []
     sent, returned = _read(sent_path), _read(returned_path)
+    _check_kind(sent, sent_path)
     if is_label_studio(returned):
         returned = _of_label_studio(returned, sent, refused)
-    for path, content in ((sent_path, sent), (returned_path, returned)):
-        lists = ("images", "annotations", "categories")
-        if not isinstance(content, dict) or not all(
-            isinstance(content.get(name), list) for name in lists
-        ):
-            raise UserError(
-                f"{path} has no lists of images, annotations and categories (COCO instances); "
-                "export the annotations as COCO, or Label Studio's as JSON"
-            )
+    _check_kind(returned, returned_path)
     before = _labels_by_image(sent, [])
     after = _labels_by_image(returned, refused)
     same_image = _same_images(before, after)
@@ -115,26 +110,42 @@ def _read(path: str) -> Any:
         raise UserError(f"cannot read {path}: {reason}; export it again") from error
 
 
+def _check_kind(content: Any, path: str) -> None:
+    lists = ("images", "annotations", "categories")
+    if not isinstance(content, dict) or not all(
+        isinstance(content.get(name), list) for name in lists
+    ):
+        raise UserError(
+            f"{path} has no lists of images, annotations and categories (COCO instances); export "
+            "the annotations as COCO, or Label Studio's as JSON"
+        )
+
+
 def _labels_by_image(
     content: Mapping[str, Any], refused: list[tuple[str, str]]
 ) -> dict[str, list[_Label]]:
     """Returns the labels of each image by its file name."""
-    images = {entry.get("id"): entry for entry in content["images"] if isinstance(entry, dict)}
-    names = {
-        entry.get("id"): entry.get("name")
-        for entry in content["categories"]
-        if isinstance(entry, dict)
-    }
-    labels: dict[str, list[_Label]] = {str(image.get("file_name")): [] for image in images.values()}
-    for number, entry in enumerate(content["annotations"]):
-        try:
-            image = images.get(require_object(entry).get("image_id"))
-            name = names.get(entry.get("category_id"))
-            if image is None or name is None:
-                raise FieldError("its image or its category isn't listed")
-            labels[str(image.get("file_name"))].append(_Label(name, _code(entry, image), entry))
-        except FieldError as error:
-            refused.append((f"annotation {number}", str(error)))
+    images: dict[ImageId, Mapping[str, Any]] = {}
+    names: dict[ImageId, str] = {}
+    labels: dict[str, list[_Label]] = {}
+    for what in ("images", "categories", "annotations"):
+        for number, entry in enumerate(content[what]):
+            try:
+                fields.require_object(entry)
+                if what == "images":
+                    images[fields.image_id(entry, "id")] = entry
+                    labels[fields.text(entry, "file_name")] = []
+                elif what == "categories":
+                    names[fields.image_id(entry, "id")] = fields.text(entry, "name")
+                else:
+                    image = images.get(fields.image_id(entry, "image_id"))
+                    name = names.get(fields.image_id(entry, "category_id"))
+                    if image is None or name is None:
+                        raise FieldError("its image or its category isn't listed")
+                    label = _Label(name, _code(entry, image), dict(entry))
+                    labels[fields.text(image, "file_name")].append(label)
+            except FieldError as error:
+                refused.append((f"{what}[{number}]", str(error)))
     return labels
 
 
@@ -143,18 +154,10 @@ def _code(entry: Mapping[str, Any], image: Mapping[str, Any]) -> Code:
     segmentation = entry.get("segmentation")
     if not segmentation:
         raise FieldError("it has no mask (segmentation)")
-    try:
-        height, width = int(image["height"]), int(image["width"])
-        if isinstance(segmentation, list):
-            return rle_masks.merge(rle_masks.frPyObjects(segmentation, height, width))
-        if isinstance(segmentation["counts"], list):
-            return rle_masks.frPyObjects(segmentation, height, width)
-        if list(segmentation["size"]) != [height, width]:
-            raise ValueError(f"its size is {segmentation['size']}, not {[height, width]}")
-        counts = segmentation["counts"].encode("ascii")
-        return {"size": [height, width], "counts": counts}
-    except Exception as error:  # pycocotools raises all kinds
-        raise FieldError(f"its mask can't be read ({error})") from error
+    height, width = fields.whole(image, "height", 1), fields.whole(image, "width", 1)
+    mask = decode_mask(segmentation, height, width)
+    code: Code = rle_masks.encode(np.asfortranarray(mask, np.uint8))
+    return code
 
 
 def _pair(before: Sequence[_Label], after: Sequence[_Label]) -> list[tuple[str, int]]:
@@ -162,7 +165,7 @@ def _pair(before: Sequence[_Label], after: Sequence[_Label]) -> list[tuple[str, 
     result = [(DRAWN, 0)] * len(after)
     if not before or not after:
         return result
-    codes = [[_bytes_code(label.code) for label in labels] for labels in (after, before)]
+    codes = [[label.code for label in labels] for labels in (after, before)]
     overlaps = np.asarray(rle_masks.iou(codes[0], codes[1], [False] * len(before)))
     taken: set[int] = set()
     places = zip(*np.unravel_index(np.argsort(-overlaps, axis=None, kind="stable"), overlaps.shape))
@@ -178,11 +181,6 @@ def _pair(before: Sequence[_Label], after: Sequence[_Label]) -> list[tuple[str, 
         same = iou == 1 and after[mine].name == before[other].name
         result[mine] = (PREDICTED if same else CORRECTED, 1)
     return result
-
-
-def _bytes_code(code: Code) -> Code:
-    counts = code["counts"]
-    return {**code, "counts": counts.encode("ascii") if isinstance(counts, str) else counts}
 
 
 def _same_images(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, str]:
@@ -205,13 +203,13 @@ def _same_images(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[st
     return found
 
 
-def _of_label_studio(tasks: Sequence[Any], sent: Any, refused: list[tuple[str, str]]) -> Content:
+def _of_label_studio(
+    tasks: Sequence[Any], sent: Content, refused: list[tuple[str, str]]
+) -> Content:
     """Returns tasks as COCO instances, with the images and classes that were sent."""
-    if not isinstance(sent, dict):
-        sent = {}
-    categories = [dict(entry) for entry in sent.get("categories", [])]
-    ids = {entry["name"]: entry["id"] for entry in categories}
-    images = {str(entry["file_name"]): dict(entry) for entry in sent.get("images", [])}
+    categories = [dict(entry) for entry in sent["categories"]]
+    ids = {fields.text(e, "name"): fields.whole(e, "id") for e in categories}
+    images = {fields.text(entry, "file_name"): dict(entry) for entry in sent["images"]}
     content: Content = {"images": [], "annotations": [], "categories": categories}
     for number, task in enumerate(tasks):
         name = f"task {number}"
@@ -223,7 +221,7 @@ def _of_label_studio(tasks: Sequence[Any], sent: Any, refused: list[tuple[str, s
             continue
         for result in results:
             try:
-                label, code = region_code(require_object(result))
+                label, code = region_code(require_object(result), image["height"], image["width"])
             except FieldError as error:
                 refused.append((str(image["file_name"]), str(error)))
                 continue

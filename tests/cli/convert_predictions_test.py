@@ -41,17 +41,20 @@ def read(path):
     return json.loads(path.read_text("utf-8"))
 
 
-@pytest.mark.parametrize("numbered", [False, True])
+@pytest.mark.parametrize(
+    ("numbered", "count"),
+    [(False, 12), (True, 12), pytest.param(True, 500, marks=pytest.mark.slow)],
+)
 @pytest.mark.parametrize("polygons", [[], ["--polygons=0"]])
-def test_coco_instances(tmp_path, numbered, polygons, capsys):
-    maps = write_predictions(tmp_path, 12, 3, numbered)
+def test_coco_instances(tmp_path, numbered, count, polygons, capsys):
+    maps = write_predictions(tmp_path, count, 3, numbered)
     assert convert(tmp_path, "coco-instances", *polygons) == 0
     path = tmp_path / "coco-instances" / "annotations" / "instances_predictions.json"
     if polygons:
         assert "to the pixel" in capsys.readouterr().out
     coco = COCO(str(path))
     ids = sorted(coco.getImgIds())
-    assert ids == (list(range(7, 19)) if numbered else list(range(1, 13)))
+    assert ids == list(range(7, 7 + count) if numbered else range(1, 1 + count))
     for image_id, panoptic in zip(ids, maps):
         (image,) = coco.loadImgs(image_id)
         with Image.open(tmp_path / "images" / image["file_name"]) as picture:
@@ -226,3 +229,34 @@ def test_what_comes_back_is_compared(tmp_path, capsys):
     assert origins[changed["id"]] == "corrected"
     assert origins[1000] == "drawn"
     assert gone["id"] not in origins
+
+
+def test_bad_entries_that_come_back_are_named(tmp_path, capsys):
+    write_predictions(tmp_path, 3, 5)
+    assert convert(tmp_path, "coco-instances") == 0
+    sent = tmp_path / "coco-instances" / "annotations" / "instances_predictions.json"
+    content = read(sent)
+    good = content["annotations"][0]
+    count = len(content["annotations"])
+    bad = [
+        *("text", None, {}, {**good, "image_id": [1]}, {**good, "category_id": {}}),
+        *({**good, "image_id": 99}, {**good, "category_id": 99}),
+        {**good, "segmentation": [[1, 1, 2, 2]]},
+        {**good, "segmentation": [[float("nan"), 1, 2, 2, 3, 3]]},
+        {**good, "segmentation": {"size": [1, 1], "counts": [1]}},
+        {**good, "segmentation": {"size": good["segmentation"]["size"], "counts": "}"}},
+    ]
+    content["annotations"] += bad
+    content["images"] += [{"id": []}, 7]
+    back = tmp_path / "back.json"
+    back.write_text(json.dumps(content))
+    words = [f"--sent={sent}", f"--returned={back}", f"--output={tmp_path / 'compared.json'}"]
+    capsys.readouterr()
+    assert main(["convert-predictions", "compare", *words]) == 1
+    said = capsys.readouterr().out.splitlines()
+    assert sum(line.startswith("refused ") for line in said) == len(bad) + 2
+    assert said[-1].startswith(f"{count} prediction, 0 corrected, 0 drawn, 0 predictions deleted")
+    for text in ("[]", "{}", "{", '{"images": 1, "annotations": [], "categories": []}'):
+        back.write_text(text)
+        assert main(["convert-predictions", "compare", *words]) == 2
+        assert "export" in capsys.readouterr().err

@@ -113,13 +113,15 @@ def test_what_was_changed_and_what_has_no_mask_is_told(tmp_path, capsys):
     )
     result.append({**size, "type": "rectanglelabels", "value": {"rectanglelabels": ["cat"]}})
     result.append({**size, "type": "brushlabels", "value": {"rle": [1, 2], "brushlabels": ["cat"]}})
+    tall = {**result[0], "original_height": 1}
+    result.append(tall)
     second["annotations"] = []
     third["data"]["image"] = "/data/upload/other.png"
     status, content = compared(tmp_path, path, tasks)
     assert status == 1
     said = capsys.readouterr().out
     for reason in (
-        *("'rectanglelabels' has no mask", "can't be read: its run lengths"),
+        *("it is of ", "'rectanglelabels' has no mask", "can't be read: its run lengths"),
         *("nobody has annotated it", "its image 'other.png' isn't one that was"),
     ):
         assert reason in said
