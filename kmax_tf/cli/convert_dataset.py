@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from kmax_tf.conversion.coco_format import Split
@@ -21,10 +21,55 @@ _SOURCE_HELP = {
     "cityscapes": "Cityscapes: folder with leftImg8bit/ and gtFine/",
     "ade20k": "ADE20K panoptic: folder with images/ and ade20k_panoptic_train.json",
     "coco-format": "your own images with annotations in COCO panoptic format",
+    "coco-instances": "your own images with COCO instances, as annotation tools export them",
+    "id-maps": "your own images with a map of instance ids each: PNG, TIFF or NPY",
     "masks": "your own images with a PNG of classes each, or a PNG a segment",
+    "datumaro": "your own images in any format that Datumaro reads (pip install "
+    "'kmax-tf[datumaro]')",
+    "auto": "your own images with any of these: says what the folder holds, and converts it",
 }
-# Instances of a class in an image of people's own: more than the 256 of COCO's records.
-_LABEL_DIVISOR = 1000
+# Those of people's own images, and the options that only some of them have.
+_OWN_OPTIONS = {
+    "coco-format": ("json", "maps", "images", "stuff"),
+    "coco-instances": ("stuff", "background", "overlaps"),
+    "id-maps": ("class", "classes", "stuff", "background"),
+    "masks": ("classes", "components", "min_area"),
+}
+# What Datumaro's formats are read as.
+_READ_AS = "coco-instances"
+# What these options say. Defaults that are of layouts.TreePatterns aren't here, since it imports
+# TensorFlow.
+_OPTIONS: dict[str, dict[str, Any]] = {
+    "json": {"help": "annotations, in the source folder (annotations/panoptic_{split}.json)"},
+    "maps": {"help": "folder of PNGs (the JSON's name without .json)"},
+    "images": {"help": "folder of images ({split}, images/{split} or images, whichever is there)"},
+    "class": {"metavar": "NAME", "dest": "only", "help": "of all ids"},
+    "classes": {"help": "list of classes (classes.csv in the source folder)"},
+    "stuff": {
+        "nargs": "*",
+        "metavar": "CLASS",
+        "help": "classes that are stuff, all others are things; default: as the labels say, or "
+        "things",
+    },
+    "background": {
+        "metavar": "CLASS",
+        "help": "stuff class of what no mask covers (without: that is unlabeled)",
+    },
+    "overlaps": {
+        "choices": ["small", "order"],
+        "help": "where masks overlap, the smaller one is seen (default), or the later in the file",
+    },
+    "components": {
+        "nargs": "*",
+        "metavar": "CLASS",
+        "help": "things whose connected regions are an instance each, in pictures of classes "
+        "(all); of the others, an image has one instance",
+    },
+    "min_area": {"type": int, "help": "pixels; smaller regions become unlabeled (1)"},
+}
+# Instances of a class in an image of people's own: more than the 256 of COCO's records; of maps
+# of ids, as of cells.
+_LABEL_DIVISOR, _LABEL_DIVISOR_OF_IDS = 1000, 100_000
 # Examples named in the terminal.
 _MOST_REFUSED = 20
 # Test splits have no labels to train on or to measure by.
@@ -45,12 +90,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name, description in _SOURCE_HELP.items():
         layout = layouts.add_parser(name, help=description, description=description)
         _add_common(layout)
-        if name in ("coco-format", "masks"):
+        if name in (*_OWN_OPTIONS, "datumaro", "auto"):
             _add_own(layout)
-        if name == "coco-format":
-            _add_coco_format(layout)
-        if name == "masks":
-            _add_masks(layout)
+        for option, says in _OPTIONS.items():
+            fitting = [of for of, options in _OWN_OPTIONS.items() if option in options]
+            if name in (*fitting, "auto") or (name == "datumaro" and _READ_AS in fitting):
+                layout.add_argument(f"--{option.replace('_', '-')}", **says)
+        if name == "datumaro":
+            layout.add_argument(
+                "--format", dest="of_datumaro", metavar="NAME", help="as Datumaro has it (detected)"
+            )
+        if name == "auto":
+            layout.add_argument(
+                "--as", dest="reading", choices=[*_OWN_OPTIONS], help="where several can be"
+            )
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
@@ -88,28 +141,15 @@ def _add_own(parser: argparse.ArgumentParser) -> None:
         metavar="SHARE",
         help="of the images for evaluation, where there is one split only (%(default)s)",
     )
-
-
-def _add_coco_format(parser: argparse.ArgumentParser) -> None:
-    # Their defaults are those of layouts.TreePatterns, which imports TensorFlow.
     parser.add_argument(
-        "--json", help="annotations, in the source folder (annotations/panoptic_{split}.json)"
-    )
-    parser.add_argument("--maps", help="folder of PNGs (the JSON's name without .json)")
-    parser.add_argument("--images", help="folder of images ({split}, as in the JSON's name)")
-
-
-def _add_masks(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--classes", help="list of classes (classes.csv in the source folder)")
-    parser.add_argument(
-        "--components",
-        nargs="*",
-        metavar="CLASS",
-        help="things whose connected regions are an instance each, in pictures of classes (all); "
-        "of the others, an image has one instance",
+        "--seed", type=int, default=0, help="another one holds out others (%(default)s)"
     )
     parser.add_argument(
-        "--min-area", type=int, default=1, help="pixels; smaller regions become unlabeled (1)"
+        "--group-by",
+        default="",
+        metavar="folder|PATTERN",
+        help="hold out groups of images, such as all frames of a camera: those that share their "
+        "folder, or what a regular expression finds in their path",
     )
 
 
@@ -125,7 +165,12 @@ def run(args: argparse.Namespace) -> int:
     from kmax_tf.records.report import read_report
 
     check_writable(args.output)
-    source = _published(args) if args.layout not in ("coco-format", "masks") else _own(args)
+    if args.layout == "auto":
+        args.layout = _detected(args)
+    if args.layout == "datumaro":
+        source = _of_datumaro(args)
+    else:
+        source = _own(args) if args.layout in _OWN_OPTIONS else _published(args)
     names = ("dataset.textproto", "report.json", *(f"{name}.sha256" for name in source.splits))
     check_free(os.path.join(args.output, name) for name in names)
     runner = None
@@ -158,8 +203,13 @@ def run(args: argparse.Namespace) -> int:
     statistics = {name: report.statistics for name, report in reports.items()}
     for doubt in doubts_about(statistics, source.labels):
         print(f"warning: {doubt}")
-    if args.layout in ("coco-format", "masks"):
-        _write_experiment(args.output, source.labels.name, reports)
+    if args.layout in ("coco-instances", "id-maps") and not args.background:
+        print(
+            "warning: what no mask covers is unlabeled, where a model learns nothing and may see "
+            "anything; --background NAME makes it a class"
+        )
+    if args.layout in _OWN_OPTIONS:
+        _write_experiment(args.output, source.labels, reports)
     left_out = sum(len(report.refused) for report in reports.values())
     if left_out:
         where = os.path.join(args.output, "report.json")
@@ -183,17 +233,47 @@ def _own(args: argparse.Namespace) -> _Conversion:
 
     if not 0 <= args.hold_out < 1:
         raise UserError(f"--hold-out must be a share from 0 to below 1, not {args.hold_out}")
-    source = _own_masks(args) if args.layout == "masks" else _own_coco_format(args)
+    read = {
+        "coco-format": _own_coco_format,
+        "coco-instances": _own_coco_instances,
+        "id-maps": _own_id_maps,
+        "masks": _own_masks,
+    }
+    source = read[args.layout](args)
     if list(source.splits) == ["train"] and args.hold_out and not args.split:
         (split,) = source.splits.values()
         if len(split.annotations) > 1:
-            kept, held_out = hold_out(split, args.hold_out)
+            kept, held_out = hold_out(split, args.hold_out, args.seed, args.group_by)
             return source._replace(splits={"train": kept, "val": held_out})
     return source
 
 
+def _of_datumaro(args: argparse.Namespace) -> _Conversion:
+    """Lets Datumaro write COCO instances beside the records, and reads these."""
+    import dataclasses
+
+    from kmax_tf.errors import UserError
+    from kmax_tf.files.writing import is_remote
+    from kmax_tf.interchange.datumaro_import import write_as_coco
+
+    if is_remote(args.output):
+        raise UserError("Datumaro writes to this machine only; give a local folder as --output")
+    folder = os.path.join(args.output, ".datumaro")
+    found = write_as_coco(args.source, args.of_datumaro, folder)
+    print(f"{args.source}: {found.sentence}")
+    args.name, args.source, args.layout = _name(args), folder, _READ_AS
+    source = _own(args)
+    first, split = next(iter(source.splits.items()))
+    split = dataclasses.replace(split, refused=[*split.refused, *found.refused])
+    return source._replace(splits={**source.splits, first: split})
+
+
 def _own_coco_format(args: argparse.Namespace) -> _Conversion:
-    from kmax_tf.conversion.descriptions import classes_of_categories, description_text
+    from kmax_tf.conversion.descriptions import (
+        classes_of_categories,
+        description_text,
+        with_kinds,
+    )
     from kmax_tf.conversion.layouts import TreePatterns, find_splits, plain_name, read_tree
 
     given = {name: getattr(args, name) for name in ("json", "maps", "images")}
@@ -211,8 +291,90 @@ def _own_coco_format(args: argparse.Namespace) -> _Conversion:
         first = next(iter(splits.values()))
         where = patterns.json.replace("{split}", names[0])
         entries = classes_of_categories(first.categories, os.path.join(args.source, where))
+        segments = (a.segments for split in splits.values() for a in split.annotations)
+        entries = with_kinds(entries, args.stuff, segments)
         description = description_text(_name(args), entries, _LABEL_DIVISOR)
     return _Conversion(splits, *_described(args, description))
+
+
+def _own_coco_instances(args: argparse.Namespace) -> _Conversion:
+    from kmax_tf.conversion.coco_instances import classes_of_instances, most_instances
+    from kmax_tf.conversion.descriptions import description_text
+    from kmax_tf.conversion.instance_layouts import (
+        find_instance_splits,
+        pair_splits,
+        read_instance_splits,
+        record_split,
+    )
+    from kmax_tf.conversion.painting import PaintingRules
+    from kmax_tf.errors import UserError
+
+    found = find_instance_splits(args.source)
+    if not found:
+        raise UserError(f"no COCO instances in {args.source} where tools put them; see the guide")
+    if args.split:
+        names = [split.name for split in found]
+        wanted = [record_split(name) for name in args.split]
+        unknown = sorted(set(wanted) - set(names))
+        if unknown:
+            raise UserError(f"there is no split {unknown[0]}; these are: {', '.join(names)}")
+        found = [split for split in found if split.name in wanted]
+    files = read_instance_splits(found)
+    rules = PaintingRules(args.overlaps or "small", args.background or "")
+    classes, unused = classes_of_instances(files, args.stuff, rules.background)
+    splits = pair_splits(found, files, rules, unused)
+    divisor = max(_LABEL_DIVISOR, 10 ** len(str(most_instances(files))))
+    description = "" if args.description else description_text(_name(args), classes, divisor)
+    return _Conversion(splits, *_described(args, description))
+
+
+def _own_id_maps(args: argparse.Namespace) -> _Conversion:
+    from kmax_tf.conversion.class_table import read_class_table
+    from kmax_tf.conversion.descriptions import description_text, with_kinds
+    from kmax_tf.conversion.id_maps import find_id_table, read_id_split
+    from kmax_tf.conversion.instance_layouts import record_split
+    from kmax_tf.conversion.mask_classes import MaskRules
+    from kmax_tf.conversion.masks_format import find_mask_splits
+    from kmax_tf.conversion.painting import PaintingRules
+    from kmax_tf.files.reading import is_file
+    from kmax_tf.panoptic.entries import CategoryEntry
+
+    path = args.classes or os.path.join(args.source, "classes.csv")
+    entries, map_rules = [], MaskRules()
+    if args.classes or is_file(path):
+        table = read_class_table(path)
+        entries, map_rules = table.classes, table.mask_rules
+    ids = find_id_table(args.source, args.only, map_rules, [entry.name for entry in entries])
+    known = {entry.name for entry in entries}
+    for name in (*ids.names, *filter(None, [args.background])):
+        if name not in known and (not entries or name == args.background or args.only):
+            number = max([entry.id for entry in entries], default=0) + 1
+            entries.append(CategoryEntry(number, name, name != args.background))
+    if args.stuff is not None:
+        entries = with_kinds(entries, [*args.stuff, *filter(None, [args.background])], ())
+    description = description_text(_name(args), entries, _LABEL_DIVISOR_OF_IDS)
+    labels, description = _described(args, "" if args.description else description)
+    names = args.split or find_mask_splits(args.source)
+    rules = PaintingRules(background=args.background or "")
+    splits = {record_split(name): read_id_split(args.source, name, ids, rules) for name in names}
+    return _Conversion(splits, labels, description)
+
+
+def _detected(args: argparse.Namespace) -> str:
+    """Says what a folder holds, and returns the layout that reads it."""
+    from kmax_tf.conversion.detection import choose_reading
+    from kmax_tf.errors import UserError
+
+    reading = choose_reading(args.source, args.reading)
+    fitting = _OWN_OPTIONS[reading.layout]
+    for option in {name for names in _OWN_OPTIONS.values() for name in names} - {*fitting}:
+        if getattr(args, "only" if option == "class" else option) is not None:
+            raise UserError(
+                f"--{option.replace('_', '-')} says nothing of what {args.source} holds: "
+                f"{reading.found}"
+            )
+    print(f"{args.source}: {reading.found}")
+    return reading.layout
 
 
 def _own_masks(args: argparse.Namespace) -> _Conversion:
@@ -229,12 +391,7 @@ def _own_masks(args: argparse.Namespace) -> _Conversion:
     description, rules = "", MaskRules()
     if not args.description:
         table = read_class_table(args.classes or os.path.join(args.source, "classes.csv"))
-        rules = MaskRules(
-            tuple(entry.name for entry in table.classes if entry.color),
-            table.numbered,
-            table.unlabeled_values,
-            table.unlabeled_colors,
-        )
+        rules = table.mask_rules
         description = description_text(_name(args), table.classes, _LABEL_DIVISOR)
     labels, description = _described(args, description)
     if args.description:
@@ -244,7 +401,7 @@ def _own_masks(args: argparse.Namespace) -> _Conversion:
     if unknown:
         raise UserError(f"--components {min(unknown)} is no thing class; these are: {things}")
     components = tuple(things if args.components is None else sorted(args.components))
-    rules = dataclasses.replace(rules, components=components, min_area=args.min_area)
+    rules = dataclasses.replace(rules, components=components, min_area=args.min_area or 1)
     names = args.split or find_mask_splits(args.source)
     _check_names(names)
     splits = {
@@ -308,7 +465,7 @@ def _print_report(name: str, report: Report, labels: LabelSpace) -> None:
         print(f"  and {len(report.refused) - _MOST_REFUSED} more: report.json names them all")
 
 
-def _write_experiment(output: str, name: str, reports: dict[str, Report]) -> None:
+def _write_experiment(output: str, labels: LabelSpace, reports: dict[str, Report]) -> None:
     from kmax_tf.conversion.experiment_file import new_experiment_text
     from kmax_tf.files.reading import is_file
     from kmax_tf.files.writing import write_atomically
@@ -318,6 +475,7 @@ def _write_experiment(output: str, name: str, reports: dict[str, Report]) -> Non
         print(f"{path} is there already and was kept")
         return
     statistics = {split: report.statistics for split, report in reports.items()}
-    write_atomically(path, new_experiment_text(name, output, statistics))
+    has_stuff = labels.num_things < labels.num_classes
+    write_atomically(path, new_experiment_text(labels.name, output, statistics, has_stuff))
     command = f"kmax train --config={shlex.quote(path)} --model_dir=runs/mine"
     print(f"{path} trains on them: {command}")

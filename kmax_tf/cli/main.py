@@ -41,6 +41,7 @@ COMMANDS = (
     "export-weights",
     "export",
     "predict",
+    "convert-predictions",
     "explain",
     "serve",
     "evaluate-files",

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from kmax_tf.conversion.descriptions import class_name, distinct
+from kmax_tf.conversion.mask_classes import MaskRules
 from kmax_tf.errors import UserError
 from kmax_tf.files.reading import read_file
 from kmax_tf.panoptic.entries import CategoryEntry
@@ -44,6 +45,16 @@ class ClassTable:
     numbered: bool
     unlabeled_values: tuple[int, ...]
     unlabeled_colors: tuple[Color, ...]
+
+    @property
+    def mask_rules(self) -> MaskRules:
+        """Returns how pixels mean these classes."""
+        return MaskRules(
+            tuple(entry.name for entry in self.classes if entry.color),
+            self.numbered,
+            self.unlabeled_values,
+            self.unlabeled_colors,
+        )
 
 
 def read_class_table(path: str) -> ClassTable:

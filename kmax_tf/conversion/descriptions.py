@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from kmax_tf.errors import UserError
 from kmax_tf.panoptic.coco_json import parse_categories, repeated
-from kmax_tf.panoptic.entries import CategoryEntry
+from kmax_tf.panoptic.entries import CategoryEntry, Segment
+from kmax_tf.wording import some
 
 # Above it, what a conversion adds to a description; a description that already has it loses it.
 _SPLITS_MARK = "# What the conversion wrote; a checksum is the SHA-256 of the file NAME.sha256.\n"
@@ -61,6 +62,37 @@ def classes_of_categories(categories: Any, where: str) -> list[CategoryEntry]:
     except ValueError as error:
         raise UserError(f"a category of {where}: {error}; {advice}") from error
     return distinct([dataclasses.replace(e, name=n) for e, n in zip(entries, names)], where)
+
+
+def with_kinds(
+    entries: Sequence[CategoryEntry],
+    stuff: Sequence[str] | None,
+    images: Iterable[Sequence[Segment]],
+) -> list[CategoryEntry]:
+    """Returns classes with the kinds that are asked for, or those of the file where they can be.
+
+    Datumaro writes that nothing is a thing, whatever is. Where a file says so, and yet has several
+    segments of a class in an image, all its classes are things.
+
+    Args:
+      entries: as the file has them.
+      stuff: names of those that are stuff; None: not asked for.
+      images: the segments of each image.
+
+    Raises:
+      UserError: `stuff` names no class.
+    """
+    names = {entry.name for entry in entries}
+    unknown = sorted(set(stuff or ()) - names)
+    if unknown:
+        raise UserError(f"--stuff {unknown[0]} is no class; these are: {some(sorted(names))}")
+    if stuff is not None:
+        return [dataclasses.replace(entry, thing=entry.name not in stuff) for entry in entries]
+    if any(entry.thing for entry in entries) or not any(
+        repeated(segment.category_id for segment in segments) for segments in images
+    ):
+        return list(entries)
+    return [dataclasses.replace(entry, thing=True) for entry in entries]
 
 
 def distinct(entries: list[CategoryEntry], where: str) -> list[CategoryEntry]:

@@ -22,6 +22,8 @@ from kmax_tf.records.examples import LabeledImage, image_names
 
 _YEAR = re.compile(r"(19|20)\d\d$")
 _SPLIT = "{split}"
+# Where COCO has the images of panoptic annotations; then Datumaro and others.
+_IMAGE_FOLDERS = ("{split}", "images/{split}", "images")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,12 +56,12 @@ class TreePatterns:
     Attributes:
       json: COCO panoptic annotations.
       maps: folder of the PNGs; empty is the JSON's path without its ending.
-      images: folder of the images.
+      images: folder of the images; empty is the first of _IMAGE_FOLDERS that is there.
     """
 
     json: str = "annotations/panoptic_{split}.json"
     maps: str = ""
-    images: str = "{split}"
+    images: str = ""
 
 
 def plain_name(split: str) -> str:
@@ -75,26 +77,32 @@ def find_splits(root: str, patterns: TreePatterns) -> list[str]:
     Raises:
       UserError: there is none.
     """
-    before, mark, _ = patterns.json.partition(_SPLIT)
-    if not mark:
+    if _SPLIT not in patterns.json:
         return ["train"]
+    splits = splits_of_pattern(root, patterns.json)
+    if not splits:
+        raise UserError(
+            f"no file {os.path.join(root, patterns.json)}, whatever the split; give --json if the "
+            "annotations are elsewhere"
+        )
+    return splits
+
+
+def splits_of_pattern(root: str, pattern: str) -> list[str]:
+    """Returns what "{split}" may stand for in the path of a file: the training split first."""
+    before = pattern.partition(_SPLIT)[0]
     # The first folder or file whose name has the split's in it.
     above, start = os.path.split(before)
-    part = start + patterns.json[len(before) :].partition("/")[0]
+    part = start + pattern[len(before) :].partition("/")[0]
     first, *rest = map(re.escape, part.split(_SPLIT))
     fits = re.compile(f"{first}(?P<split>.+){'(?P=split)'.join(rest)}", re.DOTALL)
     found = [fits.fullmatch(name) for name in list_folder(os.path.join(root, above))]
     splits = [
         match["split"]
         for match in found
-        if match and is_file(os.path.join(root, patterns.json.replace(_SPLIT, match["split"])))
+        if match and is_file(os.path.join(root, pattern.replace(_SPLIT, match["split"])))
     ]
-    if not splits:
-        raise UserError(
-            f"no file {os.path.join(root, patterns.json)}, whatever the split; give --json if the "
-            "annotations are elsewhere"
-        )
-    return sorted(splits, key=lambda split: (not split.startswith("train"), split))
+    return sorted(splits, key=lambda split: (not split.lower().startswith("train"), split))
 
 
 def read_tree(root: str, split: str, patterns: TreePatterns) -> Split:
@@ -104,24 +112,72 @@ def read_tree(root: str, split: str, patterns: TreePatterns) -> Split:
       UserError: the JSON is missing, broken or without annotations, or a folder is missing.
     """
     maps_pattern = patterns.maps or os.path.splitext(patterns.json)[0]
+    images_pattern = patterns.images or next(
+        (p for p in _IMAGE_FOLDERS if is_folder(os.path.join(root, p.replace(_SPLIT, split)))),
+        _IMAGE_FOLDERS[0],
+    )
     json_path, maps, images = (
         os.path.join(root, pattern.replace(_SPLIT, split))
-        for pattern in (patterns.json, maps_pattern, patterns.images)
+        for pattern in (patterns.json, maps_pattern, images_pattern)
     )
     return read_panoptic_files(json_path, maps, images)
 
 
-def hold_out(split: Split, share: float) -> tuple[Split, Split]:
+def hold_out(split: Split, share: float, seed: int = 0, group_by: str = "") -> tuple[Split, Split]:
     """Divides a split in two by the names of its images; returns the larger, then the held-out.
 
     Which images are held out hardly changes when others come or go.
+
+    Args:
+      split: to divide.
+      share: of the images that is held out, nearly.
+      seed: another one holds others out.
+      group_by: images of one group (`group_of`) stay together; "": each is its own.
+
+    Raises:
+      UserError: there is one group only, or an image of no group.
     """
-    names = [annotation.name for annotation in split.annotations]
-    count = min(max(round(share * len(names)), 1), len(names) - 1)
-    chosen = set(sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())[:count])
+    groups: dict[str, list[str]] = {}
+    for annotation in split.annotations:
+        group = group_of(annotation.name, group_by) if group_by else annotation.name
+        groups.setdefault(group, []).append(annotation.name)
+    if group_by and len(groups) == 1:
+        raise UserError(
+            f"--group-by puts all images into one group, {next(iter(groups))!r}, so that none can "
+            "be held out; give another one, or --hold-out 0"
+        )
+    salt = str(seed) if seed else ""
+    order = sorted(groups, key=lambda name: hashlib.sha256((salt + name).encode()).digest())
+    count = min(max(round(share * len(split.annotations)), 1), len(split.annotations) - 1)
+    chosen: set[str] = set()
+    for group in order[: len(groups) - 1]:
+        if len(chosen) >= count:
+            break
+        chosen.update(groups[group])
     kept = [annotation for annotation in split.annotations if annotation.name not in chosen]
     held_out = [annotation for annotation in split.annotations if annotation.name in chosen]
     return dataclasses.replace(split, annotations=kept), Split(held_out)
+
+
+def group_of(name: str, group_by: str) -> str:
+    """Returns the part of an image's name that it shares with others of its group.
+
+    Args:
+      name: of the image, with folders.
+      group_by: "folder", or a regular expression, whose first group, or whole match, it is.
+
+    Raises:
+      UserError: it is no regular expression, or none of this name.
+    """
+    if group_by == "folder":
+        return os.path.dirname(name)
+    try:
+        match = re.search(group_by, name)
+    except re.error as error:
+        raise UserError(f"--group-by {group_by} is no regular expression: {error}") from error
+    if match is None:
+        raise UserError(f"--group-by {group_by} fits no part of {name}; make it fit all images")
+    return str(match[1] if match.re.groups else match[0])
 
 
 def image_files(folder: str) -> list[str]:

@@ -31,6 +31,8 @@ from kmax_tf.panoptic.segment_ids import Areas, number_instance
 from kmax_tf.records.examples import LabeledImage
 from kmax_tf.wording import some
 
+# Of maps of ids (`id_maps`).
+MAP_SUFFIXES = (*IMAGE_SUFFIXES, ".npy")
 _NUMBER = re.compile(r"[ ._-]*\d+$")
 
 
@@ -67,7 +69,7 @@ class MaskAnnotation:
         del treat_crowd_as_ignore
         image = read_encoded(self.image_path)
         if isinstance(self.masks, str):
-            picture = _of_size(read_label_picture(self.masks), image, self.masks)
+            picture = of_size(read_label_picture(self.masks), image, self.masks)
             try:
                 panoptic, areas = panoptic_of_classes(picture, labels, self.rules)
             except BadExampleError as error:
@@ -94,7 +96,7 @@ def find_mask_splits(root: str) -> list[str]:
     splits = sorted(names, key=lambda split: (not split.startswith("train"), split))
     own = {_key(path) for path in image_files(images)}
     labeled = [name for name in splits if name not in own and is_folder(_folders(root, name)[1])]
-    if own & _masks_in(masks).keys() - set(labeled):
+    if own & _masks_in(masks, MAP_SUFFIXES).keys() - set(labeled):
         if labeled:
             raise UserError(
                 f"there are images with masks in {images} and in its folder {labeled[0]}; move "
@@ -125,8 +127,16 @@ def find_strays(root: str, splits: Sequence[str]) -> list[tuple[str, str]]:
     ]
 
 
-def read_mask_split(root: str, split: str, rules: MaskRules) -> Split:
+def read_mask_split(
+    root: str, split: str, rules: MaskRules, endings: tuple[str, ...] = IMAGE_SUFFIXES
+) -> Split:
     """Finds the images of a split and their masks; nothing is opened.
+
+    Args:
+      root: folder of images/ and masks/.
+      split: name of a folder in both; "" is both themselves.
+      rules: how masks become segments.
+      endings: of the files that are masks.
 
     Raises:
       UserError: there are no images.
@@ -137,7 +147,7 @@ def read_mask_split(root: str, split: str, rules: MaskRules) -> Split:
         raise UserError(f"no images in {images_folder}")
     # Films and RAW photos lie beside the images that they belong to, under their names.
     images.sort(key=lambda path: not path.lower().endswith(IMAGE_SUFFIXES))
-    masks = _masks_in(folder)
+    masks = _masks_in(folder, endings)
     found: dict[str, MaskAnnotation] = {}
     refused = []
     seen: set[str] = set()
@@ -169,12 +179,12 @@ def _folders(root: str, split: str) -> tuple[str, str]:
     return images.rstrip("/"), masks.rstrip("/")
 
 
-def _masks_in(folder: str) -> dict[str, list[str]]:
+def _masks_in(folder: str, endings: tuple[str, ...]) -> dict[str, list[str]]:
     """Returns the pictures in a folder, and folders of pictures, by the name of their image."""
     masks: dict[str, list[str]] = {}
     for name in list_folder(folder):
         path = os.path.join(folder, name)
-        if name.lower().endswith(IMAGE_SUFFIXES):
+        if name.lower().endswith(endings):
             masks.setdefault(_key(path), []).append(path)
         elif _pictures_in(path):
             masks.setdefault(_composed(name), []).append(path)
@@ -284,7 +294,7 @@ def _class_of_mask(path: str, classes: dict[str, Category]) -> Category:
 
 def _read_mask(path: str, image: EncodedImage) -> np.ndarray:
     """Returns [H, W] bool."""
-    picture = _of_size(read_label_picture(path), image, path)
+    picture = of_size(read_label_picture(path), image, path)
     try:
         inside: np.ndarray = inside_of(picture)[picture.kinds]
     except BadExampleError as error:
@@ -292,8 +302,15 @@ def _read_mask(path: str, image: EncodedImage) -> np.ndarray:
     return inside
 
 
-def _of_size(picture: LabelPicture, image: EncodedImage, path: str) -> LabelPicture:
-    height, width = picture.kinds.shape
+def of_size(picture: LabelPicture, image: EncodedImage, path: str) -> LabelPicture:
+    """Returns a picture of labels; raises BadExampleError if its image is of another size."""
+    check_size(picture.kinds.shape, image, path)
+    return picture
+
+
+def check_size(shape: tuple[int, ...], image: EncodedImage, path: str) -> None:
+    """Raises BadExampleError if labels of a shape [H, W] are not of their image's size."""
+    height, width = shape
     if (height, width) != (image.height, image.width):
         turned = (width, height) == (image.height, image.width)
         advice = "; a rotation in the image's EXIF data is applied to it" * turned
@@ -301,7 +318,6 @@ def _of_size(picture: LabelPicture, image: EncodedImage, path: str) -> LabelPict
             f"{path} is {width} x {height} but its image is {image.width} x {image.height}; labels "
             f"must have the size of their image{advice}"
         )
-    return picture
 
 
 def _stem(path: str) -> str:

@@ -26,7 +26,7 @@ from kmax_tf.records.report import read_object
 from kmax_tf.records.statistics import Statistics
 
 # Raised whenever the same files would give other records: finished shards are then made again.
-_FORMAT_VERSION = 3
+_FORMAT_VERSION = 4
 _CHUNK = 2**20
 
 
@@ -75,7 +75,7 @@ class ShardReport:
 
     Attributes:
       statistics: of its examples.
-      refused: name and reason of each example left out.
+      refused: name and reason of each example, or part of one, left out.
       size: of the file, in bytes.
       checksum: SHA-256 of the file, in hexadecimal digits.
       kept: whether an earlier run had finished it.
@@ -116,9 +116,13 @@ def convert_shard(task: ShardTask, advance: Callable[[], None]) -> ShardReport:
                     raise
                 refused.append((annotation.name, str(error)))
                 continue
+            if task.strict and example.refused:
+                raise BadExampleError(": ".join(example.refused[0]))
+            refused.extend(example.refused)
             image = example.image
             labeled = example.panoptic is not None
             statistics.add_image(image.height, image.width, example.areas, task.labels, labeled)
+            statistics.add_counts(example.counts)
             yield encode_example(example)
 
     size = write_shard(task.path, serialized())

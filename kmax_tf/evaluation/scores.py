@@ -70,9 +70,11 @@ def _format_row(name: str, row: Mapping[str, Any], width: int) -> str:
 
 def _summary(result: Result) -> str:
     parts = [f"PQ {format_score(result['pq']['all'])}", f"mIoU {format_score(result['miou'])}"]
-    if result["ap"]:
+    if result["ap"] and group_of(result, "things")[0]:
         ap = result["ap"]
-        parts.append(f"mask AP {format_score(ap['ap'])} (AP50 {format_score(ap['ap50'])})")
+        mask_ap = f"mask AP {format_score(ap['ap'])} (AP50 {format_score(ap['ap50'])})"
+        # Without stuff, the score that everybody compares instances by leads.
+        parts.insert(len(parts) if group_of(result, "stuff")[0] else 0, mask_ap)
     sizes = [f"{name} {format_score(pq['all'])}" for name, pq in result["pq_by_size"].items()]
     images = count_of(result["images"], "image")
     return (

@@ -114,8 +114,12 @@ def read_panoptic_json(
     return PanopticJson(path, images, listed, content.get("categories"))
 
 
-def read_json(path: str) -> dict[str, Any]:
-    """Reads a file of the format: UTF-8 with or without a byte order mark, or UTF-16.
+def read_json(path: str, kind: str = "panoptic") -> dict[str, Any]:
+    """Reads a file of COCO: UTF-8 with or without a byte order mark, or UTF-16.
+
+    Args:
+      path: of the JSON.
+      kind: "panoptic": other annotations of COCO's are an error; "any".
 
     Raises:
       UserError: it can't be read, or is no JSON object that lists annotations.
@@ -138,7 +142,8 @@ def read_json(path: str) -> dict[str, Any]:
             f"{path} must be a JSON object with the list 'annotations' (COCO panoptic format); it "
             f"{what}"
         )
-    _refuse_other_kinds(content["annotations"], path)
+    if kind == "panoptic":
+        _refuse_other_kinds(content["annotations"], path)
     return content
 
 
@@ -192,7 +197,7 @@ def _refuse_other_kinds(annotations: Sequence[Any], path: str) -> None:
         raise UserError(
             f"{path} has COCO's annotations of {kind}, not panoptic ones, which give each image a "
             "PNG of ids and a list segments_info; give the panoptic JSON (COCO's are called "
-            "panoptic_...), or make one: panopticapi's detection2panoptic_coco_format.py does"
+            "panoptic_...), or convert instances by kmax convert-dataset coco-instances"
         )
 
 

@@ -54,6 +54,9 @@ class LabeledImage:
         publisher keeps the labels, as of test splits.
       areas: pixels of each segment by class id, crowds not counted.
       source_id: what the annotation file calls the image; None where there is no such file.
+      counts: what making the label did, such as pixels where masks overlap, by what a report calls
+        it.
+      refused: name and reason of the parts of the annotation that were left out.
     """
 
     name: str
@@ -61,6 +64,8 @@ class LabeledImage:
     panoptic: np.ndarray | None
     areas: dict[int, list[int]] = dataclasses.field(default_factory=dict)
     source_id: ImageId | None = None
+    counts: dict[str, int] = dataclasses.field(default_factory=dict)
+    refused: tuple[tuple[str, str], ...] = ()
 
 
 def image_names(paths: Sequence[str]) -> list[str]:

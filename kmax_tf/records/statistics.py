@@ -5,10 +5,16 @@ from __future__ import annotations
 import bisect
 import dataclasses
 import itertools
-from typing import Any
+import math
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
 from kmax_tf.labels import LabelSpace
 from kmax_tf.wording import count_of
+
+# JSON has texts as keys only.
+_BY_NUMBER = ("segments_per_image", "relative_areas")
+Key = TypeVar("Key")
 
 
 @dataclasses.dataclass
@@ -48,6 +54,11 @@ class Statistics:
       classes: by name.
       most_segments: most segments of one image, as targets count them: things, and stuff classes.
       unlabeled: number of images without a label, as of test splits.
+      counts: what making the labels did, such as pixels where masks overlap.
+      segments_per_image: number of images that have so many segments.
+      relative_areas: number of segments whose area, as a share of the square over the image's
+        longer side, is from 2^-k to 2^(1-k), by k. However a crop scales the image, it tells what
+        area a segment has there.
     """
 
     images: int = 0
@@ -55,6 +66,9 @@ class Statistics:
     classes: dict[str, ClassStatistics] = dataclasses.field(default_factory=dict)
     most_segments: int = 0
     unlabeled: int = 0
+    counts: dict[str, int] = dataclasses.field(default_factory=dict)
+    segments_per_image: dict[int, int] = dataclasses.field(default_factory=dict)
+    relative_areas: dict[int, int] = dataclasses.field(default_factory=dict)
 
     def add_image(
         self,
@@ -75,15 +89,26 @@ class Statistics:
                 segments += len(found) if category.thing else 1
                 counted = ClassStatistics(len(found), 1, sum(found), min(found), max(found))
                 self.classes.setdefault(category.name, ClassStatistics()).add(counted)
+                for area in found:
+                    halvings = math.ceil(math.log2(max(height, width) ** 2 / area))
+                    _add(self.relative_areas, {halvings: 1})
         self.most_segments = max(self.most_segments, segments)
+        if labeled:
+            _add(self.segments_per_image, {segments: 1})
+
+    def add_counts(self, counts: Mapping[str, int]) -> None:
+        """Counts what making a label did."""
+        _add(self.counts, counts)
 
     def add(self, other: Statistics) -> None:
         """Adds those of other images."""
         self.images += other.images
         self.unlabeled += other.unlabeled
         self.most_segments = max(self.most_segments, other.most_segments)
-        for size, count in other.sizes.items():
-            self.sizes[size] = self.sizes.get(size, 0) + count
+        _add(self.sizes, other.sizes)
+        _add(self.counts, other.counts)
+        _add(self.segments_per_image, other.segments_per_image)
+        _add(self.relative_areas, other.relative_areas)
         for name, counted in other.classes.items():
             self.classes.setdefault(name, ClassStatistics()).add(counted)
 
@@ -101,6 +126,8 @@ class Statistics:
             classes,
             content["most_segments"],
             content.get("unlabeled", 0),
+            dict(content.get("counts", {})),
+            *({int(k): n for k, n in content.get(key, {}).items()} for key in _BY_NUMBER),
         )
 
     def size_pairs(self) -> list[tuple[int, int, int]]:
@@ -110,6 +137,11 @@ class Statistics:
             width, height = map(int, size.split("x"))
             pairs.append((height, width, count))
         return sorted(pairs, key=lambda pair: (pair[0] * pair[1], pair))
+
+
+def _add(counts: dict[Key, int], others: Mapping[Key, int]) -> None:
+    for key, count in others.items():
+        counts[key] = counts.get(key, 0) + count
 
 
 def segments_table(statistics: Statistics, labels: LabelSpace) -> list[str]:

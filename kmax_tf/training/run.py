@@ -22,7 +22,7 @@ from kmax_tf.training.builder import base_rate
 from kmax_tf.training.run_progress import RunProgress, Say
 from kmax_tf.training.runner import BestCheckpoint, Runner, Trainer
 from kmax_tf.training.stability import Patience
-from kmax_tf.training.task import BEST_FOLDER, BEST_METRIC, KMaXTask, experiment_config
+from kmax_tf.training.task import BEST_FOLDER, KMaXTask, best_metric, experiment_config
 from kmax_tf.wording import count_of
 
 
@@ -84,7 +84,7 @@ def run_training(
                 optimizer,
                 train=True,
                 evaluate=mode == "train_and_eval",
-                checkpoint_exporter=BestCheckpoint(best, BEST_METRIC, "higher"),
+                checkpoint_exporter=BestCheckpoint(best, best_metric(experiment), "higher"),
                 progress=progress,
             )
         say(f"train {experiment.name}: {model.count_params():,} parameters, logs in {model_dir}")

@@ -29,7 +29,6 @@ from kmax_tf.training.gathering import gather_texts
 from kmax_tf.training.step import TrainingStep
 
 BEST_FOLDER = "best"
-BEST_METRIC = "pq/all"
 
 
 @dataclasses.dataclass
@@ -61,10 +60,16 @@ def experiment_config(
             max_to_keep=training.checkpoints_to_keep,
             validation_interval=training.validation_interval,
             best_checkpoint_export_subdir=BEST_FOLDER,
-            best_checkpoint_eval_metric=BEST_METRIC,
+            best_checkpoint_eval_metric=best_metric(experiment),
             recovery_max_trials=-1,  # kmax_tf.training.runner recovers in its own way
         ),
     )
+
+
+def best_metric(experiment: Experiment) -> str:
+    """Returns the score that tells the best checkpoint: PQ, or mask AP where there is no stuff."""
+    things_only = all(category.thing for category in experiment.dataset.classes)
+    return "ap" if things_only and experiment.evaluation.mask_ap else "pq/all"
 
 
 @task_factory.register_task_cls(KMaXTaskConfig)
@@ -210,12 +215,17 @@ class KMaXTask(base_task.Task):
         for state in gather_texts(aggregated_logs.metrics.state()):
             metrics.merge_state(state)
         result = metrics.result()
-        shares = {
-            f"{group}/{name}": np.float32(np.nan_to_num(value))
+        kinds = {"all"} | {"things" if c.thing else "stuff" for c in self._label_space.classes}
+        scores = {
+            f"{group}/{name}": value
             for group in ("pq", "sq", "rq")
             for name, value in result[group].items()
+            if name in kinds  # there is no score of what isn't there
         }
-        return {**shares, "miou": np.float32(result["miou"])}
+        if result["ap"] and "things" in kinds:
+            scores["ap"] = result["ap"]["ap"]
+        scores["miou"] = result["miou"]
+        return {name: np.float32(np.nan_to_num(value)) for name, value in scores.items()}
 
 
 def _never_empty(inputs: Any) -> Any:

@@ -1,12 +1,20 @@
+import json
+
 import pytest
 
 from kmax_tf.config import load_experiment
 from kmax_tf.conversion.descriptions import description_text
-from kmax_tf.conversion.experiment_file import crop_size, new_experiment_text
+from kmax_tf.conversion.experiment_file import (
+    area_limit,
+    crop_size,
+    new_experiment_text,
+    segments_of_most,
+)
 from kmax_tf.panoptic.entries import CategoryEntry
 from kmax_tf.records.examples import shard_name
 from kmax_tf.records.index import find_files
 from kmax_tf.records.statistics import ClassStatistics, Statistics
+from kmax_tf.training.task import best_metric
 from tests.strange_names import STRANGE_NAMES
 
 
@@ -92,3 +100,41 @@ def test_statistics_add_up_in_any_order():
         wanted = {"a": ClassStatistics(3, 2, 12, 3, 5)}
         assert total == Statistics(4, {"1x1": 2, "1x2": 2}, wanted, 2)
     assert Statistics.from_json(total.to_json()) == total
+
+
+def test_centers_and_limits_follow_from_the_segments():
+    seen = statistics("1281x1281", most=400)
+    seen.segments_per_image = {3: 900, 150: 95, 400: 5}
+    assert segments_of_most(seen) == (150, 5)
+    text = new_experiment_text("a", "out", {"train": seen})
+    assert "images have at most 150 segments, and 5 images more" in text
+    assert "num_centers: 192" in text
+    assert "max_segments: 800" in text
+    # The crop is 641 x 641. Of 1000 segments, 30 have 32 to 64 pixels there.
+    seen.relative_areas = {4: 970, 14: 20, 13: 10}
+    assert area_limit(seen, 400, 641, 641) == (641**2 >> 14, 100)
+    seen.relative_areas = {4: 990, 14: 10}
+    assert area_limit(seen, 400, 641, 641) == (100, 100)
+
+
+def test_without_stuff_mask_ap_leads(tmp_path):
+    text = new_experiment_text("a", str(tmp_path), {"train": statistics("99x99")}, has_stuff=False)
+    (tmp_path / "dataset.textproto").write_text(
+        description_text("a", [CategoryEntry(1, "bolt", True)], 1000)
+    )
+    (tmp_path / "experiment.textproto").write_text(text)
+    experiment = load_experiment(tmp_path / "experiment.textproto")
+    assert best_metric(experiment) == "ap"
+    experiment.dataset.classes.add(id=2, name="belt")
+    assert best_metric(experiment) == "pq/all"
+    assert "stuff_area_limit" not in text
+
+
+def test_each_image_adds_to_the_distributions(labels):
+    seen = Statistics()
+    seen.add_image(100, 200, {3: [40000, 100], 2: [1]}, labels)
+    seen.add_image(100, 200, {}, labels)
+    assert seen.segments_per_image == {3: 1, 0: 1}
+    # Of 200 * 200: all, 1/400 and 1/40000.
+    assert seen.relative_areas == {0: 1, 9: 1, 16: 1}
+    assert Statistics.from_json(json.loads(json.dumps(seen.to_json()))) == seen
