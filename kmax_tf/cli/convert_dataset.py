@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from kmax_tf.labels import LabelSpace
 
 from kmax_tf.cli import arguments
-from kmax_tf.wording import count_of
+from kmax_tf.wording import count_of, some_of
 
 HELP = "make TFRecords of a published dataset or of your own images"
 _SOURCE_HELP = {
@@ -257,6 +257,9 @@ def _own(args: argparse.Namespace) -> _Conversion:
         if len(split.annotations) > 1:
             kept, held_out = hold_out(split, args.hold_out, args.seed, args.group_by)
             return source._replace(splits={"train": kept, "val": held_out})
+    if args.group_by or args.seed:
+        found = some_of([*source.splits])
+        print(f"warning: --group-by and --seed do nothing, since nothing is held out of {found}")
     return source
 
 
