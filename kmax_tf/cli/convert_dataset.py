@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 
 if TYPE_CHECKING:
     from kmax_tf.conversion.coco_format import Split
-    from kmax_tf.conversion.convert import Report
+    from kmax_tf.conversion.convert import Report, Runner
     from kmax_tf.labels import LabelSpace
 
 from kmax_tf.cli import arguments
@@ -171,12 +171,7 @@ def run(args: argparse.Namespace) -> int:
     from kmax_tf.records.report import read_report
 
     check_writable(args.output)
-    if args.layout == "auto":
-        args.layout = _detected(args)
-    if args.layout == "datumaro":
-        source = _of_datumaro(args)
-    else:
-        source = _own(args) if args.layout in _OWN_OPTIONS else _published(args)
+    source = _source(args)
     names = (
         "dataset.textproto",
         "report.json",
@@ -184,16 +179,11 @@ def run(args: argparse.Namespace) -> int:
         *(f"{name}.sha256" for name in source.splits),
     )
     check_free(os.path.join(args.output, name) for name in names)
-    runner = None
-    if args.runner == "beam":
-        from kmax_tf.conversion.beam_runner import beam_runner
-
-        runner = beam_runner(args.beam_flags)
     options = ConversionOptions(
         strict=args.strict,
         num_shards=args.shards,
         workers=args.workers,
-        runner=runner,
+        runner=_runner(args),
     )
     reports = {}
     for name, split in source.splits.items():
@@ -227,6 +217,23 @@ def run(args: argparse.Namespace) -> int:
         what = "item" if args.layout in ("coco-instances", "id-maps") else "example"
         print(f"warning: {count_of(left_out, what)} left out; the reasons are in {where}")
     return 0
+
+
+def _runner(args: argparse.Namespace) -> Optional[Runner]:
+    if args.runner != "beam":
+        return None
+    from kmax_tf.conversion.beam_runner import beam_runner
+
+    return beam_runner(args.beam_flags)
+
+
+def _source(args: argparse.Namespace) -> _Conversion:
+    """Finds what to convert; the layout `auto` becomes the one that is found."""
+    if args.layout == "auto":
+        args.layout = _detected(args)
+    if args.layout == "datumaro":
+        return _of_datumaro(args)
+    return _own(args) if args.layout in _OWN_OPTIONS else _published(args)
 
 
 def _published(args: argparse.Namespace) -> _Conversion:
