@@ -70,7 +70,6 @@ def new_experiment_text(
     height, width = crop_size(everything)
     most = everything.most_segments
     images = splits[training].images
-    steps = min(max(-(-_EPOCHS * images // _BATCH // 500) * 500, _STEPS[0]), _STEPS[1])
     data = _sizes_of_data(everything, height, width)
     folder = output if is_remote(output) else os.path.abspath(output)
     return f"""\
@@ -98,7 +97,17 @@ eval_data {{
   records: {json.dumps(shard_pattern(evaluation), ensure_ascii=False)}
 {data}
 }}
-{_model(everything)}{_losses(height, width)}training {{
+{_model(everything)}{_losses(height, width)}{_training(images)}postprocessing {{
+{_limits(everything, height, width, has_stuff)}
+}}
+{"" if has_stuff else _THINGS_ONLY}"""
+
+
+def _training(images: int) -> str:
+    """Returns the section of how long to train on so many images, and from where."""
+    steps = min(max(-(-_EPOCHS * images // _BATCH // 500) * 500, _STEPS[0]), _STEPS[1])
+    return f"""\
+training {{
   # {count_of(round(steps * _BATCH / images), "epoch")}: {_EPOCHS}, but from {_STEPS[0]} to \
 {_STEPS[1]} steps.
   steps: {steps}
@@ -109,10 +118,7 @@ eval_data {{
   initial_weights: "imagenet"
   optimizer {{ learning_rate: 1e-4 warmup_steps: {steps // 10} }}
 }}
-postprocessing {{
-{_limits(everything, height, width, has_stuff)}
-}}
-{"" if has_stuff else _THINGS_ONLY}"""
+"""
 
 
 def segments_of_most(statistics: Statistics) -> tuple[int, int]:
