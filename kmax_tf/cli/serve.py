@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="127.0.0.1",
         help="address to listen on (default: 127.0.0.1, for this machine alone; 0.0.0.0 for all)",
     )
-    parser.add_argument("--port", type=int, default=8501, help="default: 8501; 0: any free one")
+    parser.add_argument("--port", type=_port, default=8501, help="default: 8501; 0: any free one")
     for field in dataclasses.fields(Limits):
         parser.add_argument(
             f"--most-{field.name}",
@@ -45,6 +45,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             metavar="N",
             help=f"{_LIMITS[field.name]} (default: {field.default:,})",
         )
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) < 65536):
+        raise argparse.ArgumentTypeError(f"'{text}' is to be a number from 0 to 65535")
+    return int(text)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -160,7 +160,8 @@ def _problem_of_others(encoded: tf.Tensor) -> tf.Tensor:
         for mark, name in marks.items():
             there = substring(encoded, place, len(mark)) == mark
             found = tf.where((found == "") & there, name, found)
-    named = tf.strings.join(["it is of the kind ", found, f", which isn't read; {_SEND}"])
+    # No apostrophe: the message of an assertion would have it escaped.
+    named = tf.strings.join(["it is of the kind ", found, f", which is not read; {_SEND}"])
     unknown = f"it is no image, or of an unknown kind; {_SEND}"
     problem = tf.where(found == "", unknown, named)
     return tf.where(encoded == "", "it is empty", problem)

@@ -54,4 +54,4 @@ def test_hours_are_shown(now):
     assert stream.getvalue() == ""
     now[0] += 3 * 3600 + 65
     counter.advance()
-    assert stream.getvalue() == "draw: 1/1, 0/s, 3:01:05\n"
+    assert stream.getvalue() == "draw: 1/1, 0.00/s, 3:01:05\n"
