@@ -228,9 +228,9 @@ def _pictures(found: Inspection, labels: LabelSpace) -> dict[str, list[Picture]]
             for pair in equal
         ]
     for name in (category.name for category in labels.classes):
-        pictures[f"Examples of {name}"] = [
-            Picture(records[p].name, [whole(p)]) for p in found.by_class.get(name, ())
-        ]
+        listed_of = found.by_class.get(name, ())
+        row = Picture(", ".join(records[p].name for p in listed_of), [whole(p) for p in listed_of])
+        pictures[f"Examples of {name}"] = [row] if listed_of else []
     return pictures
 
 

@@ -171,9 +171,9 @@ def _model(statistics: Statistics) -> str:
         centers, why = _CENTERS, "As published, which is enough"
     else:
         centers, why = -(-wanted // 64) * 64, "A quarter more than the segments, in steps of 64"
-    has = f"{count_of(beyond, 'image')} more" if beyond else "none more"
+    has = f", and {count_of(beyond, 'image')} more" if beyond else ""
     return f"""\
-# {why}: images have at most {count_of(of_most, "segment")}, and {has}.
+# {why}: images have at most {count_of(of_most, "segment")}{has}.
 model {{ transformer_decoder {{ num_centers: {centers} }} }}
 """
 

@@ -25,6 +25,10 @@ from kmax_tf.training.stability import Patience
 from kmax_tf.training.task import BEST_FOLDER, KMaXTask, best_metric, experiment_config
 from kmax_tf.wording import count_of
 
+# Of an evaluation in training, in one line.
+_KINDS = ("things", "stuff")
+_SCORES = ("ap", "miou", "pq/all", *(f"pq/{kind}" for kind in _KINDS))
+
 
 def check_run(experiment: Experiment, model_dir: str) -> None:
     """Checks that a run's folder is new or holds a run of this model.
@@ -142,8 +146,9 @@ def library_log(path: str) -> Iterator[Say]:
 
 
 def evaluation_line(output: Any) -> str:
-    """Returns one line about an evaluation in training."""
-    pq, things, stuff, miou = (
-        float(np.asarray(output[name])) for name in ("pq/all", "pq/things", "pq/stuff", "miou")
-    )
-    return f"evaluation: PQ {pq:.1f} (things {things:.1f}, stuff {stuff:.1f})  mIoU {miou:.1f}"
+    """Returns one line about an evaluation in training: of the kinds of classes that there are."""
+    scores = {name: float(np.asarray(output[name])) for name in output if name in _SCORES}
+    kinds = ", ".join(f"{k} {scores[f'pq/{k}']:.1f}" for k in _KINDS if f"pq/{k}" in scores)
+    pq = f"PQ {scores['pq/all']:.1f}" + (f" ({kinds})" if "," in kinds else "")
+    ap = f"mask AP {scores['ap']:.1f}  " if "ap" in scores and "pq/stuff" not in scores else ""
+    return f"evaluation: {ap}{pq}  mIoU {scores['miou']:.1f}"

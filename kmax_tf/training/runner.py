@@ -141,6 +141,11 @@ class BestCheckpoint(train_utils.BestCheckpointExporter):
             )
         return manager
 
+    def _maybe_load_best_eval_metric(self) -> Any:
+        logs = super()._maybe_load_best_eval_metric()
+        # An earlier version told the best of a run without stuff by another score.
+        return logs if logs is not None and set(self._metric_name) <= logs.keys() else None
+
 
 class Runner(train_lib.OrbitExperimentRunner):
     """Runs an experiment, with our checkpoints and recovery."""

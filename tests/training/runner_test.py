@@ -10,7 +10,8 @@ import pytest
 import tensorflow as tf
 from official.core import actions
 
-from kmax_tf.training.runner import CheckpointManager
+from kmax_tf.training.run import evaluation_line
+from kmax_tf.training.runner import BestCheckpoint, CheckpointManager
 from kmax_tf.training.stability import NonFiniteError, Patience
 from tests.training.small import adamw, batch, small_model, small_step, state
 
@@ -178,3 +179,17 @@ def test_a_run_goes_back_a_bounded_number_of_times(tmp_path: Path) -> None:
     run.train(2, 3, 4, spoiled=True)
     with pytest.raises(NonFiniteError, match="after going back 2 times: loss terms"):
         must_go_back()
+
+
+def test_a_best_score_of_another_kind_counts_for_nothing(tmp_path):
+    (tmp_path / "info.json").write_text('{"pq/all": 50.0}')
+    assert BestCheckpoint(str(tmp_path), "ap", "higher").best_ckpt_logs is None
+    assert BestCheckpoint(str(tmp_path), "pq/all", "higher").best_ckpt_logs == {"pq/all": 50.0}
+
+
+def test_a_line_tells_scores_of_what_is_there():
+    scores = {"pq/all": 40.0, "pq/things": 30.0, "miou": 20.0, "sq/all": 1.0, "ap": 10.0}
+    assert evaluation_line(scores) == "evaluation: mask AP 10.0  PQ 40.0  mIoU 20.0"
+    scores["pq/stuff"] = 50.0
+    line = "evaluation: PQ 40.0 (things 30.0, stuff 50.0)  mIoU 20.0"
+    assert evaluation_line(scores) == line
