@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from kmax_tf.labels import LabelSpace
 
 from kmax_tf.cli import arguments
-from kmax_tf.wording import count_of
+from kmax_tf.wording import count_of, some_of
 
 HELP = "make TFRecords of a published dataset or of your own images"
 _SOURCE_HELP = {
@@ -31,7 +31,7 @@ _SOURCE_HELP = {
 # Those of people's own images, and the options that only some of them have.
 _OWN_OPTIONS = {
     "coco-format": ("json", "maps", "images", "stuff"),
-    "coco-instances": ("stuff", "background", "overlaps"),
+    "coco-instances": ("stuff", "background", "overlaps", "no_crowd"),
     "id-maps": ("class", "classes", "stuff", "background"),
     "masks": ("classes", "components", "min_area"),
 }
@@ -58,6 +58,12 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     "overlaps": {
         "choices": ["small", "order"],
         "help": "where masks overlap, the smaller one is seen (default), or the later in the file",
+    },
+    "no_crowd": {
+        "action": "store_true",
+        "default": None,
+        "help": "what is marked as a crowd region is an instance: CVAT and Datumaro mark all masks "
+        "that are no polygons (default where all are marked)",
     },
     "components": {
         "nargs": "*",
@@ -182,7 +188,12 @@ def run(args: argparse.Namespace) -> int:
         source = _of_datumaro(args)
     else:
         source = _own(args) if args.layout in _OWN_OPTIONS else _published(args)
-    names = ("dataset.textproto", "report.json", *(f"{name}.sha256" for name in source.splits))
+    names = (
+        "dataset.textproto",
+        "report.json",
+        "report.html",
+        *(f"{name}.sha256" for name in source.splits),
+    )
     check_free(os.path.join(args.output, name) for name in names)
     runner = None
     if args.runner == "beam":
@@ -210,7 +221,7 @@ def run(args: argparse.Namespace) -> int:
             os.path.join(args.output, "dataset.textproto"),
             with_splits(source.description, read_report(args.output)),
         )
-    print(f"records, dataset.textproto and report.json are in {args.output}")
+    _write_report_page(args.output, source.labels, reports)
     statistics = {name: report.statistics for name, report in reports.items()}
     for doubt in doubts_about(statistics, source.labels):
         print(f"warning: {doubt}")
@@ -224,7 +235,8 @@ def run(args: argparse.Namespace) -> int:
     left_out = sum(len(report.refused) for report in reports.values())
     if left_out:
         where = os.path.join(args.output, "report.json")
-        print(f"warning: {count_of(left_out, 'example')} left out; the reasons are in {where}")
+        what = "item" if args.layout in ("coco-instances", "id-maps") else "example"
+        print(f"warning: {count_of(left_out, what)} left out; the reasons are in {where}")
     return 0
 
 
@@ -256,6 +268,9 @@ def _own(args: argparse.Namespace) -> _Conversion:
         if len(split.annotations) > 1:
             kept, held_out = hold_out(split, args.hold_out, args.seed, args.group_by)
             return source._replace(splits={"train": kept, "val": held_out})
+    if args.group_by or args.seed:
+        found = some_of([*source.splits])
+        print(f"warning: --group-by and --seed do nothing, since nothing is held out of {found}")
     return source
 
 
@@ -330,7 +345,16 @@ def _own_coco_instances(args: argparse.Namespace) -> _Conversion:
         if unknown:
             raise UserError(f"there is no split {unknown[0]}; these are: {', '.join(names)}")
         found = [split for split in found if split.name in wanted]
-    files = read_instance_splits(found)
+    files = read_instance_splits(found, bool(args.no_crowd))
+    for file in files:
+        crowds = count_of(file.crowds, "annotation")
+        if file.crowds and file.crowds_are_instances:
+            print(f"{crowds} of {file.path}, marked as crowd regions, are instances")
+        elif file.crowds:
+            print(
+                f"warning: {crowds} of {file.path} are crowd regions, which nothing is learnt of; "
+                "if they are single things, as CVAT and Datumaro mark masks, give --no-crowd"
+            )
     rules = PaintingRules(args.overlaps or "small", args.background or "")
     classes, unused = classes_of_instances(files, args.stuff, rules.background)
     splits = pair_splits(found, files, rules, unused)
@@ -474,6 +498,27 @@ def _print_report(name: str, report: Report, labels: LabelSpace) -> None:
         print(f"  refused {example}: {reason}")
     if len(report.refused) > _MOST_REFUSED:
         print(f"  and {len(report.refused) - _MOST_REFUSED} more: report.json names them all")
+
+
+def _write_report_page(output: str, labels: LabelSpace, reports: dict[str, Report]) -> None:
+    """Writes report.html, and into report.json what is known of all splits together."""
+    from kmax_tf.conversion.convert import find_equal_images, note_equal_images
+    from kmax_tf.conversion.dataset_page import dataset_page, page_of_report
+    from kmax_tf.files.writing import write_atomically
+    from kmax_tf.records.report import read_report
+
+    equal = find_equal_images(reports)
+    note_equal_images(output, equal)
+    pages = {name: page_of_report(entry) for name, entry in read_report(output).items()}
+    page = dataset_page(f"Conversion of {labels.name}", pages, labels)
+    write_atomically(os.path.join(output, "report.html"), page)
+    print(f"records, dataset.textproto, report.json and report.html are in {output}")
+    for name, images in equal.items():
+        image, other, there = images[0]
+        print(
+            f"warning: {count_of(len(images), 'image')} of {name} are also in other splits, such "
+            f"as {image} ({there} of {other}): scores on them say nothing; report.html lists them"
+        )
 
 
 def _write_experiment(output: str, labels: LabelSpace, reports: dict[str, Report]) -> None:

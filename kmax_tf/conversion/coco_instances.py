@@ -11,6 +11,8 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from kmax_tf.conversion.coco_format import Split
 from kmax_tf.conversion.descriptions import class_name
 from kmax_tf.conversion.painting import PaintingRules, Piece, paint
@@ -28,6 +30,8 @@ from kmax_tf.wording import count_of, some
 
 Refused = list[tuple[str, str]]
 _LARGEST_CATEGORY_ID = 2**31 - 1
+# What `kmax convert-predictions compare` writes.
+_ORIGINS = ("prediction", "corrected", "drawn")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,12 +43,14 @@ class Instance:
       category: name of its class.
       crowd: whether it is a crowd region.
       segmentation: polygons or run lengths, as they stand in the JSON.
+      origin: that its attributes say it is from (`kmax convert-predictions compare`); "" if none.
     """
 
     where: str
     category: str
     crowd: bool
     segmentation: Any
+    origin: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,6 +80,8 @@ class InstancesJson:
       names: of the categories, by id; two ids of one name are one class.
       things: what the file says of a class' kind, by name.
       refused: name and reason of the entries that are left out.
+      crowds: number of annotations that are marked as crowd regions.
+      crowds_are_instances: whether that mark means nothing.
     """
 
     path: str
@@ -83,6 +91,8 @@ class InstancesJson:
     names: dict[int, str] = dataclasses.field(default_factory=dict)
     things: dict[str, bool] = dataclasses.field(default_factory=dict)
     refused: Refused = dataclasses.field(default_factory=list)
+    crowds: int = 0
+    crowds_are_instances: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,7 +139,7 @@ class InstancesAnnotation:
                 f"{advice}"
             )
         names = {category.name: category for category in labels.classes}
-        pieces, refused = [], []
+        pieces, kept, refused = [], [], []
         for instance in self.instances:
             left_out: list[str] = []
             try:
@@ -141,6 +151,7 @@ class InstancesAnnotation:
                     )
                 mask = decode_mask(instance.segmentation, image.height, image.width, left_out)
                 pieces.append(Piece(category, mask, instance.crowd))
+                kept.append(instance.where)
             except FieldError as error:
                 left_out = [str(error)]
             refused += [(instance.where, reason) for reason in left_out]
@@ -152,19 +163,28 @@ class InstancesAnnotation:
         shape = (image.height, image.width)
         lost = self.incomplete or len(pieces) < len(self.instances)
         painted = paint(pieces, shape, labels, self.rules, lost, treat_crowd_as_ignore)
+        for place in painted.hidden:
+            refused.append((kept[place], _why_hidden(place, pieces, kept)))
         return LabeledImage(
             self.name,
             image,
             painted.panoptic,
             painted.areas,
             self.source_id,
-            painted.counts,
+            {**painted.counts, **_origins(self.instances)},
             tuple(refused),
         )
 
 
-def read_instances(path: str) -> InstancesJson:
+def read_instances(path: str, no_crowd: bool = False) -> InstancesJson:
     """Reads a file; each of its entries is checked, but for masks, which take an image's size.
+
+    Datumaro, and so CVAT, marks all masks that are no polygons as crowd regions. Where a file has
+    nothing but crowd regions, they are therefore instances.
+
+    Args:
+      path: of the file.
+      no_crowd: what is marked as a crowd region is an instance.
 
     Raises:
       UserError: the file can't be read, or lists no annotations or images.
@@ -189,6 +209,14 @@ def read_instances(path: str) -> InstancesJson:
             found.refused.append((where, str(error)))
             if key is not None:
                 found.incomplete.add(key)
+    every = [instance for listed in found.instances.values() for instance in listed]
+    found.crowds = sum(instance.crowd for instance in every)
+    found.crowds_are_instances = no_crowd or found.crowds == len(every)
+    if found.crowds_are_instances:
+        found.instances = {
+            key: [dataclasses.replace(instance, crowd=False) for instance in listed]
+            for key, listed in found.instances.items()
+        }
     return found
 
 
@@ -309,6 +337,14 @@ def unlisted_images(files: Sequence[InstancesJson], index: ImageIndex) -> Refuse
     return [(p, f"it isn't listed in {where}") for p in index.paths if p not in listed]
 
 
+def _why_hidden(place: int, pieces: Sequence[Piece], names: Sequence[str]) -> str:
+    mask = pieces[place].mask
+    for other, piece in enumerate(pieces):
+        if other != place and np.array_equal(piece.mask, mask):
+            return f"its mask is that of {names[other]}; remove one"
+    return "the masks above it leave no pixel of it; draw only what is seen, or try --overlaps"
+
+
 def _read_categories(found: InstancesJson, listed: Sequence[Any]) -> None:
     names: dict[int, set[str]] = {}
     for number, entry in enumerate(listed):
@@ -363,7 +399,16 @@ def _parse_instance(where: str, entry: Mapping[str, Any], names: Mapping[int, st
             f"segmentation must be polygons or run lengths, not {fields.show(segmentation)}"
         )
     crowd = fields.flag(entry, "iscrowd") if entry.get("iscrowd") is not None else False
-    return Instance(where, names[category_id], crowd, segmentation)
+    attributes = entry.get("attributes")
+    origin = attributes.get("origin") if isinstance(attributes, dict) else None
+    known = origin if isinstance(origin, str) and origin in _ORIGINS else ""
+    return Instance(where, names[category_id], crowd, segmentation, known)
+
+
+def _origins(instances: Sequence[Instance]) -> dict[str, int]:
+    """Counts labels by their origin, as the report calls it."""
+    counts = collections.Counter(instance.origin for instance in instances if instance.origin)
+    return {f"labels of the origin {origin}": count for origin, count in sorted(counts.items())}
 
 
 def _size(entry: Mapping[str, Any]) -> tuple[int, int] | None:

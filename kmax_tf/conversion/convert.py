@@ -11,7 +11,7 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import tensorflow as tf
 
@@ -70,6 +70,7 @@ class Report:
       kept: number of shards that an earlier run had finished.
       shards: number of shards.
       checksum: SHA-256 of SPLIT.sha256.
+      digests: name of each image by the digest of its file.
     """
 
     statistics: Statistics = dataclasses.field(default_factory=Statistics)
@@ -77,6 +78,7 @@ class Report:
     kept: int = 0
     shards: int = 0
     checksum: str = ""
+    digests: dict[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def images(self) -> int:
@@ -131,6 +133,7 @@ def convert(
         total.statistics.add(report.statistics)
         total.refused += report.refused
         total.kept += report.kept
+        total.digests.update(report.digests)
         sums += f"{report.checksum}  {task.name}\n"
     write_atomically(os.path.join(output, f"{split}.sha256"), sums)
     total.checksum = hashlib.sha256(sums.encode("ascii")).hexdigest()
@@ -144,6 +147,34 @@ def convert(
             f"because: {reason}"
         )
     return total
+
+
+def find_equal_images(reports: Mapping[str, Report]) -> dict[str, list[tuple[str, str, str]]]:
+    """Finds images whose files are, byte by byte, in an earlier split, too.
+
+    Returns:
+      By split: the name of each such image, the earlier split, and its name there.
+    """
+    first: dict[str, tuple[str, str]] = {}
+    equal: dict[str, list[tuple[str, str, str]]] = {}
+    for split, report in reports.items():
+        for digest, name in report.digests.items():
+            other, there = first.setdefault(digest, (split, name))
+            if other != split:
+                equal.setdefault(split, []).append((name, other, there))
+    return equal
+
+
+def note_equal_images(
+    output: str | os.PathLike[str], equal: Mapping[str, Sequence[tuple[str, str, str]]]
+) -> None:
+    """Adds what find_equal_images found to report.json."""
+    content = read_report(output)
+    for split, images in equal.items():
+        content[split]["equal_images"] = [
+            {"name": name, "split": other, "other": there} for name, other, there in images
+        ]
+    write_atomically(os.path.join(output, "report.json"), json.dumps(content, indent=2) + "\n")
 
 
 def _tasks(

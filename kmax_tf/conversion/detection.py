@@ -61,6 +61,8 @@ def choose_reading(root: str, wanted: str | None) -> Reading:
     if len(chosen) == 1:
         return chosen[0]
     listed = "; ".join(f"--as {reading.layout}: {reading.found}" for reading in readings)
+    if wanted and readings:
+        raise UserError(f"{root} can't be read by --as {wanted}, but by {listed}")
     if readings:
         raise UserError(f"{root} can be read in several ways; choose one: {listed}")
     raise UserError(

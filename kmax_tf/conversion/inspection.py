@@ -8,13 +8,14 @@ import dataclasses
 import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 
 from kmax_tf.conversion.shards import file_checksum
+from kmax_tf.conversion.suspicion import find_suspicions
 from kmax_tf.errors import BadExampleError, UserError
 from kmax_tf.files.images import check_encoded, decode_image
 from kmax_tf.files.opening import MAX_PIXELS
@@ -31,6 +32,8 @@ from kmax_tf.wording import count_of, some
 
 # Enough to see what is wrong with a file.
 _MOST_PROBLEMS = 20
+# Examples of a class, and of what is odd in one way.
+_OF_CLASS, _OF_KIND = 3, 6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +63,21 @@ class Record:
         return decode_image(self.image, self.name)
 
 
+class Place(NamedTuple):
+    """Where a record is: its file, and its number in it."""
+
+    file: str
+    number: int
+
+
+class Odd(NamedTuple):
+    """Something odd in a record: how odd, where, and in which segment."""
+
+    score: float
+    place: Place
+    panoptic_id: int
+
+
 @dataclasses.dataclass
 class Inspection:
     """What was found in records.
@@ -69,12 +87,46 @@ class Inspection:
       problems: sentences.
       records: number of records of each file, in order.
       names: number of images known by each name.
+      by_class: some records with segments of each class, by its name.
+      odd: the oddest segments by what is odd about them (`suspicion`).
+      labels_seen: records by the digest of their label, where it has a segment; two of one at most.
     """
 
     statistics: Statistics = dataclasses.field(default_factory=Statistics)
     problems: list[str] = dataclasses.field(default_factory=list)
     records: dict[str, int] = dataclasses.field(default_factory=dict)
     names: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+    by_class: dict[str, list[Place]] = dataclasses.field(default_factory=dict)
+    odd: dict[str, list[Odd]] = dataclasses.field(default_factory=dict)
+    labels_seen: dict[str, list[Place]] = dataclasses.field(default_factory=dict)
+
+    def look_at(self, record: Record, place: Place, labels: LabelSpace) -> None:
+        """Notes what a page may show of a record."""
+        if record.panoptic is None or not record.areas:
+            return
+        names = {category.id: category.name for category in labels.classes}
+        self.add_looks(
+            {names[class_id]: [place] for class_id in record.areas},
+            {
+                suspicion.kind: [Odd(suspicion.score, place, suspicion.panoptic_id)]
+                for suspicion in find_suspicions(record.panoptic, labels)
+            },
+            {hashlib.sha256(record.panoptic.tobytes()).hexdigest(): [place]},
+        )
+
+    def add_looks(
+        self,
+        by_class: Mapping[str, Sequence[Place]],
+        odd: Mapping[str, Sequence[Odd]],
+        labels_seen: Mapping[str, Sequence[Place]],
+    ) -> None:
+        """Adds those of other records; the first few of a class are kept, and the oddest."""
+        for name, places in by_class.items():
+            self.by_class[name] = [*self.by_class.get(name, ()), *places][:_OF_CLASS]
+        for kind, found in odd.items():
+            self.odd[kind] = sorted([*self.odd.get(kind, ()), *found], reverse=True)[:_OF_KIND]
+        for digest, places in labels_seen.items():
+            self.labels_seen[digest] = [*self.labels_seen.get(digest, ()), *places][:2]
 
 
 def find_shards(path: str, split: str | None = None) -> dict[str, list[str]]:
@@ -102,20 +154,30 @@ def find_shards(path: str, split: str | None = None) -> dict[str, list[str]]:
     return dict(shards)
 
 
-def inspect(files: Sequence[str], labels: LabelSpace, split: str, workers: int) -> Inspection:
+def inspect(
+    files: Sequence[str], labels: LabelSpace, split: str, workers: int, look: bool = False
+) -> Inspection:
     """Reads and checks all records of a split, in its files' order.
+
+    Args:
+      files: of the split.
+      labels: what ids mean.
+      split: its name.
+      workers: number of processes.
+      look: whether to note what a page shows: examples, and what is odd.
 
     Raises:
       UserError: a process died.
     """
     total = Inspection(problems=_missing(files))
     progress = Progress(None, f"inspect {split}")
-    tasks = [(file, labels) for file in files]
+    tasks = [(file, labels, look) for file in files]
     for found in run_tasks(_inspect_file, tasks, workers, progress):
         total.statistics.add(found.statistics)
         total.problems += found.problems
         total.records.update(found.records)
         total.names.update(found.names)
+        total.add_looks(found.by_class, found.odd, found.labels_seen)
     progress.finish()
     total.problems += _repeated(total.names)
     return total
@@ -181,20 +243,61 @@ def check_record(serialized: bytes, labels: LabelSpace) -> Record:
     return Record(name, source_id, data, panoptic, height, width, _areas(name, panoptic, labels))
 
 
-def read_records(file: str, indices: Sequence[int], labels: LabelSpace) -> list[Record]:
+def read_records(file: str, indices: Sequence[int], labels: LabelSpace) -> dict[Place, Record]:
     """Reads some records of a file that was found whole; bad ones are left out."""
-    records = []
+    records = {}
     for index, serialized in enumerate(tf.data.TFRecordDataset(file).as_numpy_iterator()):
         if index in indices:
             with contextlib.suppress(BadExampleError):  # told when all were inspected
-                records.append(check_record(serialized, labels))
+                records[Place(file, index)] = check_record(serialized, labels)
         if index >= max(indices):
             break
     return records
 
 
-def _inspect_file(task: tuple[str, LabelSpace], advance: Callable[[], None]) -> Inspection:
-    file, labels = task
+def cut_off(
+    statistics: Statistics, crop: tuple[int, int], num_centers: int, area_limit: int
+) -> list[str]:
+    """Says what a network can't see of a split: sentences.
+
+    Args:
+      statistics: of the split.
+      crop: height and width of its input.
+      num_centers: number of cluster centers.
+      area_limit: smaller things are dropped; pixels at the crop size.
+    """
+    sentences = []
+    images = count_of(statistics.images, "image")
+    sizes = [
+        (max(height / crop[0], width / crop[1]), n) for height, width, n in statistics.size_pairs()
+    ]
+    larger = sum(n for shrink, n in sizes if shrink > 1)
+    if larger:
+        sentences.append(
+            f"{larger} of {images} are larger than the crop of {crop[1]} x {crop[0]} and are "
+            f"shrunk, at most {max(sizes)[0]:.1f} times"
+        )
+    # A segment of 2^-k of the square over the longer side has this much of the crop's.
+    side = max(crop)
+    small = sum(n for k, n in statistics.relative_areas.items() if side**2 / 2**k < area_limit)
+    if small:
+        total = sum(statistics.relative_areas.values())
+        sentences.append(
+            f"{small} of {count_of(total, 'segment')} ({100 * small / total:.1f} %) have less than "
+            f"{area_limit} pixels there, which post-processing drops (thing_area_limit)"
+        )
+    many = sum(n for segments, n in statistics.segments_per_image.items() if segments > num_centers)
+    if many:
+        sentences.append(
+            f"{many} of {images} have more segments than the {num_centers} cluster centers, "
+            f"{max(statistics.segments_per_image)} at most: raise "
+            "model.transformer_decoder.num_centers"
+        )
+    return sentences
+
+
+def _inspect_file(task: tuple[str, LabelSpace, bool], advance: Callable[[], None]) -> Inspection:
+    file, labels, look = task
     found = Inspection()
     count = whole = 0
     try:
@@ -207,6 +310,8 @@ def _inspect_file(task: tuple[str, LabelSpace], advance: Callable[[], None]) -> 
                     record.height, record.width, record.areas, labels, record.panoptic is not None
                 )
                 found.names[record.name] += 1
+                if look:
+                    found.look_at(record, Place(file, count), labels)
             except BadExampleError as error:
                 found.problems.append(f"record {count} of {file}: {error}")
             count += 1

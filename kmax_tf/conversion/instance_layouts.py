@@ -134,9 +134,9 @@ def find_instance_splits(root: str) -> list[FoundSplit]:
     return splits
 
 
-def read_instance_splits(splits: list[FoundSplit]) -> list[InstancesJson]:
+def read_instance_splits(splits: list[FoundSplit], no_crowd: bool = False) -> list[InstancesJson]:
     """Reads the annotations of splits; raises UserError where a file can't be read."""
-    return [read_instances(split.json) for split in splits]
+    return [read_instances(split.json, no_crowd) for split in splits]
 
 
 def pair_splits(

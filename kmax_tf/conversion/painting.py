@@ -51,11 +51,13 @@ class Painted:
       panoptic: [H, W] int32 panoptic ids.
       areas: pixels of each segment by class id, crowds not counted.
       counts: what happened, by what a report calls it.
+      hidden: places of the regions that no pixel is left of.
     """
 
     panoptic: np.ndarray
     areas: Areas
     counts: dict[str, int]
+    hidden: tuple[int, ...]
 
 
 def paint(
@@ -129,9 +131,9 @@ def label_regions(
         if left[number]:
             segments[first] = Segment(first, category.original_id, crowd=crowd)
     found = dict(counts)
-    hidden = int((left[1:] == 0).sum())
+    hidden = tuple(np.flatnonzero(left[1:] == 0).tolist())
     if hidden:
-        found["segments hidden below others"] = hidden
+        found["segments hidden below others"] = len(hidden)
     if rules.background and left[0] and incomplete:
         found["images whose uncovered pixels stay unlabeled"] = 1
     elif rules.background and left[0]:
@@ -140,7 +142,7 @@ def label_regions(
         segments[first] = Segment(first, category.original_id, crowd=False)
     conventions = Conventions(exact_areas=False, crowd_is_unlabeled=crowd_is_unlabeled)
     panoptic, areas = panoptic_map(table[index], [*segments.values()], labels, conventions)
-    return Painted(panoptic, areas, found)
+    return Painted(panoptic, areas, found, hidden)
 
 
 def _background(labels: LabelSpace, name: str) -> Category:

@@ -28,6 +28,7 @@ from kmax_tf.records.statistics import Statistics
 # Raised whenever the same files would give other records: finished shards are then made again.
 _FORMAT_VERSION = 4
 _CHUNK = 2**20
+_DIGEST = 16  # digits, of an image's file
 
 
 class ImageAnnotation(Protocol):
@@ -78,6 +79,7 @@ class ShardReport:
       refused: name and reason of each example, or part of one, left out.
       size: of the file, in bytes.
       checksum: SHA-256 of the file, in hexadecimal digits.
+      digests: name of each image by the digest of its file.
       kept: whether an earlier run had finished it.
     """
 
@@ -85,6 +87,7 @@ class ShardReport:
     refused: list[tuple[str, str]]
     size: int
     checksum: str
+    digests: dict[str, str]
     kept: bool = False
 
 
@@ -105,6 +108,7 @@ def convert_shard(task: ShardTask, advance: Callable[[], None]) -> ShardReport:
         check_free([task.path])
     statistics = Statistics()
     refused: list[tuple[str, str]] = []
+    digests: dict[str, str] = {}
 
     def serialized() -> Iterator[bytes]:
         for annotation in task.annotations:
@@ -120,13 +124,14 @@ def convert_shard(task: ShardTask, advance: Callable[[], None]) -> ShardReport:
                 raise BadExampleError(": ".join(example.refused[0]))
             refused.extend(example.refused)
             image = example.image
+            digests[hashlib.sha256(image.data).hexdigest()[:_DIGEST]] = example.name
             labeled = example.panoptic is not None
             statistics.add_image(image.height, image.width, example.areas, task.labels, labeled)
             statistics.add_counts(example.counts)
             yield encode_example(example)
 
     size = write_shard(task.path, serialized())
-    report = ShardReport(statistics, refused, size, file_checksum(task.path))
+    report = ShardReport(statistics, refused, size, file_checksum(task.path), digests)
     note = {**dataclasses.asdict(report), "fingerprint": fingerprint}
     write_atomically(note_path(task.path), json.dumps(note), own=True)
     return report
@@ -151,6 +156,7 @@ def report_of(note: dict[str, Any]) -> ShardReport | None:
             [(name, reason) for name, reason in note["refused"]],
             note["size"],
             note["checksum"],
+            dict(note["digests"]),
             kept=True,
         )
     except (KeyError, TypeError, ValueError, AttributeError):

@@ -110,6 +110,31 @@ def test_coco_format_takes_its_classes_from_the_json(tmp_path):
     assert experiment.dataset.classes[1].original_id == 7
 
 
+def test_datumaros_panoptic_files_are_read_without_options(tmp_path, capsys):
+    source, output = tmp_path / "mine", tmp_path / "records"
+    for split in ("train", "val"):
+        write_shapes(source, split, 3, ShapesOptions(size=(64, 64), seed=1))
+        (source / "images").mkdir(exist_ok=True)
+        (source / f"{split}2017").rename(source / "images" / split)
+        maps = source / "annotations" / f"panoptic_{split}2017"
+        maps.rename(source / "annotations" / f"panoptic_{split}")
+        path = source / "annotations" / f"panoptic_{split}2017.json"
+        content = json.loads(path.read_text())
+        for category in content["categories"]:
+            category["isthing"] = 0  # as Datumaro says of all
+        path.unlink()
+        (source / "annotations" / f"panoptic_{split}.json").write_text(json.dumps(content))
+    assert convert("auto", source, output) == 0
+    assert (
+        "COCO panoptic (annotations/panoptic_{split}.json): train, val" in capsys.readouterr().out
+    )
+    classes = kmax_tf.load_experiment(output / "experiment.textproto").dataset.classes
+    assert all(category.thing for category in classes)
+    assert convert("auto", source, output, "--stuff", classes[0].name) == 0
+    classes = kmax_tf.load_experiment(output / "experiment.textproto").dataset.classes
+    assert [category.thing for category in classes][:2] == [False, True]
+
+
 def test_both_coco_layouts_write_the_same_records(tmp_path):
     source = tmp_path / "mine"
     for split in ("train", "val"):

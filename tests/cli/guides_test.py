@@ -67,6 +67,29 @@ def own_data(root):
         write(root / "masks" / "right" / f"{name}.png", mask)
 
 
+def own_instances(root):
+    """my_instances, as CVAT writes it, and my_cells."""
+    image = np.zeros((40, 50, 3), np.uint8)
+    polygon = [5, 5, 20, 5, 20, 20, 5, 20]
+    images = [{"id": number, "file_name": f"{number}.png"} for number in (1, 2)]
+    annotations = [
+        {"id": number, "image_id": number, "category_id": 1, "segmentation": [polygon]}
+        for number in (1, 2)
+    ]
+    categories = [{"id": 1, "name": "bolt"}]
+    content = {"images": images, "annotations": annotations, "categories": categories}
+    for split in ("train", "val"):
+        path = root / "my_instances" / "annotations" / f"instances_{split}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(content))
+        for entry in images:
+            write(root / "my_instances" / "images" / split / entry["file_name"], image)
+    for name in "ab":
+        write(root / "my_cells" / "images" / f"{name}.tif", image)
+        ids = np.arange(2000).reshape(40, 50) // 500
+        write(root / "my_cells" / "masks" / f"{name}.png", ids.astype(np.uint16))
+
+
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -75,6 +98,7 @@ def folder(tmp_path, monkeypatch):
         cityscapes(tmp_path / "cityscapes", split)
         ade20k(tmp_path / "ADEChallengeData2016", split)
     own_data(tmp_path / "my_data")
+    own_instances(tmp_path)
     # What a pipeline makes is tested elsewhere.
     monkeypatch.setattr("kmax_tf.conversion.beam_runner.beam_runner", lambda flags: None)
     return tmp_path
@@ -88,6 +112,7 @@ def test_commands_work(guide, folder, capsys):
         assert main(shlex.split(command)[1:]) == 0, command
         assert "refused" not in capsys.readouterr().out, command
     assert list(folder.rglob("examples_val.png"))
+    assert list(folder.rglob("inspection.html"))
 
 
 def test_the_small_experiment_and_its_trials_are_whole(folder, capsys):

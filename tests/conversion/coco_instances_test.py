@@ -47,7 +47,9 @@ def compare_scenes(tmp_path, count, seed, rules):
     assert len(split.annotations) == len(content["images"])
     for annotation in split.annotations:
         example = annotation.load(LABELS)
-        assert not example.refused
+        # Nothing is left out but what others hide.
+        hidden = example.counts.get("segments hidden below others", 0)
+        assert len(example.refused) == hidden
         expected = expected_label(
             tmp_path / "a.json", annotation.source_id, rules.overlaps, bool(rules.background)
         )
@@ -287,8 +289,11 @@ def test_what_a_lost_mask_may_have_covered_is_no_background(tree):
 
 def test_overlaps_and_hidden_segments_are_counted(tree):
     tree.content["annotations"].append(tree.annotation(6, [0, 0, 12, 0, 12, 10, 0, 10]))
-    example, _ = tree.load(overlaps="order")
+    example, refused = tree.load(overlaps="order")
     np.testing.assert_array_equal(example.panoptic, 1001)
+    ((where, reason),) = refused
+    assert where == "annotation 0 (id 5) of a.json"
+    assert "leave no pixel of it" in reason
     assert example.counts == {"pixels where masks overlap": 36, "segments hidden below others": 1}
     example, _ = tree.load()
     assert example.areas == {1: [36, 84]}
@@ -373,6 +378,20 @@ def test_kinds_are_as_the_file_says_or_as_asked(tree):
     assert things(["nut"], "ground") == ["bolt"]
     with pytest.raises(UserError, match="--stuff belt is no class; these are: bolt, nut"):
         things(["belt"], "")
+
+
+def test_a_file_of_crowds_only_has_instances(tree):
+    tree.content["annotations"] = [tree.annotation(5, SQUARE, iscrowd=1)]
+    assert tree.load()[0].areas == {1: [36]}
+    tree.content["annotations"].append(tree.annotation(6, [9, 0, 12, 0, 12, 3]))
+    found, split = tree.read()
+    assert (found.crowds, found.crowds_are_instances) == (1, False)
+    assert split.annotations[0].load(LABELS).areas == {1: [3]}
+    assert not any(
+        instance.crowd
+        for listed in read_instances(found.path, no_crowd=True).instances.values()
+        for instance in listed
+    )
 
 
 def test_a_file_of_boxes_only_is_a_sentence(tree):

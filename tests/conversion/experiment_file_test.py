@@ -110,9 +110,9 @@ def test_centers_and_limits_follow_from_the_segments():
     assert "images have at most 150 segments, and 5 images more" in text
     assert "num_centers: 192" in text
     assert "max_segments: 800" in text
-    # The crop is 641 x 641. Of 1000 segments, 30 have 32 to 64 pixels there.
+    # At 641 x 641, 20 of 1000 segments have 25 to 50 pixels, and 10 up to 100.
     seen.relative_areas = {4: 970, 14: 20, 13: 10}
-    assert area_limit(seen, 400, 641, 641) == (641**2 >> 14, 100)
+    assert area_limit(seen, 400, 641, 641) == (50, 100)
     seen.relative_areas = {4: 990, 14: 10}
     assert area_limit(seen, 400, 641, 641) == (100, 100)
 

@@ -10,6 +10,7 @@ from kmax_tf.conversion.layouts import (
     TreePatterns,
     UnlabeledImage,
     find_splits,
+    group_of,
     hold_out,
     plain_name,
 )
@@ -142,6 +143,29 @@ def test_holding_out_is_a_partition_that_hardly_changes():
     for share in (0.0, 0.99):
         kept, held_out = hold_out(Split(images[:2]), share)
         assert (len(names(kept)), len(names(held_out))) == (1, 1)
+
+
+def test_groups_are_held_out_together():
+    images = [UnlabeledImage("", f"{day}/cam{i % 5}_{i:02}") for day in "ab" for i in range(50)]
+    for pattern in (r"cam\d", r"cam(\d)", "folder"):
+        of = {image.name: group_of(image.name, pattern) for image in images}
+        assert len(set(of.values())) == (2 if pattern == "folder" else 5)
+        chosen = set()
+        for seed in range(8):
+            kept, held_out = hold_out(Split(images), 0.2, seed, pattern)
+            theirs = {of[annotation.name] for annotation in held_out.annotations}
+            assert theirs
+            assert not theirs & {of[annotation.name] for annotation in kept.annotations}
+            assert len(kept.annotations) + len(held_out.annotations) == len(images)
+            chosen.add(min(theirs))
+        assert len(chosen) > 1
+    for pattern, words in (
+        ("^a", "fits no part of b/"),
+        ("(", "no regular"),
+        ("cam", "one group"),
+    ):
+        with pytest.raises(UserError, match=words):
+            hold_out(Split(images), 0.2, 0, pattern)
 
 
 @pytest.mark.parametrize(

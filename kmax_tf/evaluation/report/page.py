@@ -5,7 +5,6 @@ The page is in templates/: report.html, its charts, style and script. What they 
 
 from __future__ import annotations
 
-import base64
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -16,8 +15,8 @@ import numpy as np
 
 from kmax_tf.evaluation.metrics import Result
 from kmax_tf.evaluation.scores import format_score, group_of
+from kmax_tf.files.pages import page_templates
 from kmax_tf.files.writing import PathLike, write_atomically
-from kmax_tf.wording import count_of
 
 if TYPE_CHECKING:
     from kmax_tf.evaluation.report.gallery import Picture
@@ -68,17 +67,10 @@ def write_report(
 
 def templates() -> jinja2.Environment:
     """Returns the templates, which escape what they are given."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("kmax_tf.evaluation.report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_templates("kmax_tf.evaluation.report")
     environment.filters["score"] = format_score
-    environment.filters["base64"] = lambda data: base64.b64encode(data).decode("ascii")
     environment.tests["undefined_score"] = math.isnan
-    environment.globals.update(count_of=count_of, heat=_heat)
+    environment.globals["heat"] = _heat
     return environment
 
 
