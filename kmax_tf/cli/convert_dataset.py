@@ -182,12 +182,7 @@ def run(args: argparse.Namespace) -> int:
     from kmax_tf.records.report import read_report
 
     check_writable(args.output)
-    if args.layout == "auto":
-        args.layout = _detected(args)
-    if args.layout == "datumaro":
-        source = _of_datumaro(args)
-    else:
-        source = _own(args) if args.layout in _OWN_OPTIONS else _published(args)
+    source = _find_source(args)
     names = (
         "dataset.textproto",
         "report.json",
@@ -238,6 +233,14 @@ def run(args: argparse.Namespace) -> int:
         what = "item" if args.layout in ("coco-instances", "id-maps") else "example"
         print(f"warning: {count_of(left_out, what)} left out; the reasons are in {where}")
     return 0
+
+
+def _find_source(args: argparse.Namespace) -> _Conversion:
+    if args.layout == "datumaro":
+        return _of_datumaro(args)
+    if args.layout == "auto":
+        args.layout = _detected(args)
+    return _own(args) if args.layout in _OWN_OPTIONS else _published(args)
 
 
 def _published(args: argparse.Namespace) -> _Conversion:
