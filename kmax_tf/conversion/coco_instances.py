@@ -30,6 +30,8 @@ from kmax_tf.wording import count_of, some
 
 Refused = list[tuple[str, str]]
 _LARGEST_CATEGORY_ID = 2**31 - 1
+# What `kmax convert-predictions compare` writes.
+_ORIGINS = ("prediction", "corrected", "drawn")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,12 +43,14 @@ class Instance:
       category: name of its class.
       crowd: whether it is a crowd region.
       segmentation: polygons or run lengths, as they stand in the JSON.
+      origin: that its attributes say it is from (`kmax convert-predictions compare`); "" if none.
     """
 
     where: str
     category: str
     crowd: bool
     segmentation: Any
+    origin: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,7 +171,7 @@ class InstancesAnnotation:
             painted.panoptic,
             painted.areas,
             self.source_id,
-            painted.counts,
+            {**painted.counts, **_origins(self.instances)},
             tuple(refused),
         )
 
@@ -395,7 +399,16 @@ def _parse_instance(where: str, entry: Mapping[str, Any], names: Mapping[int, st
             f"segmentation must be polygons or run lengths, not {fields.show(segmentation)}"
         )
     crowd = fields.flag(entry, "iscrowd") if entry.get("iscrowd") is not None else False
-    return Instance(where, names[category_id], crowd, segmentation)
+    attributes = entry.get("attributes")
+    origin = attributes.get("origin") if isinstance(attributes, dict) else None
+    known = origin if isinstance(origin, str) and origin in _ORIGINS else ""
+    return Instance(where, names[category_id], crowd, segmentation, known)
+
+
+def _origins(instances: Sequence[Instance]) -> dict[str, int]:
+    """Counts labels by their origin, as the report calls it."""
+    counts = collections.Counter(instance.origin for instance in instances if instance.origin)
+    return {f"labels of the origin {origin}": count for origin, count in sorted(counts.items())}
 
 
 def _size(entry: Mapping[str, Any]) -> tuple[int, int] | None:

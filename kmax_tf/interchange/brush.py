@@ -1,4 +1,4 @@
-"""Label Studio's run lengths of brushes: thi.ng's rle-pack of the four channels of a picture.
+"""Label Studio's run lengths of brushes: rle-pack's code of the four channels of a picture.
 
 The picture's alpha is the mask; all four channels of a pixel have its value, as Label Studio's own
 library writes them.

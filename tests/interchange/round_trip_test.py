@@ -68,3 +68,5 @@ def test_predictions_become_records_to_the_pixel(kind, tmp_path, capsys):
     names = [f"cam {number % 2}/frame é{number}" for number in range(8)]
     assert found == {name: segments(p, NAMES, 100) for name, p in zip(names, maps)}
     assert report["train"]["refused"] == []
+    count = sum(map(len, found.values()))
+    assert report["train"]["counts"]["labels of the origin prediction"] == count
