@@ -225,6 +225,7 @@ def test_prediction_writes_what_it_is_asked_for(tiny_run: TinyRun, tmp_path: Pat
         assert semantic.size == image.size
 
 
+@pytest.mark.slow  # builder_test and export_test hold its parts
 def test_an_export_gives_the_maps_and_the_views_of_its_experiment_as_the_next_version(
     tiny_run: TinyRun, tmp_path: Path
 ) -> None:

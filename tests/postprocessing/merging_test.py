@@ -264,6 +264,7 @@ def test_sizes_may_be_unknown_until_the_call(merging):
         assert_same(cells(tensors), definition(tensors))
 
 
+@pytest.mark.slow  # serving_model_test compares thresholds of requests with known ones
 @both_forms
 @pytest.mark.parametrize("merging", [MERGINGS[0], MERGINGS[3], MERGINGS[6]], ids=str)
 def test_thresholds_that_a_graph_is_given_do_what_known_ones_do(merging, form):
