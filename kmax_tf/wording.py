@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 
@@ -22,14 +22,9 @@ def count_of(count: int, noun: str) -> str:
     return f"{count} {noun}s"
 
 
-def some_of(values: Sequence[str], most: int = 5) -> str:
-    """Lists the first few of several words, and says how many more there are."""
-    more = f" and {len(values) - most} more" if len(values) > most else ""
-    return ", ".join(values[:most]) + more
-
-
-def some(values: Iterable[Any]) -> str:
-    """Lists the first few of several values."""
+def some(values: Iterable[Any], most: int = 5) -> str:
+    """Lists the first few of several values, and says how many more there are."""
     listed = list(values)
-    shown = (str(value) if str(value).isprintable() else repr(value) for value in listed[:5])
-    return ", ".join(shown) + (", ..." if len(listed) > 5 else "")
+    shown = (str(value) if str(value).isprintable() else repr(value) for value in listed[:most])
+    more = f" and {len(listed) - most} more" if len(listed) > most else ""
+    return ", ".join(shown) + more

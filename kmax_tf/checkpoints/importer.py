@@ -18,7 +18,7 @@ from kmax_tf.checkpoints.sources import Source, read_source
 from kmax_tf.config import Experiment, label_space
 from kmax_tf.config.dataset import read_description
 from kmax_tf.model.kmax import KMaX
-from kmax_tf.wording import count_of
+from kmax_tf.wording import count_of, some
 
 _SEMANTIC_HEAD = re.compile(r"semantic_branch/last_conv/(kernel|bias)$")
 _SHOWN = 6
@@ -245,5 +245,4 @@ def _refuse(report: ImportReport, allow_missing: bool, allow_unexpected: bool) -
 
 
 def _row(names: Sequence[str], what: str) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return f"{count_of(len(names), 'variable')} {what}: {', '.join(names[:_SHOWN])}{more}"
+    return f"{count_of(len(names), 'variable')} {what}: {some(names, _SHOWN)}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from kmax_tf.wording import count_of
+from kmax_tf.wording import count_of, some
 
 if TYPE_CHECKING:
     import numpy as np
@@ -63,9 +63,9 @@ class Tally:
             print(results, flush=True)
         if not self._failed:
             return 0
-        named = ", ".join(self._failed[:_MOST_NAMED])
+        named = some(self._failed, _MOST_NAMED)
         if len(self._failed) > _MOST_NAMED:
-            named += f" and {len(self._failed) - _MOST_NAMED} more, all listed above"
+            named += ", all listed above"
             for path in self._failed:
                 self.progress.say(f"could not be read: {path}")
         total = count_of(self._done + len(self._failed), "image")

@@ -11,9 +11,9 @@ from kmax_tf.conversion.coco_instances import (
     InstancesJson,
     Refused,
     read_instances,
-    split_of_instances,
     unlisted_images,
 )
+from kmax_tf.conversion.instance_examples import split_of_instances
 from kmax_tf.conversion.layouts import plain_name, splits_of_pattern
 from kmax_tf.conversion.painting import PaintingRules
 from kmax_tf.errors import UserError

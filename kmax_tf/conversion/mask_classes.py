@@ -15,7 +15,7 @@ import numpy as np
 from kmax_tf.conversion.label_pictures import LabelPicture
 from kmax_tf.errors import BadExampleError
 from kmax_tf.labels import Category, LabelSpace
-from kmax_tf.wording import count_of, some, some_of
+from kmax_tf.wording import count_of, some
 
 Color = tuple[int, int, int]
 
@@ -269,4 +269,4 @@ def _listed(picture: LabelPicture, reading: _Reading, which: np.ndarray) -> str:
     found: collections.Counter[str] = collections.Counter()
     for index in np.flatnonzero(which):
         found[reading.names[index]] += int(picture.counts[index])
-    return some_of([f"{name} ({count_of(n, 'pixel')})" for name, n in found.most_common()])
+    return some([f"{name} ({count_of(n, 'pixel')})" for name, n in found.most_common()])

@@ -15,8 +15,7 @@ from kmax_tf.interchange.image_numbers import numbers_of
 from kmax_tf.interchange.polygons import PolygonMaker
 from kmax_tf.interchange.predictions import PredictedImage, PredictedSegment, Predictions
 from kmax_tf.labels import Category
-
-PREDICTED = "prediction"
+from kmax_tf.panoptic.entries import PREDICTED
 
 
 def write_coco_instances(

@@ -7,9 +7,10 @@ import os
 from typing import Any
 
 from kmax_tf.files.writing import write_atomically
-from kmax_tf.interchange.coco_instances import PREDICTED, category_entries, image_entry
+from kmax_tf.interchange.coco_instances import category_entries, image_entry
 from kmax_tf.interchange.image_numbers import numbers_of
 from kmax_tf.interchange.predictions import Predictions
+from kmax_tf.panoptic.entries import PREDICTED
 from kmax_tf.panoptic.png import encode_ids
 
 

@@ -11,10 +11,10 @@ from pycocotools import mask as rle_masks
 
 from kmax_tf.errors import OutputError, UserError
 from kmax_tf.files.reading import names_in
-from kmax_tf.interchange.coco_instances import PREDICTED
 from kmax_tf.interchange.datumaro_library import import_datumaro, mask_of, quiet, shapes_of
 from kmax_tf.interchange.polygons import PolygonMaker
 from kmax_tf.interchange.predictions import PredictedImage, Predictions
+from kmax_tf.panoptic.entries import PREDICTED
 
 # Formats whose readers have other names.
 _READERS = {"yolo_ultralytics": "yolo", "mots_png": "mots", "mot_seq_gt": "mot_seq"}

@@ -18,13 +18,12 @@ from pycocotools import mask as rle_masks
 from kmax_tf.errors import UserError
 from kmax_tf.files.reading import read_file
 from kmax_tf.files.writing import write_atomically
-from kmax_tf.interchange.coco_instances import PREDICTED
 from kmax_tf.interchange.label_studio import image_path_of, is_label_studio, region_code
 from kmax_tf.panoptic import fields
+from kmax_tf.panoptic.entries import CORRECTED, DRAWN, PREDICTED
 from kmax_tf.panoptic.fields import FieldError, ImageId, require_object
 from kmax_tf.panoptic.instance_masks import decode_mask
 
-CORRECTED, DRAWN = "corrected", "drawn"
 # A mask with less in common with every prediction was drawn.
 _LEAST_IOU = 0.5
 

@@ -10,8 +10,10 @@ from kmax_tf.panoptic import fields
 from kmax_tf.panoptic.fields import FieldError, ImageId
 from kmax_tf.panoptic.png import LARGEST_ID
 
+# Where a label is from, as its attributes say: a model, a model and a person, a person.
+ORIGINS = PREDICTED, CORRECTED, DRAWN = "prediction", "corrected", "drawn"
 # Ids of categories are int32 wherever labels are.
-_LARGEST_CATEGORY_ID = 2**31 - 1
+LARGEST_CATEGORY_ID = 2**31 - 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,7 +100,7 @@ def _parse_segment(info: Any, least_id: int) -> Segment:
         )
     return Segment(
         id=fields.whole(info, "id", least_id, LARGEST_ID),
-        category_id=fields.whole(info, "category_id", 0, _LARGEST_CATEGORY_ID),
+        category_id=fields.whole(info, "category_id", 0, LARGEST_CATEGORY_ID),
         area=fields.finite(info, "area", 0),
         crowd=fields.flag(info, "iscrowd") if "iscrowd" in info else None,
         score=fields.finite(info, "score"),
@@ -113,7 +115,7 @@ def parse_category(entry: Mapping[str, Any]) -> CategoryEntry:
     """
     try:
         return CategoryEntry(
-            id=fields.whole(entry, "id", 0, _LARGEST_CATEGORY_ID),
+            id=fields.whole(entry, "id", 0, LARGEST_CATEGORY_ID),
             name=fields.text(entry, "name"),
             thing=fields.flag(entry, "isthing"),
             color=fields.color(entry, "color"),

@@ -9,7 +9,7 @@ from kmax_tf.errors import UserError
 from kmax_tf.labels import LabelSpace
 from kmax_tf.records.report import read_report
 from kmax_tf.records.statistics import Statistics
-from kmax_tf.wording import some_of
+from kmax_tf.wording import some
 
 _TRAIN = "train"
 _ADVICE = (
@@ -32,7 +32,7 @@ def doubts_about(splits: Mapping[str, Statistics], labels: LabelSpace) -> list[s
     labeled = {name: s for name, s in splits.items() if s.images > s.unlabeled}
     present = {name: _present(statistics) for name, statistics in labeled.items()}
     if labeled and not any(present.values()):
-        raise UserError(f"there is no segment in {some_of([*labeled])}; {_ADVICE}")
+        raise UserError(f"there is no segment in {some(labeled)}; {_ADVICE}")
     if _TRAIN in present and not present[_TRAIN]:
         raise UserError(f"there is no segment in {_TRAIN}; {_ADVICE}")
     doubts = [
@@ -46,18 +46,18 @@ def doubts_about(splits: Mapping[str, Statistics], labels: LabelSpace) -> list[s
     names = [category.name for category in labels.classes]
     absent = [name for name in names if name not in everywhere]
     if absent:
-        doubts.append(f"no segment of {some_of(absent)} in {some_of([*labeled])}")
+        doubts.append(f"no segment of {some(absent)} in {some(labeled)}")
     untrained = [name for name in names if name in everywhere - present.get(_TRAIN, everywhere)]
     if untrained:
         others = [name for name in present if name != _TRAIN]
         doubts.append(
-            f"no segment of {some_of(untrained)} in {_TRAIN}, but in {some_of(others)}: "
+            f"no segment of {some(untrained)} in {_TRAIN}, but in {some(others)}: "
             "no model learns what it never saw"
         )
     stuff = {category.name for category in labels.classes if not category.thing}
     if len(everywhere) == 1 and everywhere <= stuff:
         doubts.append(
-            f"all segments are of the stuff class {some_of([*everywhere])}, and unlabeled pixels "
+            f"all segments are of the stuff class {some(everywhere)}, and unlabeled pixels "
             "teach nothing: a model that says so of every pixel is always right. Give what lies "
             "beside it a class of its own"
         )
@@ -83,7 +83,7 @@ def check_trainable(files: Sequence[str], labels: LabelSpace) -> None:
             return
         for statistics in found:
             total.add(statistics)
-    doubts_about({f"the records in {some_of([*by_folder])}": total}, labels)
+    doubts_about({f"the records in {some(by_folder)}": total}, labels)
 
 
 def _present(statistics: Statistics) -> set[str]:

@@ -7,11 +7,8 @@ from pycocotools import mask as rle_masks
 
 import kmax_tf
 from kmax_tf.cli.main import main
-from kmax_tf.conversion.coco_instances import (
-    classes_of_instances,
-    read_instances,
-    split_of_instances,
-)
+from kmax_tf.conversion.coco_instances import classes_of_instances, read_instances
+from kmax_tf.conversion.instance_examples import split_of_instances
 from kmax_tf.conversion.instance_layouts import find_instance_splits
 from kmax_tf.conversion.painting import PaintingRules
 from kmax_tf.errors import BadExampleError, UserError
