@@ -75,7 +75,7 @@ def encode_ids(ids: tf.Tensor, largest: int) -> tf.Tensor:
     return tf.io.encode_png(tf.cast(tf.stack(channels, axis=-1), tf.uint8))
 
 
-def find_segments(
+def describe_segments(
     panoptic: tf.Tensor,
     segment_ids: tf.Tensor,
     segment_scores: tf.Tensor,

@@ -12,8 +12,8 @@ from kmax_tf.config import Experiment, label_space
 from kmax_tf.export.replies import (
     SEGMENTS,
     Segments,
+    describe_segments,
     encode_ids,
-    find_segments,
     run_length_masks,
 )
 from kmax_tf.files.decoding import decode_upright
@@ -299,7 +299,7 @@ class ServingModel:
             values: tf.Tensor, ids: tf.Tensor, scores: tf.Tensor, *sizes: tf.Tensor
         ) -> dict[str, tf.Tensor]:
             panoptic = self.inference.clean_in_graph(self.inference.restore(values, *sizes))
-            segments = find_segments(panoptic, ids, scores, self._labels, things_only)
+            segments = describe_segments(panoptic, ids, scores, self._labels, things_only)
             return reply(panoptic, segments)
 
         values = [outputs[name] for name in ("panoptic", "segment_ids", "segment_scores")]

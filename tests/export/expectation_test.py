@@ -51,7 +51,7 @@ class Fixed:
 
 
 def table(things_only=False):
-    found = replies.find_segments(tf.constant(PANOPTIC), IDS, SCORES, LABELS, things_only)
+    found = replies.describe_segments(tf.constant(PANOPTIC), IDS, SCORES, LABELS, things_only)
     return {name: value.numpy()[np.newaxis] for name, value in found._asdict().items()}
 
 

@@ -44,7 +44,7 @@ run_length_masks = tf.function(
 def test_segments_are_those_of_the_coco_format(panoptic, things_only):
     of_centers = np.array([100, 201, 202, 0, 100, 205, 299], np.int32)
     scores = np.array([0.5, 0.25, 0.75, 0.9, 0.625, 0.125, 1.0], np.float32)
-    found = replies.find_segments(panoptic, of_centers, scores, LABELS, things_only)
+    found = replies.describe_segments(panoptic, of_centers, scores, LABELS, things_only)
     best = {100: 0.625, 201: 0.25, 202: 0.75, 205: 0.125}
     _, expected = encode_panoptic(panoptic, LABELS, best)
     expected = [segment for segment in expected if segment["isthing"] or not things_only]
@@ -92,7 +92,7 @@ def test_a_busy_picture_is_a_small_reply(divisor):
     panoptic = of_centers[nearest]
     labels = dataclasses.replace(LABELS, num_ids=134, label_divisor=divisor)
     scores = rng.uniform(0, 1, 128).astype(np.float32)
-    segments = replies.find_segments(panoptic, of_centers, scores, labels)
+    segments = replies.describe_segments(panoptic, of_centers, scores, labels)
     assert segments.count == 128
     png = replies.encode_ids(panoptic, 134 * divisor - 1).numpy()
     # As TensorFlow Serving writes it.
